@@ -1,0 +1,1 @@
+"""Experiments with a report; each a folder of its own."""

@@ -1,0 +1,1 @@
+"""The mathematics, once: each formula a forward and a backward over an explicit array namespace."""
