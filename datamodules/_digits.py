@@ -13,9 +13,15 @@ class DigitsDataModule(ImageDataModule):
     No test set is published with them, so one is drawn, class by class, by `split_seed`.
 
     Args:
+        root: As in the other data sets; nothing is read from it.
+        batch_size: Images a batch, at least 1.
+        val_size: Validation images, out of what the test images leave over: a number of at least 1, or a
+            fraction between 0 and 1.
         test_size: Test images: a number of at least 1, or a fraction between 0 and 1.
-        val_size: Of what the test images leave over.
-        root, batch_size, seed, split_seed, normalize: as in ImageDataModule; nothing is read from `root`.
+        seed: Seed of the training order, not negative.
+        split_seed: Seed of both splits, not negative.
+        normalize: Subtract the mean and divide by the standard deviation of the data set. Without it x is the
+            pixel, 0 to 1.
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998.
     """

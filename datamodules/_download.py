@@ -25,7 +25,14 @@ def download(addresses: Sequence[str], path: Path, md5: str) -> list[str]:
         try:
             pooch.retrieve(address, f"md5:{md5}", path.name, path.parent, downloader=downloader)
         except (OSError, ValueError) as error:  # network and disk; a wrong checksum is a ValueError
-            reasons.append(f"{address}: {shorten(f'{type(error).__name__}: {error}', 200)}")
+            reasons.append(f"{address}: {_in_short(error)}")
         else:
             return []
     return reasons
+
+
+def _in_short(error: BaseException) -> str:
+    # The innermost one says "Connection refused" where the outermost speaks of pools and retries.
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return shorten(f"{type(error).__name__}: {error}", 200)

@@ -89,7 +89,7 @@ def _missing(
     return MissingFilesError(
         "\n".join(
             [
-                f"{len(missing)} of {len(files)} files are missing in {folder}. Download:",
+                f"{len(missing)} of {len(files)} files are missing in {folder}; the download:",
                 *(f"  {reason}" for reason in reasons),
                 "Put them there, as they are or unpacked, or name another root by --data.root or "
                 "NNFOUNDATIONS_DATA:",

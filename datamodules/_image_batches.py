@@ -15,8 +15,9 @@ class ImageBatches:
     """Batches `(x, y)` of the chosen rows, normalised: x = pixel * scale + shift, channel by channel.
 
     A drop-in for a DataLoader in Lightning. With `shuffle` the order is drawn from (seed, epoch) alone: the
-    same seed gives the same batches, two epochs differ. The epoch advances when an iteration *starts*, since
-    Lightning stops at `len()` and never lets a sized loader run off its end. The last batch may be smaller.
+    same seed gives the same batches, two epochs differ. The epoch advances with the *first* batch of an
+    iteration, since Lightning stops at `len()` and never lets a sized loader run off its end. The last batch
+    may be smaller.
 
     Shape: images `(N, C, H, W)` uint8, labels `(N,)` int64, rows `(M,)` int64 -> x `(batch, C, H, W)`
         float32, y `(batch,)` int64.
@@ -47,11 +48,12 @@ class ImageBatches:
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        # Not itself a generator: that would put the epoch's advance off until the first batch is asked for.
+        # A generator, so that the epoch advances with the first batch: Lightning calls iter() once in vain,
+        # to see whether it can. Before that batch, since it may also be the last one asked for.
         order = self._order(self.epoch)
         self.epoch += 1
-        starts = range(0, len(order), self.batch_size)
-        return (self._batch(order[start : start + self.batch_size]) for start in starts)
+        for start in range(0, len(order), self.batch_size):
+            yield self._batch(order[start : start + self.batch_size])
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:

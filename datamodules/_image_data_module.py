@@ -110,6 +110,12 @@ class ImageDataModule(LightningDataModule, ABC):
         if self._data is not None:
             return
         data = self.read()
+        shape = (len(data.labels), *self.shape)
+        if data.images.dtype != torch.uint8 or data.images.shape != shape:
+            raise ValueError(
+                f"{type(self).__name__}.read() must give uint8 images of shape {shape}, one a label; "
+                f"got {data.images.dtype} of shape {tuple(data.images.shape)}."
+            )
         is_test = torch.zeros(len(data.labels), dtype=torch.bool)
         is_test[data.test] = True
         outside = torch.nonzero(~is_test).flatten()
@@ -118,9 +124,13 @@ class ImageDataModule(LightningDataModule, ABC):
         self._train, self._val, self._data = outside[train], outside[val], data
 
     def train_dataloader(self) -> ImageBatches:
-        # A loader made anew in the middle of a fit must not start again with the first epoch's order.
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        return self._batches(self._train, shuffle=True, epoch=epoch)
+        """The training images, in a new order each epoch; always in one under `overfit_batches`."""
+        if self.trainer is None:
+            return self._batches(self._train, shuffle=True)
+        # A loader made anew in the middle of a fit must not start again with the first epoch's order; and
+        # the first few batches of ever new orders would be the whole set, not a few batches to overfit.
+        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
+        return self._batches(self._train, shuffle=not overfit, epoch=self.trainer.current_epoch)
 
     def val_dataloader(self) -> ImageBatches:
         return self._batches(self._val)
@@ -136,7 +146,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def _loaded(self) -> ImageSet:
         if self._data is None:
             raise RuntimeError(
-                f"{type(self).__name__} has not read its data. Call setup() first; a Trainer does."
+                f"{type(self).__name__} has not read its data: call setup() first. A Trainer does so."
             )
         return self._data
 
