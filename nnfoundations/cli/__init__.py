@@ -1,1 +1,8 @@
-"""."""
+"""The command `nnfoundations`.
+
+`main` is the command as a function: arguments in, exit code out.
+"""
+
+from nnfoundations.cli._main import main, run
+
+__all__ = ["main", "run"]

@@ -1,0 +1,157 @@
+"""Where a classifier errs: the confusion matrix, and the mistakes it is surest of."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from nnfoundations.callbacks._tensorboard import tensorboard_writers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class ClassificationFigures(Callback):
+    """Draw ``SPLIT/confusion`` and ``SPLIT/mistakes`` in TensorBoard, for SPLIT ``val`` and ``test``.
+
+    The confusion matrix is drawn where the module keeps one: a torchmetrics metric named ``val_confusion``,
+    ``test_confusion``. Mistakes are drawn where ``validation_step`` and ``test_step`` return
+    ``{"probabilities": (N, C), "target": (N,)}`` and the inputs are images ``(N, C, H, W)`` of one or three
+    channels. Any other module is left alone.
+
+    Args:
+        every_n_epochs: how often validation is drawn; at the end of training always. 0 draws none at all.
+        mistakes: how many, the most confident first.
+    """
+
+    def __init__(self, every_n_epochs: int = 5, mistakes: int = 25) -> None:
+        if every_n_epochs < 0 or mistakes < 1:
+            raise ValueError(
+                f"every_n_epochs must be at least 0 and mistakes at least 1; got {every_n_epochs}, {mistakes}."
+            )
+        self.every_n_epochs = every_n_epochs
+        self.mistakes = mistakes
+        self._worst: Worst | None = None
+        self._drawn_at = -1
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._worst = None
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not isinstance(outputs, dict) or "probabilities" not in outputs or not self.every_n_epochs:
+            return
+        x = batch[0]
+        if x.ndim != 4 or x.shape[1] not in (1, 3):
+            return
+        if self._worst is None:
+            self._worst = Worst(self.mistakes, x)
+        self._worst.update(x, outputs["probabilities"], outputs["target"])
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        fitting = not trainer.sanity_checking and trainer.state.fn == "fit"
+        if trainer.state.fn == "validate" or (
+            fitting and (trainer.current_epoch + 1) % max(self.every_n_epochs, 1) == 0
+        ):
+            self._draw(trainer, pl_module, "val")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._drawn_at != trainer.global_step:
+            self._draw(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._draw(trainer, pl_module, "test")
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
+        self._drawn_at = trainer.global_step
+        confusion = getattr(pl_module, f"{split}_confusion", None)
+        if not self.every_n_epochs or confusion is None or not confusion.update_called:
+            return
+        counts = confusion.compute().cpu()  # on every process: it gathers
+        named = getattr(getattr(trainer, "datamodule", None), "class_names", None)
+        names = [str(name) for name in named or range(len(counts))]
+        for writer in tensorboard_writers(trainer):
+            writer.add_figure(f"{split}/confusion", confusion_figure(counts, names), trainer.global_step)
+            if self._worst is not None and self._worst.found():
+                figure = mistakes_figure(self._worst, names)
+                writer.add_figure(f"{split}/mistakes", figure, trainer.global_step)
+
+
+class Worst:
+    """The k most confident mistakes so far, kept on the device: no step waits for it."""
+
+    def __init__(self, k: int, x: Tensor) -> None:
+        self.k = k
+        self.images = x[:0]
+        self.confidence = torch.empty(0, device=x.device)
+        self.predicted = self.target = torch.empty(0, dtype=torch.long, device=x.device)
+
+    def update(self, x: Tensor, probabilities: Tensor, target: Tensor) -> None:
+        confidence, predicted = probabilities.max(1)
+        # A right answer ranks below every mistake, rather than being cut out: a mask's size is only known
+        # on the device.
+        confidence = torch.where(predicted == target, -1.0, confidence)
+        confidence = torch.cat([self.confidence, confidence])
+        best = confidence.topk(min(self.k, len(confidence))).indices
+        self.confidence = confidence[best]
+        self.images = torch.cat([self.images, x])[best]
+        self.predicted = torch.cat([self.predicted, predicted])[best]
+        self.target = torch.cat([self.target, target])[best]
+
+    def found(self) -> int:
+        return int((self.confidence >= 0).sum())
+
+
+def confusion_figure(counts: Tensor, names: list[str]) -> "Figure":
+    """Rows are true classes, shaded by share of the row; the numbers are counts."""
+    from matplotlib.figure import Figure  # costs a second that a run without figures should not pay
+
+    n = len(names)
+    share = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    size = min(max(4.0, 0.55 * n + 1.5), 20.0)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {counts.trace() / counts.sum():.4f}")
+    axes.set_xticks(range(n), names, rotation=45 if any(len(name) > 2 for name in names) else 0)
+    axes.set_yticks(range(n), names)
+    if n <= 20:
+        for i in range(n):
+            for j in range(n):
+                if counts[i, j]:
+                    colour = "white" if share[i, j] > 0.5 else "black"
+                    axes.text(j, i, str(int(counts[i, j])), ha="center", va="center", color=colour)
+    return figure
+
+
+def mistakes_figure(worst: Worst, names: list[str]) -> "Figure":
+    """Each image with its true and its predicted label and the probability given to the wrong one."""
+    from matplotlib.figure import Figure
+
+    n = worst.found()
+    columns = min(n, 5)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(1.9 * columns, 2.15 * rows), layout="constrained")
+    for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if i >= n:
+            continue
+        image = worst.images[i].float().cpu()
+        low, high = image.min(), image.max()
+        image = (image - low) / (high - low).clamp(min=1e-12)
+        axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+        true, predicted = names[int(worst.target[i])], names[int(worst.predicted[i])]
+        axes.set_title(f"true {true}\nsaid {predicted} ({worst.confidence[i]:.4f})", fontsize=9)
+    return figure

@@ -1,0 +1,186 @@
+"""A classifier for Lightning: any network, loss, optimizer and schedule, and the metrics that matter."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.optim import SGD
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+)
+
+from nnfoundations import nn
+from nnfoundations.lightning_modules._penalty import weight_penalty
+
+Batch = tuple[Tensor, Tensor]
+
+
+def _default_optimizer(params: Any) -> SGD:
+    return SGD(params, lr=0.1, momentum=0.9)
+
+
+class Classifier(LightningModule):
+    r"""Train a network to name one of C classes.
+
+    .. math:: \text{loss}(f(x), y) + \lambda_1 \sum |w| + \tfrac{\lambda_2}{2} \sum w^2
+
+    Logged as fractions between 0 and 1: ``train/loss``, ``train/accuracy`` (means over the epoch, measured
+    while it trains), ``train/loss_step``, ``train/penalty`` where there is one, ``lr``; for ``val/`` and
+    ``test/``: ``loss``, ``accuracy``, ``accuracy_top3``, ``f1`` (macro), ``calibration_error`` (15 bins).
+    The loss that is logged never holds the penalty, and for validation and test no label smoothing, so that
+    curves with and without them can be compared.
+
+    Shape: batches ``(x, y)`` with x ``(N, *)`` as the network takes it and y ``(N,)`` class indices.
+
+    Args:
+        net: maps x to logits ``(N, C)``.
+        num_classes: C.
+        loss: called without arguments (with ``label_smoothing=`` where that is asked for), returns a module
+            that maps logits and class indices to the mean loss.
+        optimizer: called with the parameters.
+        lr_scheduler: called with the optimizer; stepped once an epoch, OneCycleLR and CyclicLR once a step,
+            ReduceLROnPlateau on ``val/loss``.
+        l1: weight of the sum of absolute weights. Biases and gains, all of one dimension, are left out.
+        l2: weight of half the sum of squared weights: its gradient is l2 * w, as in SGD's ``weight_decay``.
+        label_smoothing: share of the target spread evenly over all classes, in training only.
+
+    Raises:
+        ValueError: a negative penalty, or a smoothing outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        net: torch.nn.Module,
+        num_classes: int = 10,
+        *,
+        loss: Callable[..., torch.nn.Module] = nn.CrossEntropyLoss,
+        optimizer: OptimizerCallable = _default_optimizer,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if l1 < 0 or l2 < 0:
+            raise ValueError(f"l1 and l2 must be at least 0; got l1={l1}, l2={l2}.")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be at least 0 and less than 1; got {label_smoothing}.")
+        self.save_hyperparameters(ignore=["net", "loss", "optimizer", "lr_scheduler"])
+        if "_class_path" in self.hparams:
+            # Built from a config: every argument is plain data there, and load_from_checkpoint needs them all.
+            self.save_hyperparameters()
+        self.net = net
+        self.loss = loss()
+        self.smoothed_loss = loss(label_smoothing=label_smoothing) if label_smoothing else self.loss
+        self.l1, self.l2 = l1, l2
+        self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
+
+        kinds: dict[str, Metric | MetricCollection] = {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
+            "f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
+            "calibration_error": MulticlassCalibrationError(num_classes, validate_args=False),
+        }
+        if num_classes > 3:
+            kinds["accuracy_top3"] = MulticlassAccuracy(
+                num_classes, top_k=3, average="micro", validate_args=False
+            )
+        # Groups are found by comparing states after the first batch, where a good net has top-1 = top-3.
+        metrics = MetricCollection(kinds, compute_groups=False)
+        self.val_metrics = metrics.clone(prefix="val/")
+        self.test_metrics = metrics.clone(prefix="test/")
+        self.val_confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
+        self.test_confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits
+
+    def on_train_epoch_start(self) -> None:
+        self._loss_sum = torch.zeros((), device=self.device)
+        self._correct = torch.zeros((), device=self.device)
+        self._seen = 0
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        logits = self(x)
+        loss: Tensor = self.smoothed_loss(logits, y)
+        # Sums on the device, read once an epoch: a metric object, or a number taken each step, would make
+        # the host wait for the device.
+        self._loss_sum += loss.detach() * len(y)
+        self._correct += (logits.detach().argmax(1) == y).sum()
+        self._seen += len(y)
+        logs_now = (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        if logs_now:
+            self.log("train/loss_step", loss.detach())
+            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        if not self.l1 and not self.l2:
+            return loss
+        penalty = weight_penalty(self.net, self.l1, self.l2)
+        if logs_now:
+            self.log("train/penalty", penalty.detach())
+        return loss + penalty
+
+    def on_train_epoch_end(self) -> None:
+        if self._seen:
+            self.log("train/loss", self._loss_sum / self._seen, sync_dist=True)
+            self.log("train/accuracy", self._correct / self._seen, sync_dist=True)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate(batch, "val", self.val_metrics, self.val_confusion)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate(batch, "test", self.test_metrics, self.test_confusion)
+
+    def _evaluate(
+        self, batch: Batch, stage: str, metrics: MetricCollection, confusion: MulticlassConfusionMatrix
+    ) -> dict[str, Tensor]:
+        x, y = batch
+        logits = self(x)
+        self.log(f"{stage}/loss", self.loss(logits, y), batch_size=len(y), prog_bar=True, sync_dist=True)
+        probabilities = logits.float().softmax(1)
+        metrics.update(probabilities, y)
+        confusion.update(probabilities, y)
+        return {"probabilities": probabilities, "target": y}
+
+    def on_validation_epoch_start(self) -> None:
+        self.val_metrics.reset()
+        self.val_confusion.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        metrics = self.val_metrics.compute()
+        self.log("val/accuracy", metrics.pop("val/accuracy"), prog_bar=True)
+        self.log_dict(metrics)
+
+    def on_test_epoch_start(self) -> None:
+        self.test_metrics.reset()
+        self.test_confusion.reset()
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self.test_metrics.compute())
+
+    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
+        """The probabilities ``(N, C)`` of a batch, with or without labels."""
+        x = batch if isinstance(batch, Tensor) else batch[0]
+        return self(x).float().softmax(1)  # type: ignore[no-any-return]  # Module.__call__ returns Any
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._make_optimizer(self.parameters())
+        if self._make_scheduler is None:
+            return optimizer
+        scheduler = self._make_scheduler(optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {
+                "scheduler": scheduler,
+                "interval": "step" if isinstance(scheduler, OneCycleLR | CyclicLR) else "epoch",
+                "monitor": "val/loss" if isinstance(scheduler, ReduceLROnPlateau) else None,
+            },
+        }

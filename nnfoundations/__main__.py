@@ -1,0 +1,5 @@
+"""`python -m nnfoundations` is the command `nnfoundations`."""
+
+from nnfoundations.cli import run
+
+run()

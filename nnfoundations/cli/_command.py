@@ -1,0 +1,134 @@
+"""fit, validate, test and predict: Lightning's command line with run folders and a closing table."""
+
+import logging
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+# Short class names on the command line reach what has been imported.
+import nnfoundations.models  # noqa: F401
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+import nnfoundations.datamodules
+import nnfoundations.lightning_modules
+from nnfoundations.callbacks import (
+    ClassificationFigures,
+    ParameterHistograms,
+    PredictionTable,
+    TensorBoardOverview,
+)
+from nnfoundations.cli._device import device_name
+from nnfoundations.cli._environment import gpu_warning
+from nnfoundations.cli._record import RunRecord
+from nnfoundations.cli._summary import print_summary
+
+
+class FoundationsCLI(LightningCLI):
+    """Parse the arguments, run the command, say what came out.
+
+    What is not in Lightning's: a run folder ``ROOT/NAME/TIMESTAMP`` (ROOT is ``--trainer.default_root_dir``,
+    else ``runs``) that holds all that a run writes; the standing callbacks as argument groups of their own,
+    so that a callback list in a config cannot remove them; the test at the end of ``fit``.
+    """
+
+    def __init__(self, args: list[str], name: str) -> None:
+        self.args, self.name = args, name
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=RunRecord,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=0,
+            trainer_defaults={"devices": 1},
+            auto_configure_optimizers=False,
+        )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        return super().init_parser(**{**kwargs, "prog": "nnfoundations"})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/loss",
+                "checkpoint.save_last": True,
+                "checkpoint.filename": "best",
+                "checkpoint.auto_insert_metric_name": False,
+            }
+        )
+        parser.add_lightning_class_args(ParameterHistograms, "histograms")
+        parser.add_lightning_class_args(ClassificationFigures, "figures")
+        parser.add_lightning_class_args(TensorBoardOverview, "overview")
+        parser.add_lightning_class_args(PredictionTable, "predictions")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        # Lightning's own warns where a program with arguments of its own passes some.
+        self.config = parser.parse_args(self.args)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        quiet_lightning()
+        given = self._get(self.config_init, "trainer")
+        folder = new_run_folder(Path(given.default_root_dir or "runs") / self.name)
+        if given.logger in (None, True):
+            kwargs["logger"] = TensorBoardLogger(
+                folder.parent, name="", version=folder.name, default_hp_metric=False
+            )
+        trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+        announce(trainer)
+        return trainer
+
+    def after_fit(self) -> None:
+        checkpoint = self.trainer.checkpoint_callback
+        best = "best" if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path else None
+        if self.trainer.interrupted:
+            return
+        self.trainer.test(
+            None if best else self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False
+        )
+        print_summary(self.trainer, self.name)
+
+    def after_validate(self) -> None:
+        print_summary(self.trainer, self.name)
+
+    def after_test(self) -> None:
+        print_summary(self.trainer, self.name)
+
+    def after_predict(self) -> None:
+        print_summary(self.trainer, self.name)
+
+
+def new_run_folder(parent: Path) -> Path:
+    """A folder named for this second that no run has; made by the first process only."""
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    candidate, n = parent / stamp, 1
+    while candidate.exists():
+        n += 1
+        candidate = parent / f"{stamp}_{n}"
+    if rank_zero_only.rank == 0:
+        candidate.mkdir(parents=True)
+    return candidate
+
+
+@rank_zero_only
+def announce(trainer: Trainer) -> None:
+    print(f"Device: {device_name(trainer)}")
+    if warning := gpu_warning():
+        print(f"Warning: {warning}", file=sys.stderr)
+
+
+def quiet_lightning() -> None:
+    """Drop lines that are no news here: tips for other products, and the devices that are not used."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not text.startswith(("💡", "GPU available", "TPU available", "HPU available"))
+
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(is_news)

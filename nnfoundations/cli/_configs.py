@@ -1,0 +1,64 @@
+"""Configs by name: `digits` is packaged with us, `LAB/RUN` with a lab, and what ends in .yaml is a path."""
+
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+class ConfigNameError(ValueError):
+    """No packaged config has this name."""
+
+
+def packaged_configs() -> dict[str, Path]:
+    """Every packaged config by its name, sorted."""
+    found = {path.stem: path for path in _yaml_files(Path(str(files("nnfoundations") / "configs")))}
+    labs = Path(str(files("nnfoundations.labs")))
+    for lab in sorted(path for path in labs.iterdir() if (path / "configs").is_dir()):
+        found |= {f"{lab.name}/{path.stem}": path for path in _yaml_files(lab / "configs")}
+    return dict(sorted(found.items()))
+
+
+def _yaml_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix in _SUFFIXES]
+
+
+def config_path(name: str) -> str:
+    """The file that a value of `--config` means.
+
+    Raises:
+        ConfigNameError: no packaged config has this name; the text names the nearest one.
+    """
+    if name.endswith(_SUFFIXES):
+        return name
+    configs = packaged_configs()
+    if name in configs:
+        return str(configs[name])
+    near = get_close_matches(name, configs, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(configs)}."
+    raise ConfigNameError(
+        f"no packaged config is named `{name}`; {hint}\nA file of your own is named by a path ending in .yaml."
+    )
+
+
+def resolve_configs(args: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments with packaged names replaced by paths, and the values of `--config` as they were given."""
+    resolved, given = [], []
+    takes_value = False
+    for arg in args:
+        if takes_value:
+            given.append(arg)
+            arg = config_path(arg)
+        elif arg.startswith(("--config=", "-c=")):
+            flag, _, name = arg.partition("=")
+            given.append(name)
+            arg = f"{flag}={config_path(name)}"
+        takes_value = arg in ("--config", "-c") and not takes_value
+        resolved.append(arg)
+    return resolved, given
+
+
+def run_name(configs: list[str]) -> str:
+    """What a run of these configs is called: `digits`, `activations/relu`, `mnist+mine`; none: `run`."""
+    return "+".join(name if not name.endswith(_SUFFIXES) else Path(name).stem for name in configs) or "run"

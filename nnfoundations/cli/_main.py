@@ -1,0 +1,53 @@
+"""From arguments to an exit code. Torch and Lightning are imported only by the commands that need them."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from nnfoundations import __version__
+from nnfoundations.cli._configs import ConfigNameError, resolve_configs, run_name
+from nnfoundations.cli._environment import TorchvisionMismatch, import_lightning
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done, 1 the run failed, 2 the command is wrong.
+
+    Args:
+        argv: the arguments after `nnfoundations`; None takes those of the process.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    if args == ["--version"]:
+        print(f"nnfoundations {__version__}")
+        return 0
+    # Threads that spin while they wait cost 40 times the step beside a busy neighbour. Read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        args, configs = resolve_configs(args)
+        import_lightning()
+    except ConfigNameError as error:
+        print(f"nnfoundations: {error}", file=sys.stderr)
+        return 2
+    except TorchvisionMismatch as error:
+        print(f"nnfoundations: {error}", file=sys.stderr)
+        return 1
+
+    from nnfoundations.cli._command import FoundationsCLI  # needs Lightning
+
+    try:
+        FoundationsCLI(args, run_name(configs))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except FileNotFoundError as error:
+        # Data that is not there: the message says what to do, a traceback would bury it.
+        print(f"nnfoundations: {error}", file=sys.stderr)
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())

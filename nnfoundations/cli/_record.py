@@ -1,0 +1,34 @@
+"""What a run folder says about itself: the whole config, versions, revision, device."""
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+
+from nnfoundations.callbacks._tensorboard import tensorboard_writers
+from nnfoundations.cli._device import device_name
+from nnfoundations.cli._environment import revision, versions
+
+
+class RunRecord(SaveConfigCallback):
+    """Write `config.yaml` and `run.json` into the run folder, and the config as text into TensorBoard."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = self.parser.dump(self.config, skip_none=False)
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
+        record = {
+            "command": " ".join(["nnfoundations", *sys.argv[1:]]),
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "device": device_name(trainer),
+            "revision": revision(Path.cwd()),
+            "versions": versions(),
+        }
+        (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        for writer in tensorboard_writers(trainer):
+            writer.add_text("config", f"```yaml\n{text}\n```")
+            writer.add_text("run", f"```json\n{json.dumps(record, indent=2)}\n```")

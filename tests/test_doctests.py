@@ -1,0 +1,21 @@
+"""Examples in docstrings are run."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import nnfoundations
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(nnfoundations.__path__, "nnfoundations.")
+    if not module.name.endswith("__main__")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert not failed

@@ -1,0 +1,91 @@
+"""Who may import whom, and what an import costs."""
+
+import ast
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ANY = {"formulas", "nn", "optim", "numpy", "autograd", "models", "diagnostics", "configs"}
+ANY |= {"convert", "testing", "datamodules", "lightning_modules", "callbacks"}
+
+# room: our rooms it may import, and the libraries that stand at the top of its files
+ALLOWED: dict[str, tuple[set[str], set[str]]] = {
+    "formulas": (set(), set()),
+    "numpy": ({"formulas"}, {"numpy"}),
+    "autograd": ({"formulas"}, {"numpy"}),
+    "nn": ({"formulas"}, {"torch"}),
+    "optim": ({"formulas"}, {"torch"}),
+    "models": ({"nn"}, {"torch"}),
+    "diagnostics": (set(), {"torch", "numpy"}),
+    "datamodules": (set(), {"torch", "numpy", "lightning"}),
+    "lightning_modules": (
+        {"nn", "models", "numpy", "autograd", "optim"},
+        {"torch", "numpy", "lightning", "torchmetrics"},
+    ),
+    "callbacks": ({"diagnostics"}, {"torch", "numpy", "lightning"}),
+    "cli": (ANY, {"torch", "numpy", "lightning", "jsonargparse", "rich"}),
+    "labs": (ANY | {"cli"}, {"torch", "numpy", "lightning", "rich"}),
+}
+
+
+def source_files():
+    """Every module with its room, found without importing it."""
+    for room in ALLOWED:
+        spec = find_spec(f"nnfoundations.{room}")
+        if spec is None:
+            continue  # a room not built yet
+        folder = Path(spec.origin).parent
+        for path in sorted(folder.rglob("*.py")):
+            yield pytest.param(room, path, id=f"{room}/{path.relative_to(folder)}")
+
+
+def imported(tree, *, top_only):
+    """Dotted names that a file imports; what stands under `if TYPE_CHECKING` or in a function is not at top."""
+    nodes = tree.body if top_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(("room", "path"), list(source_files()))
+def test_a_room_imports_downward_only(room, path):
+    rooms, libraries = ALLOWED[room]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    ours = {
+        name.split(".")[1] for name in imported(tree, top_only=False) if name.startswith("nnfoundations.")
+    }
+    assert ours <= rooms | {room, "_errors", "__version__"}
+    others = {name.split(".")[0] for name in imported(tree, top_only=True)} - {"nnfoundations"}
+    assert others <= libraries | set(sys.stdlib_module_names)
+
+
+def modules_after(statement):
+    code = f"{statement}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+HEAVY = {"torch", "lightning", "torchmetrics", "torchvision", "matplotlib", "sklearn", "numpy", "rich"}
+
+
+@pytest.mark.parametrize("statement", ["import nnfoundations", "import nnfoundations.formulas"])
+def test_import_is_light(statement):
+    assert not modules_after(statement) & HEAVY
+
+
+def test_nn_costs_torch_and_no_more():
+    """Torch itself brings NumPy and a few others; nothing may come on top of what it brings."""
+    ours = modules_after("from nnfoundations import nn") - {"nnfoundations"}
+    assert ours <= modules_after("import torch") | set(sys.stdlib_module_names)
+
+
+def test_version_needs_no_torch():
+    after = modules_after("from nnfoundations.cli import main; main(['--version'])")
+    assert not after & {"torch", "lightning"}
