@@ -1,1 +1,5 @@
-"""."""
+"""Networks built from our modules."""
+
+from nnfoundations.models._mlp import MLP
+
+__all__ = ["MLP"]

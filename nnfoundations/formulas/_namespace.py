@@ -1,0 +1,154 @@
+"""The words that a formula may use, over any array library: about 25, and all of them ours.
+
+A formula receives them as `xp`. Raw libraries differ too much to be handed over: NumPy has no `rsqrt`,
+torch's `max` along an axis returns a pair and its `maximum` refuses a number. The words are elementary
+functions, products, sums and moves of data; whatever is a layer, an activation or a loss is a formula.
+
+A library is imported when its namespace is asked for, not before.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
+
+__all__ = ["Array", "Namespace", "numpy_namespace", "torch_namespace"]
+
+Array: TypeAlias = Any
+"""An array of whichever library `xp` speaks for: they share no type."""
+
+_Unary: TypeAlias = Callable[[Array], Array]
+_Binary: TypeAlias = Callable[[Array, Array], Array]
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One field a word. Two arrays in one call have one dtype; a result has that dtype too."""
+
+    # elementary functions
+    abs: _Unary
+    sign: _Unary
+    square: _Unary
+    sqrt: _Unary
+    rsqrt: _Unary
+    exp: _Unary
+    expm1: _Unary
+    log: _Unary
+    log1p: _Unary
+    tanh: _Unary
+    conj: _Unary
+    maximum: _Binary
+    minimum: _Binary
+    clamp: Callable[[Array, float | None, float | None], Array]  # None: no bound on that side
+    nonzero: _Unary  # 1 where x != 0 (also where it is NaN), 0 elsewhere, as numbers of x's dtype
+    where: Callable[[Array, Array, Array], Array]  # slow on CPU: for one number a row, not for elements
+
+    # sums; the axis stays, with size one, if `keepdims`
+    sum: Callable[..., Array]  # (x, axis=None, keepdims=False)
+    mean: Callable[..., Array]  # (x, axis=None, keepdims=False)
+    amax: Callable[..., Array]  # (x, axis, keepdims=False)
+
+    # products
+    matmul: _Binary
+    transpose: _Unary  # of the last two axes
+    affine: Callable[[Array, Array, Array], Array]  # bias, x, w: bias + x @ w for matrices x and w
+    scaled: _Binary  # fresh, x: their product; `fresh`, a temporary of the formula's own, may be used up
+
+    # moves of data; `index` has the axes of x
+    take: Callable[[Array, Array], Array]  # x, index: x[index] for a vector x
+    take_along: Callable[[Array, Array, int], Array]  # x, index, axis
+    add_along: Callable[[Array, Array, Array, int], Array]  # x, index, values, axis: a copy of x, added to
+    expand_dims: Callable[[Array, int], Array]  # x, axis
+    squeeze: Callable[[Array, int], Array]  # x, axis
+    ones_like: _Unary
+    zeros_like: _Unary
+
+
+@cache
+def numpy_namespace() -> Namespace:
+    """The words in NumPy."""
+    import numpy as np
+
+    def add_along(x: Array, index: Array, values: Array, axis: int) -> Array:
+        added = np.zeros_like(x)
+        np.put_along_axis(added, index, values, axis)
+        return x + added
+
+    return Namespace(
+        abs=np.abs,
+        sign=np.sign,
+        square=np.square,
+        sqrt=np.sqrt,
+        rsqrt=lambda x: 1 / np.sqrt(x),
+        exp=np.exp,
+        expm1=np.expm1,
+        log=np.log,
+        log1p=np.log1p,
+        tanh=np.tanh,
+        conj=np.conj,
+        maximum=np.maximum,
+        minimum=np.minimum,
+        clamp=lambda x, low, high: np.clip(x, low, high),
+        nonzero=lambda x: (x != 0).astype(x.dtype),
+        where=np.where,
+        sum=lambda x, axis=None, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims),
+        mean=lambda x, axis=None, keepdims=False: np.mean(x, axis=axis, keepdims=keepdims),
+        amax=lambda x, axis, keepdims=False: np.max(x, axis=axis, keepdims=keepdims),
+        matmul=np.matmul,
+        transpose=lambda x: np.swapaxes(x, -2, -1),
+        affine=lambda bias, x, w: bias + x @ w,
+        scaled=lambda fresh, x: np.multiply(fresh, x, out=fresh),
+        take=lambda x, index: x[index],
+        take_along=np.take_along_axis,
+        add_along=add_along,
+        expand_dims=np.expand_dims,
+        squeeze=np.squeeze,
+        ones_like=np.ones_like,
+        zeros_like=np.zeros_like,
+    )
+
+
+@cache
+def torch_namespace(*, reuse: bool = False) -> Namespace:
+    """The words in torch. `reuse` lets them write into temporaries: not where the work is itself recorded."""
+    import torch
+
+    def total(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
+        return torch.sum(x) if axis is None else torch.sum(x, axis, keepdims)
+
+    def mean(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
+        return torch.mean(x) if axis is None else torch.mean(x, axis, keepdims)
+
+    return Namespace(
+        abs=torch.abs,
+        sign=torch.sign,
+        square=torch.square,
+        sqrt=torch.sqrt,
+        rsqrt=torch.rsqrt,
+        exp=torch.exp,
+        expm1=torch.expm1,
+        log=torch.log,
+        log1p=torch.log1p,
+        tanh=torch.tanh,
+        conj=torch.conj,
+        maximum=torch.maximum,
+        minimum=torch.minimum,
+        clamp=torch.clamp,
+        # In place a comparison keeps x's dtype: by way of a boolean mask it is 10 times slower on CPU.
+        nonzero=(lambda x: x.clone().ne_(0)) if reuse else (lambda x: (x != 0).to(x.dtype)),
+        where=torch.where,
+        sum=total,
+        mean=mean,
+        amax=torch.amax,
+        matmul=torch.matmul,
+        transpose=lambda x: x.mT,
+        affine=torch.addmm,
+        scaled=torch.Tensor.mul_ if reuse else torch.mul,
+        take=lambda x, index: x[index],
+        take_along=lambda x, index, axis: torch.gather(x, axis, index),
+        add_along=lambda x, index, values, axis: torch.scatter_add(x, axis, index, values),
+        expand_dims=torch.unsqueeze,
+        squeeze=torch.squeeze,
+        ones_like=torch.ones_like,
+        zeros_like=torch.zeros_like,
+    )

@@ -1,0 +1,89 @@
+"""The multilayer perceptron."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor
+
+from nnfoundations import nn
+from nnfoundations._errors import OptionError, ShapeError
+
+__all__ = ["MLP"]
+
+
+class MLP(nn.Module):
+    r"""Affine maps with an activation between each two.
+
+    .. math:: h_0 = \mathrm{flatten}(x), \quad h_l = \phi(W_l h_{l-1} + b_l), \quad
+        y = W_L h_{L-1} + b_L
+
+    Shape: x `(N, *)` with `sizes[0]` numbers a sample -> `(N, sizes[-1])`.
+    Args:
+        sizes: features of the input, of each hidden layer and of the output.
+        activation: the name of a module of `nnfoundations.nn`, or what builds one.
+        init: "he" for weights of variance 2 / fan_in, right for rectifiers; "xavier" for
+            2 / (fan_in + fan_out). The last map feeds no rectifier: under "he" it has 1 / fan_in.
+            Biases are zero.
+    Raises:
+        ShapeError: fewer than two sizes, or one that is not positive.
+        OptionError: an activation or an init that is not known.
+    Source: He et al. 2015, eq. 10; Glorot and Bengio 2010, eq. 16.
+
+    >>> net = MLP([64, 32, 10])
+    >>> net(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: str | Callable[[], nn.Module] = "ReLU",
+        init: Literal["he", "xavier"] = "he",
+    ) -> None:
+        super().__init__()
+        sizes = list(sizes)
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ShapeError(
+                f"MLP needs at least two sizes, all positive; got {sizes}. "
+                "Name the features of the input, of each hidden layer and of the output: [784, 128, 10]."
+            )
+        self.sizes = tuple(sizes)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for fan_in, fan_out in pairwise(sizes):
+            layers += [nn.Linear(fan_in, fan_out), _build(activation)]
+        self.layers = nn.Sequential(*layers[:-1])
+        self._initialise(init)
+
+    def _initialise(self, init: str) -> None:
+        maps = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        for layer in maps:
+            if init == "he":
+                nonlinearity: Literal["linear", "relu"] = "linear" if layer is maps[-1] else "relu"
+                nn.init.kaiming_normal_(layer.weight, nonlinearity=nonlinearity)
+            elif init == "xavier":
+                nn.init.xavier_normal_(layer.weight)
+            else:
+                raise OptionError(
+                    f"MLP's init must be 'he' or 'xavier'; got {init!r}. Take 'he' for rectifiers."
+                )
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, *) -> (N, sizes[-1])."""
+        y: Tensor = self.layers(x)
+        return y
+
+
+def _build(activation: str | Callable[[], nn.Module]) -> nn.Module:
+    if not isinstance(activation, str):
+        return activation()
+    kind = getattr(nn, activation, None)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise OptionError(
+            f"MLP's activation must name a module of nnfoundations.nn; got {activation!r}. "
+            "Take 'ReLU' or 'Tanh', or hand over the class."
+        )
+    built: nn.Module = kind()
+    return built

@@ -1,0 +1,3 @@
+"""Initialisation."""
+
+from torch.nn.init import *  # noqa: F403
