@@ -9,6 +9,7 @@ gradient of its output, `f_jvp` the tangent of its output. All take the library 
 array([0., 2.])
 """
 
+from nnfoundations.formulas import initialization
 from nnfoundations.formulas._namespace import Array, Namespace, numpy_namespace, torch_namespace
 from nnfoundations.formulas.activations import relu, relu_backward
 from nnfoundations.formulas.linear import linear, linear_backward, linear_jvp
@@ -17,6 +18,9 @@ from nnfoundations.formulas.losses import (
     cross_entropy,
     cross_entropy_backward,
     cross_entropy_jvp,
+    soft_cross_entropy,
+    soft_cross_entropy_backward,
+    soft_cross_entropy_jvp,
 )
 
 __all__ = [
@@ -26,11 +30,15 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
     "cross_entropy_jvp",
+    "initialization",
     "linear",
     "linear_backward",
     "linear_jvp",
     "numpy_namespace",
     "relu",
     "relu_backward",
+    "soft_cross_entropy",
+    "soft_cross_entropy_backward",
+    "soft_cross_entropy_jvp",
     "torch_namespace",
 ]

@@ -41,10 +41,11 @@ class Namespace:
     minimum: _Binary
     clamp: Callable[[Array, float | None, float | None], Array]  # None: no bound on that side
     nonzero: _Unary  # 1 where x != 0 (also where it is NaN), 0 elsewhere, as numbers of x's dtype
+    number: _Binary  # mask, x: 1 where the mask holds, else 0, in x's dtype
     where: Callable[[Array, Array, Array], Array]  # slow on CPU: for one number a row, not for elements
 
     # sums; the axis stays, with size one, if `keepdims`
-    sum: Callable[..., Array]  # (x, axis=None, keepdims=False)
+    sum: Callable[..., Array]  # (x, axis=None, keepdims=False), one axis or several
     mean: Callable[..., Array]  # (x, axis=None, keepdims=False)
     amax: Callable[..., Array]  # (x, axis, keepdims=False)
 
@@ -57,7 +58,7 @@ class Namespace:
     # moves of data; `index` has the axes of x
     take: Callable[[Array, Array], Array]  # x, index: x[index] for a vector x
     take_along: Callable[[Array, Array, int], Array]  # x, index, axis
-    add_along: Callable[[Array, Array, Array, int], Array]  # x, index, values, axis: a copy of x, added to
+    add_along: Callable[[Array, Array, Array, int], Array]  # fresh, index, values, axis: see `scaled`
     expand_dims: Callable[[Array, int], Array]  # x, axis
     squeeze: Callable[[Array, int], Array]  # x, axis
     ones_like: _Unary
@@ -69,10 +70,10 @@ def numpy_namespace() -> Namespace:
     """The words in NumPy."""
     import numpy as np
 
-    def add_along(x: Array, index: Array, values: Array, axis: int) -> Array:
-        added = np.zeros_like(x)
-        np.put_along_axis(added, index, values, axis)
-        return x + added
+    def add_along(fresh: Array, index: Array, values: Array, axis: int) -> Array:
+        # One index a row on that axis, so that no place is met twice.
+        np.put_along_axis(fresh, index, np.take_along_axis(fresh, index, axis) + values, axis)
+        return fresh
 
     return Namespace(
         abs=np.abs,
@@ -90,6 +91,7 @@ def numpy_namespace() -> Namespace:
         minimum=np.minimum,
         clamp=lambda x, low, high: np.clip(x, low, high),
         nonzero=lambda x: (x != 0).astype(x.dtype),
+        number=lambda mask, x: mask.astype(x.dtype),
         where=np.where,
         sum=lambda x, axis=None, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims),
         mean=lambda x, axis=None, keepdims=False: np.mean(x, axis=axis, keepdims=keepdims),
@@ -113,11 +115,7 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
     """The words in torch. `reuse` lets them write into temporaries: not where the work is itself recorded."""
     import torch
 
-    def total(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
-        return torch.sum(x) if axis is None else torch.sum(x, axis, keepdims)
-
-    def mean(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
-        return torch.mean(x) if axis is None else torch.mean(x, axis, keepdims)
+    add = torch.Tensor.scatter_add_ if reuse else torch.scatter_add
 
     return Namespace(
         abs=torch.abs,
@@ -136,9 +134,10 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
         clamp=torch.clamp,
         # In place a comparison keeps x's dtype: by way of a boolean mask it is 10 times slower on CPU.
         nonzero=(lambda x: x.clone().ne_(0)) if reuse else (lambda x: (x != 0).to(x.dtype)),
+        number=lambda mask, x: mask.to(x.dtype),
         where=torch.where,
-        sum=total,
-        mean=mean,
+        sum=lambda x, axis=None, keepdims=False: torch.sum(x, axis, keepdims),
+        mean=lambda x, axis=None, keepdims=False: torch.mean(x, axis, keepdims),
         amax=torch.amax,
         matmul=torch.matmul,
         transpose=lambda x: x.mT,
@@ -146,7 +145,7 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
         scaled=torch.Tensor.mul_ if reuse else torch.mul,
         take=lambda x, index: x[index],
         take_along=lambda x, index, axis: torch.gather(x, axis, index),
-        add_along=lambda x, index, values, axis: torch.scatter_add(x, axis, index, values),
+        add_along=lambda fresh, index, values, axis: add(fresh, axis, index, values),
         expand_dims=torch.unsqueeze,
         squeeze=torch.squeeze,
         ones_like=torch.ones_like,

@@ -1,47 +1,31 @@
 """Losses over classes.
 
 Notation: logits x with C classes on one axis (`axis`), m their largest, p = softmax(x), target t, g the
-gradient of the loss. A cross-entropy is -sum_c q_c log p_c, with q the target as a distribution: a label
-t with class weights w and smoothing s has q = (1 - s) w_t onehot(t) + (s / C) w. With Q = sum_c q_c the
-gradient is Q p - q.
+gradient of the loss. A cross-entropy is -sum_c q_c log p_c with q the target as a distribution: of a label
+t with class weights w and smoothing s it is q = (1 - s) w_t onehot(t) + (s / C) w, of class probabilities
+q = ((1 - s) t + s / C) w. With Q = sum_c q_c the gradient is Q p - q.
+Each loss is linear in log p, so that the tangent of a loss is the loss of d log p = dx - sum_c p_c dx_c.
 
 log p is formed as (x - m) - log sum exp(x - m): m + log sum exp(x - m) would round the loss away where
 the logits are large.
 """
 
+import math
 from typing import Literal, TypeAlias
 
 from nnfoundations.formulas._namespace import Array, Namespace
 
-__all__ = ["Reduction", "cross_entropy", "cross_entropy_backward", "cross_entropy_jvp"]
+__all__ = [
+    "Reduction",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "cross_entropy_jvp",
+    "soft_cross_entropy",
+    "soft_cross_entropy_backward",
+    "soft_cross_entropy_jvp",
+]
 
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
-
-
-def _log_softmax(logits: Array, axis: int, xp: Namespace) -> Array:
-    shifted = logits - xp.amax(logits, axis, keepdims=True)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis, keepdims=True))
-
-
-def _class_weights(weight: Array | None, like: Array, axis: int, xp: Namespace) -> Array | float:
-    """w along the class axis of `like`."""
-    if weight is None:
-        return 1.0
-    for _ in range(like.ndim - axis - 1):
-        weight = xp.expand_dims(weight, -1)
-    return weight
-
-
-def _labels(
-    logits: Array, target: Array, weight: Array | None, axis: int, ignore_index: int, xp: Namespace
-) -> tuple[Array, Array, Array]:
-    """Which rows count, a legal index for every row, and w_t of each row, zero where it does not count."""
-    target = xp.expand_dims(target, axis)
-    valid = target != ignore_index
-    index = xp.where(valid, target, xp.zeros_like(target))
-    row = xp.take_along(logits, index, axis)
-    row = xp.ones_like(row) if weight is None else xp.take(weight, index)
-    return valid, index, xp.where(valid, row, xp.zeros_like(row))
 
 
 def cross_entropy(
@@ -55,47 +39,9 @@ def cross_entropy(
     reduction: Reduction,
     xp: Namespace,
 ) -> Array:
-    """-(1 - s) w_t log p_t - (s / C) sum_c w_c log p_c; the mean is over w_t of the labels that count."""
+    """-(1 - s) w_t log p_t - (s / C) sum_c w_c log p_c; a mean is over w_t of the labels that count."""
     log_p = _log_softmax(logits, axis, xp)
-    valid, index, row_weight = _labels(logits, target, weight, axis, ignore_index, xp)
-    loss = -row_weight * xp.take_along(log_p, index, axis)
-    if label_smoothing:
-        share = label_smoothing / logits.shape[axis]
-        smooth = xp.sum(log_p * _class_weights(weight, logits, axis, xp), axis, keepdims=True)
-        loss = (1 - label_smoothing) * loss - share * smooth
-    loss = xp.where(valid, loss, xp.zeros_like(loss))  # an ignored row may hold anything, NaN too
-    if reduction == "none":
-        return xp.squeeze(loss, axis)
-    return xp.sum(loss) / xp.sum(row_weight) if reduction == "mean" else xp.sum(loss)
-
-
-def _logit_gradient(
-    grad_rows: Array,
-    logits: Array,
-    target: Array,
-    weight: Array | None,
-    axis: int,
-    ignore_index: int,
-    label_smoothing: float,
-    reduction: Reduction,
-    xp: Namespace,
-) -> Array:
-    """g (Q p - q), with g of each row, or of the whole."""
-    valid, index, row_weight = _labels(logits, target, weight, axis, ignore_index, xp)
-    hard = (1 - label_smoothing) * grad_rows * row_weight
-    if reduction == "mean":
-        hard = hard / xp.sum(row_weight)
-    p = xp.exp(_log_softmax(logits, axis, xp))
-    if not label_smoothing:
-        return xp.add_along(p * hard, index, -hard, axis)
-    smooth = xp.where(valid, xp.ones_like(hard), xp.zeros_like(hard))
-    smooth = smooth * grad_rows * (label_smoothing / logits.shape[axis])
-    if reduction == "mean":
-        smooth = smooth / xp.sum(row_weight)
-    weights = _class_weights(weight, logits, axis, xp)
-    total = logits.shape[axis] if weight is None else xp.sum(weight)
-    grad = p * (hard + total * smooth) - smooth * weights
-    return xp.add_along(grad, index, -hard, axis)
+    return _of_labels(log_p, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
 
 
 def cross_entropy_backward(
@@ -110,9 +56,18 @@ def cross_entropy_backward(
     reduction: Reduction,
     xp: Namespace,
 ) -> Array:
-    """g (Q p - q), divided by the sum of w_t for a mean. Rows whose label is ignored get zero."""
-    rows = xp.expand_dims(grad_output, axis) if reduction == "none" else grad_output
-    return _logit_gradient(rows, logits, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
+    """g (Q p - q), for a mean divided by the sum of w_t; zero in rows whose label is ignored."""
+    valid, index, row_weight = _labels(logits, target, weight, axis, ignore_index, xp)
+    g = xp.expand_dims(grad_output, axis) if reduction == "none" else grad_output
+    g = g / xp.sum(row_weight) if reduction == "mean" else g
+    if not label_smoothing:
+        hard = g * row_weight
+        return xp.add_along(_softmax_times(hard, logits, axis, xp), index, -hard, axis)
+    hard = (1 - label_smoothing) * g * row_weight
+    soft = (label_smoothing / logits.shape[axis]) * g * xp.number(valid, logits)
+    total = logits.shape[axis] if weight is None else xp.sum(weight)
+    grad = _softmax_times(hard + total * soft, logits, axis, xp)
+    return xp.add_along(grad - soft * _class_weights(weight, logits, axis, xp), index, -hard, axis)
 
 
 def cross_entropy_jvp(
@@ -127,10 +82,148 @@ def cross_entropy_jvp(
     reduction: Reduction,
     xp: Namespace,
 ) -> Array:
-    """The tangent along the gradient: sum_c (Q p - q)_c dx_c, over each row or over all."""
-    one = xp.ones_like(xp.amax(logits, axis, keepdims=True))
-    gradient = _logit_gradient(
-        one, logits, target, weight, axis, ignore_index, label_smoothing, reduction, xp
-    )
-    moved = gradient * tangent
-    return xp.sum(moved, axis) if reduction == "none" else xp.sum(moved)
+    """The loss of d log p."""
+    moved = _moved_log_p(tangent, logits, axis, xp)
+    return _of_labels(moved, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
+
+
+def soft_cross_entropy(
+    logits: Array,
+    target: Array,
+    weight: Array | None,
+    *,
+    axis: int,
+    label_smoothing: float,
+    reduction: Reduction,
+    xp: Namespace,
+) -> Array:
+    """-sum_c ((1 - s) t_c + s / C) w_c log p_c for class probabilities t; a mean is over rows."""
+    q = _smoothed(target, label_smoothing, axis) * _class_weights(weight, logits, axis, xp)
+    return _reduced(-xp.sum(q * _log_softmax(logits, axis, xp), axis), reduction, xp)
+
+
+def soft_cross_entropy_backward(
+    grad_output: Array,
+    logits: Array,
+    target: Array,
+    weight: Array | None,
+    *,
+    axis: int,
+    label_smoothing: float,
+    reduction: Reduction,
+    wanted: tuple[bool, bool, bool],
+    xp: Namespace,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Of x: g (Q p - q). Of t: -g (1 - s) w log p. Of w: -g ((1 - s) t + s / C) log p, over all rows."""
+    g = xp.expand_dims(grad_output, axis) if reduction == "none" else grad_output
+    if reduction == "mean":
+        g = g / (math.prod(logits.shape) / logits.shape[axis])
+    w = _class_weights(weight, logits, axis, xp)
+    grad_logits = grad_target = grad_weight = None
+    if wanted[0]:
+        q = g * w * _smoothed(target, label_smoothing, axis)
+        grad_logits = _softmax_times(xp.sum(q, axis, keepdims=True), logits, axis, xp) - q
+    if wanted[1] or wanted[2]:
+        surprise = -g * _log_softmax(logits, axis, xp)
+        grad_target = (1 - label_smoothing) * w * surprise if wanted[1] else None
+    if wanted[2]:
+        others = tuple(i for i in range(logits.ndim) if i != axis)
+        grad_weight = xp.sum(_smoothed(target, label_smoothing, axis) * surprise, others)
+    return grad_logits, grad_target, grad_weight
+
+
+def soft_cross_entropy_jvp(
+    tangent_logits: Array | None,
+    tangent_target: Array | None,
+    tangent_weight: Array | None,
+    logits: Array,
+    target: Array,
+    weight: Array | None,
+    *,
+    axis: int,
+    label_smoothing: float,
+    reduction: Reduction,
+    xp: Namespace,
+) -> Array:
+    """-sum_c dq_c log p_c - sum_c q_c d log p_c; a tangent that is None is zero."""
+    w = _class_weights(weight, logits, axis, xp)
+    smoothed = _smoothed(target, label_smoothing, axis)
+    moved = xp.zeros_like(logits)
+    if tangent_logits is not None:
+        moved = moved + smoothed * w * _moved_log_p(tangent_logits, logits, axis, xp)
+    if tangent_target is not None:
+        moved = moved + (1 - label_smoothing) * tangent_target * w * _log_softmax(logits, axis, xp)
+    if tangent_weight is not None:
+        tangent_weight = _class_weights(tangent_weight, logits, axis, xp)
+        moved = moved + smoothed * tangent_weight * _log_softmax(logits, axis, xp)
+    return _reduced(-xp.sum(moved, axis), reduction, xp)
+
+
+def _log_softmax(logits: Array, axis: int, xp: Namespace) -> Array:
+    shifted = logits - xp.amax(logits, axis, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis, keepdims=True))
+
+
+def _softmax_times(rows: Array, logits: Array, axis: int, xp: Namespace) -> Array:
+    """p times one number a row."""
+    e = xp.exp(logits - xp.amax(logits, axis, keepdims=True))
+    return xp.scaled(e, rows / xp.sum(e, axis, keepdims=True))
+
+
+def _moved_log_p(tangent: Array, logits: Array, axis: int, xp: Namespace) -> Array:
+    """d log p = dx - sum_c p_c dx_c."""
+    p = xp.exp(_log_softmax(logits, axis, xp))
+    return tangent - xp.sum(p * tangent, axis, keepdims=True)
+
+
+def _class_weights(weight: Array | None, like: Array, axis: int, xp: Namespace) -> Array | float:
+    """w, laid along the class axis of `like`."""
+    if weight is None:
+        return 1.0
+    for _ in range(like.ndim - axis - 1):
+        weight = xp.expand_dims(weight, -1)
+    return weight
+
+
+def _labels(
+    logits: Array, target: Array, weight: Array | None, axis: int, ignore_index: int, xp: Namespace
+) -> tuple[Array, Array, Array]:
+    """Which rows count, a legal index for each row, and w_t of each row, zero where it does not count."""
+    target = xp.expand_dims(target, axis)
+    valid = target != ignore_index
+    index = target * valid
+    row_weight = xp.number(valid, logits)
+    return valid, index, row_weight if weight is None else row_weight * xp.take(weight, index)
+
+
+def _of_labels(
+    log_p: Array,
+    target: Array,
+    weight: Array | None,
+    axis: int,
+    ignore_index: int,
+    label_smoothing: float,
+    reduction: Reduction,
+    xp: Namespace,
+) -> Array:
+    valid, index, row_weight = _labels(log_p, target, weight, axis, ignore_index, xp)
+    loss = -row_weight * xp.take_along(log_p, index, axis)
+    if label_smoothing:
+        smooth = xp.sum(log_p * _class_weights(weight, log_p, axis, xp), axis, keepdims=True)
+        loss = (1 - label_smoothing) * loss - (label_smoothing / log_p.shape[axis]) * smooth
+    loss = xp.where(valid, loss, 0.0)  # an ignored row may hold anything, NaN too
+    if reduction == "none":
+        return xp.squeeze(loss, axis)
+    return xp.sum(loss) / xp.sum(row_weight) if reduction == "mean" else xp.sum(loss)
+
+
+def _smoothed(target: Array, label_smoothing: float, axis: int) -> Array:
+    if not label_smoothing:
+        return target
+    return (1 - label_smoothing) * target + label_smoothing / target.shape[axis]
+
+
+def _reduced(rows: Array, reduction: Reduction, xp: Namespace) -> Array:
+    if reduction == "none":
+        return rows
+    return xp.mean(rows) if reduction == "mean" else xp.sum(rows)

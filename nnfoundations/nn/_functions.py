@@ -60,6 +60,7 @@ def make_functions(record: Record) -> tuple[type[Function], type[Function]]:
         if ctx.dtypes is not None:
             tensors = tuple(map(_raised, tensors))
         values = dict(zip(options, ctx.values, strict=True))
+        found: tuple[Tensor | None, ...]
         if len(differentiable) == 1:
             found = (record.backward(*tensors, **values, xp=_words(grads)),)
         else:
@@ -111,16 +112,15 @@ def make_functions(record: Record) -> tuple[type[Function], type[Function]]:
         dtype = ctx.dtypes[0]
         return y.to(dtype) if single else (y[0].to(dtype), *y[1:])
 
-    static = {"forward": staticmethod(eager_forward), "backward": staticmethod(backward)}
-    eager = type(record.name, (Function,), static)
-    static = {
+    eager: dict[str, Any] = {"forward": staticmethod(eager_forward), "backward": staticmethod(backward)}
+    transformable: dict[str, Any] = {
         "forward": staticmethod(forward),
         "setup_context": staticmethod(setup_context),
         "backward": staticmethod(backward),
         "jvp": staticmethod(jvp),
-        "generate_vmap_rule": True,  # type: ignore[dict-item]
+        "generate_vmap_rule": True,
     }
-    return eager, type(record.name, (Function,), static)
+    return type(record.name, (Function,), eager), type(record.name, (Function,), transformable)
 
 
 def _raised(x: Any) -> Any:

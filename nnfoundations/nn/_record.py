@@ -27,7 +27,7 @@ def _to_rows(x: Tensor) -> Tensor:
 def _from_rows(y: Tensor, x: Tensor) -> Tensor:
     if x.ndim == 2:
         return y
-    return y.unflatten(0, x.shape[:-1]) if x.ndim > 2 else y.squeeze(0)
+    return y.reshape(*x.shape[:-1], y.shape[-1]) if x.ndim > 2 else y.squeeze(0)
 
 
 ROWS = Canonical(_to_rows, _from_rows)
