@@ -28,7 +28,7 @@ class ClassificationFigures(Callback):
     def __init__(self, every_n_epochs: int = 5, mistakes: int = 25) -> None:
         if every_n_epochs < 0 or mistakes < 1:
             raise ValueError(
-                f"every_n_epochs must be at least 0 and mistakes at least 1; got {every_n_epochs}, {mistakes}."
+                f"every_n_epochs must be at least 0, mistakes at least 1; got {every_n_epochs}, {mistakes}."
             )
         self.every_n_epochs = every_n_epochs
         self.mistakes = mistakes

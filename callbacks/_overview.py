@@ -3,7 +3,7 @@
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.model_summary import ModelSummary
+from lightning.pytorch.utilities.model_summary.model_summary import ModelSummary
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from nnfoundations.callbacks._tensorboard import tensorboard_writers

@@ -14,7 +14,7 @@ class PredictionTable(Callback):
 
     Columns: ``index``; ``label`` where the batch holds one; ``prediction``; the probability of each class,
     named ``p_NAME``. Classes are named by the datamodule's ``class_names`` where it has them, else numbered.
-    The file appears whole, when the last batch is done.
+    The file appears whole, when the last batch is done. A ``fast_dev_run`` writes none.
 
     Args:
         path: the file; None means ``predictions.csv`` in the Trainer's ``default_root_dir``.
@@ -22,14 +22,17 @@ class PredictionTable(Callback):
 
     def __init__(self, path: str | None = None) -> None:
         self.path = path
+        self._stream: IO[str] | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if getattr(trainer, "fast_dev_run", False):
+            return
         self.file = Path(self.path or Path(trainer.default_root_dir) / "predictions.csv")
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self._part = self.file.with_name(f".{self.file.name}.part")
         self._names: list[str] = []
         self._rows = 0
-        self._stream: IO[str] = self._part.open("w", newline="", encoding="utf-8")
+        self._stream = self._part.open("w", newline="", encoding="utf-8")
         self._csv = csv.writer(self._stream)
 
     def on_predict_batch_end(
@@ -41,6 +44,8 @@ class PredictionTable(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        if self._stream is None:
+            return
         labels = None if isinstance(batch, Tensor) or len(batch) < 2 else batch[1].tolist()
         probabilities = outputs.tolist()
         if not self._names:
@@ -55,10 +60,13 @@ class PredictionTable(Callback):
             self._rows += 1
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._stream.close()
-        os.replace(self._part, self.file)
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+            os.replace(self._part, self.file)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if trainer.predicting:
+        if self._stream is not None:
             self._stream.close()
+            self._stream = None
             self._part.unlink(missing_ok=True)

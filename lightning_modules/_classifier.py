@@ -75,7 +75,7 @@ class Classifier(LightningModule):
             raise ValueError(f"label_smoothing must be at least 0 and less than 1; got {label_smoothing}.")
         self.save_hyperparameters(ignore=["net", "loss", "optimizer", "lr_scheduler"])
         if "_class_path" in self.hparams:
-            # Built from a config: every argument is plain data there, and load_from_checkpoint needs them all.
+            # Built from a config: all arguments are plain data there, and load_from_checkpoint needs them.
             self.save_hyperparameters()
         self.net = net
         self.loss = loss()
@@ -117,7 +117,8 @@ class Classifier(LightningModule):
         self._loss_sum += loss.detach() * len(y)
         self._correct += (logits.detach().argmax(1) == y).sum()
         self._seen += len(y)
-        logs_now = (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        every_n = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by its connector
+        logs_now = (self.global_step + 1) % every_n == 0
         if logs_now:
             self.log("train/loss_step", loss.detach())
             self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])

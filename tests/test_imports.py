@@ -44,7 +44,7 @@ def source_files():
 
 
 def imported(tree, *, top_only):
-    """Dotted names that a file imports; what stands under `if TYPE_CHECKING` or in a function is not at top."""
+    """Dotted names that a file imports; under `if TYPE_CHECKING` or in a function is not at the top."""
     nodes = tree.body if top_only else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):

@@ -2,20 +2,21 @@
 
 import logging
 import sys
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-# Short class names on the command line reach what has been imported.
-import nnfoundations.models  # noqa: F401
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+# Short class names on the command line reach what has been imported.
 import nnfoundations.datamodules
 import nnfoundations.lightning_modules
+import nnfoundations.models  # noqa: F401
 from nnfoundations.callbacks import (
     ClassificationFigures,
     ParameterHistograms,
@@ -75,6 +76,10 @@ class FoundationsCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         quiet_lightning()
         given = self._get(self.config_init, "trainer")
+        if given.fast_dev_run:  # it leaves no run behind
+            trainer = super().instantiate_trainer(**kwargs)
+            announce(trainer)
+            return trainer
         folder = new_run_folder(Path(given.default_root_dir or "runs") / self.name)
         if given.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(
@@ -83,6 +88,11 @@ class FoundationsCLI(LightningCLI):
         trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
         announce(trainer)
         return trainer
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        if config["fast_dev_run"]:  # Lightning 2.6.6 saves the last checkpoint even then
+            callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+        return super()._instantiate_trainer(config, callbacks)
 
     def after_fit(self) -> None:
         checkpoint = self.trainer.checkpoint_callback
@@ -111,7 +121,7 @@ def new_run_folder(parent: Path) -> Path:
     while candidate.exists():
         n += 1
         candidate = parent / f"{stamp}_{n}"
-    if rank_zero_only.rank == 0:
+    if getattr(rank_zero_only, "rank", 0) == 0:
         candidate.mkdir(parents=True)
     return candidate
 
@@ -132,3 +142,6 @@ def quiet_lightning() -> None:
 
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(is_news)
+    # Every command has a run folder of its own: that a checkpoint comes from another one is no news either.
+    warnings.filterwarnings("ignore", message="The dirpath has changed")
+    warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning 2.6.6 on torch 2.15

@@ -38,12 +38,12 @@ def config_path(name: str) -> str:
     near = get_close_matches(name, configs, n=1)
     hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(configs)}."
     raise ConfigNameError(
-        f"no packaged config is named `{name}`; {hint}\nA file of your own is named by a path ending in .yaml."
+        f"no packaged config is named `{name}`; {hint}\nA file of your own is a path ending in .yaml."
     )
 
 
 def resolve_configs(args: list[str]) -> tuple[list[str], list[str]]:
-    """The arguments with packaged names replaced by paths, and the values of `--config` as they were given."""
+    """The arguments with packaged names replaced by paths, and the values of `--config` as given."""
     resolved, given = [], []
     takes_value = False
     for arg in args:

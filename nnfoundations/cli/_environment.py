@@ -9,7 +9,7 @@ from pathlib import Path
 _PACKAGES = ("nnfoundations", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 
 
-class TorchvisionMismatch(ImportError):
+class TorchvisionMismatchError(ImportError):
     """The installed torchvision was built for another torch."""
 
 
@@ -19,17 +19,17 @@ def import_lightning() -> None:
     torchmetrics imports torchvision whenever it is installed, and Lightning imports torchmetrics.
 
     Raises:
-        TorchvisionMismatch: with the cure.
+        TorchvisionMismatchError: with the cure.
     """
     try:
         import lightning.pytorch  # noqa: F401  # imported for its failure
     except (ImportError, RuntimeError) as error:
         if "torchvision" not in str(error):
             raise
-        raise TorchvisionMismatch(
+        raise TorchvisionMismatchError(
             f"torchvision {_version('torchvision')} does not match torch {_version('torch')}, and Lightning "
-            "cannot be imported beside it.\nInstall both from one index in one command: see 'Installing torch' "
-            "in the README, or `pip uninstall torchvision`."
+            "cannot be imported beside it.\nInstall both in one command from one index ('Installing torch', "
+            "README), or `pip uninstall torchvision`."
         ) from error
 
 
@@ -81,7 +81,7 @@ def gpu_warning() -> str | None:
         return None
     if torch.version.cuda is None:
         why = f"torch {torch.__version__} is built without CUDA"
-        cure = "Install a CUDA build: see 'Installing torch' in the README (on DGX Spark the default is CPU-only)."
+        cure = "Install a CUDA build: 'Installing torch' in the README (on DGX Spark the default has none)."
     else:
         why = f"torch {torch.__version__}, built for CUDA {torch.version.cuda}, cannot reach it"
         cure = "Update the driver, or install a torch built for the CUDA version that `nvidia-smi` prints."

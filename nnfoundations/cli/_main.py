@@ -3,11 +3,12 @@
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from nnfoundations import __version__
 from nnfoundations.cli._configs import ConfigNameError, resolve_configs, run_name
-from nnfoundations.cli._environment import TorchvisionMismatch, import_lightning
+from nnfoundations.cli._environment import TorchvisionMismatchError, import_lightning
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,14 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigNameError as error:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return 2
-    except TorchvisionMismatch as error:
+    except TorchvisionMismatchError as error:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return 1
 
     from nnfoundations.cli._command import FoundationsCLI  # needs Lightning
 
     try:
-        FoundationsCLI(args, run_name(configs))
+        with warnings.catch_warnings():
+            FoundationsCLI(args, run_name(configs))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except FileNotFoundError as error:

@@ -1,0 +1,86 @@
+"""Configs: found by name, composed left to right, and each as good as its first line claims."""
+
+import pytest
+import yaml
+
+from nnfoundations.cli import _configs, main
+from nnfoundations.cli._configs import config_path, packaged_configs, run_name
+
+GOALS = {"mnist": 0.980, "mnist_plain": 0.965}
+
+
+def printed(capsys, *args):
+    """The config that a command would run."""
+    assert main(["fit", *args, "--print_config=skip_null"]) == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", packaged_configs())
+def test_every_config_is_understood(name, capsys):
+    config = printed(capsys, "--config", name)
+    assert config["model"]["class_path"].startswith("nnfoundations.")
+
+
+@pytest.mark.parametrize("name", packaged_configs())
+def test_every_config_begins_with_its_claim(name):
+    assert packaged_configs()[name].read_text(encoding="utf-8").startswith("# Goal: ")
+
+
+def test_later_configs_and_flags_win(tmp_path, capsys):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("trainer: {max_epochs: 3}\ndata: {init_args: {batch_size: 16}}\n")
+    args = ["--config=digits", f"--config={mine}", "--trainer.max_epochs", "7"]
+    config = printed(capsys, *args)
+    assert config["trainer"]["max_epochs"] == 7
+    assert config["data"]["init_args"]["batch_size"] == 16
+    assert config["trainer"]["log_every_n_steps"] == 10
+
+
+def test_short_class_names(capsys):
+    net = "--model.net nnfoundations.models.MLP --model.net.sizes [64,10]"
+    config = printed(capsys, *f"--model Classifier {net} --data DigitsDataModule".split())
+    assert config["model"]["class_path"] == "nnfoundations.lightning_modules.Classifier"
+    assert config["data"]["class_path"] == "nnfoundations.datamodules.DigitsDataModule"
+
+
+def test_a_lab_config_is_named_by_lab_and_run(tmp_path, monkeypatch):
+    (tmp_path / "activations" / "configs").mkdir(parents=True)
+    (tmp_path / "activations" / "configs" / "relu.yaml").touch()
+    (tmp_path / "_runner").mkdir()
+    real = _configs.files
+    monkeypatch.setattr(
+        _configs, "files", lambda package: tmp_path if package.endswith("labs") else real(package)
+    )
+    assert config_path("activations/relu") == str(tmp_path / "activations" / "configs" / "relu.yaml")
+    assert "digits" in packaged_configs()
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("digit", "digits"), ("mnist_plane", "mnist_plain")])
+def test_an_unknown_name_says_the_nearest(typo, meant, capsys):
+    assert main(["fit", "--config", typo]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert f"`{typo}`" in lines[0]
+    assert f"`{meant}`" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (["digits"], "digits"),
+        (["activations/relu"], "activations/relu"),
+        (["mnist", "some/where/mine.yaml"], "mnist+mine"),
+        ([], "run"),
+    ],
+)
+def test_a_run_is_named_by_its_configs(given, name):
+    assert run_name(given) == name
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("name", GOALS)
+def test_goal(name, tmp_path, capsys):
+    assert main(["fit", "--config", name, "--trainer.default_root_dir", str(tmp_path)]) == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "test/accuracy " in line)
+    assert float(row.split()[3]) >= GOALS[name]
