@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader
 
 from nnfoundations.callbacks import (
     ClassificationFigures,
@@ -84,22 +85,18 @@ def test_histograms_come_every_k_epochs(tmp_path):
     assert len(read(logger).Histograms("weights/layer.weight")) == 2
 
 
-class Poisoned(BoringModel):
-    def on_before_optimizer_step(self, optimizer):
-        self.layer.weight.grad[0] = float("nan")
-        self.layer.bias.grad[:] = float("inf")
-
-
 def test_histograms_survive_what_is_not_finite(tmp_path):
     """TensorBoard itself raises on a histogram without one finite value."""
     logger = TensorBoardLogger(tmp_path, default_hp_metric=False)
 
-    class Order(ParameterHistograms):
+    class AfterPoison(ParameterHistograms):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-            Poisoned.on_before_optimizer_step(pl_module, optimizer)
+            if trainer.is_last_batch:  # earlier, all weights would be NaN by now
+                pl_module.layer.weight.grad[0] = float("nan")
+                pl_module.layer.bias.grad[:] = float("inf")
             super().on_before_optimizer_step(trainer, pl_module, optimizer)
 
-    fit(tmp_path, BoringModel(), [Order(every_n_epochs=1)], logger, epochs=1)
+    fit(tmp_path, BoringModel(), [AfterPoison(every_n_epochs=1)], logger, epochs=1)
     tags = read(logger).Tags()["histograms"]
     assert "gradients/layer.weight" in tags
     assert "gradients/layer.bias" not in tags
@@ -134,10 +131,11 @@ def test_figures_say_true_and_predicted():
     worst = Worst(3, torch.zeros(0, 3, 4, 4))
     worst.update(torch.rand(3, 3, 4, 4), torch.eye(3) * 0.9, torch.tensor([1, 2, 0]))
     figure = mistakes_figure(worst, ["cat", "dog", "owl"])
-    titles = {axes.get_title() for axes in figure.axes}
-    assert titles == {
-        f"true {t}\nsaid {s} (0.9000)" for t, s in (("dog", "cat"), ("owl", "dog"), ("cat", "owl"))
+    expected = {
+        f"true {true}\nsaid {said} (0.9000)"
+        for true, said in (("dog", "cat"), ("owl", "dog"), ("cat", "owl"))
     }
+    assert {axes.get_title() for axes in figure.axes} == expected
     figure = confusion_figure(torch.tensor([[5, 1], [0, 4]]), ["cat", "dog"])
     (axes,) = figure.axes
     assert axes.get_title() == "accuracy 0.9000"
@@ -149,7 +147,7 @@ class Broken(LightningModule):
     """Predicts one batch, then fails."""
 
     def predict_dataloader(self):
-        return [torch.zeros(2, 1), torch.zeros(2, 1)]
+        return DataLoader(torch.zeros(4, 1), batch_size=2)
 
     def predict_step(self, batch, batch_idx):
         if batch_idx:
@@ -172,7 +170,7 @@ def test_a_failed_prediction_leaves_no_file(tmp_path):
 def test_predictions_without_labels(tmp_path):
     class Unlabelled(Broken):
         def predict_dataloader(self):
-            return [torch.zeros(2, 1)]
+            return DataLoader(torch.zeros(2, 1), batch_size=2)
 
     table = tmp_path / "table.csv"
     trainer = Trainer(

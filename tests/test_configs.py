@@ -84,3 +84,18 @@ def test_goal(name, tmp_path, capsys):
     assert main(["fit", "--config", name, "--trainer.default_root_dir", str(tmp_path)]) == 0
     (row,) = (line for line in capsys.readouterr().out.splitlines() if "test/accuracy " in line)
     assert float(row.split()[3]) >= GOALS[name]
+
+
+def test_missing_data_is_one_message_and_no_run(tmp_path, capsys):
+    """A folder that is a file: nothing can be put there, so nothing is asked of the network."""
+    root = tmp_path / "data"
+    root.touch()
+    args = ["--data.root", str(root), "--trainer.default_root_dir", str(tmp_path / "runs")]
+    assert main(["fit", "--config", "mnist", *args]) == 1
+    err = capsys.readouterr().err.rpartition("nnfoundations: ")[2]
+    assert "train-images-idx3-ubyte" in err
+    assert "f68b3c2dcbeaaa9fbdd348bbdeb94873" in err
+    assert str(root) in err
+    assert "`nnfoundations fit --config digits` needs no files" in err
+    assert "Traceback" not in err
+    assert not list((tmp_path / "runs").glob("*/*"))

@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,14 @@ class FoundationsCLI(LightningCLI):
         if config["fast_dev_run"]:  # Lightning 2.6.6 saves the last checkpoint even then
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
         return super()._instantiate_trainer(config, callbacks)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException:
+            with suppress(OSError):  # a run that failed before it wrote anything leaves no folder
+                Path(self.trainer.default_root_dir).rmdir()
+            raise
 
     def after_fit(self) -> None:
         checkpoint = self.trainer.checkpoint_callback

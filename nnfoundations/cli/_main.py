@@ -33,15 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return 1
 
-    from nnfoundations.cli._command import FoundationsCLI  # needs Lightning
+    from nnfoundations.cli._command import FoundationsCLI  # needs Lightning, as does the next
+    from nnfoundations.datamodules import DataFilesError
 
     try:
         with warnings.catch_warnings():
             FoundationsCLI(args, run_name(configs))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except FileNotFoundError as error:
-        # Data that is not there: the message says what to do, a traceback would bury it.
+    except DataFilesError as error:
+        # Its message says what to do; a traceback would bury it.
         print(f"nnfoundations: {error}", file=sys.stderr)
         return 1
     except Exception:
