@@ -40,8 +40,8 @@ def cross_entropy(
     xp: Namespace,
 ) -> Array:
     """-(1 - s) w_t log p_t - (s / C) sum_c w_c log p_c; a mean is over w_t of the labels that count."""
-    log_p = _log_softmax(logits, axis, xp)
-    return _of_labels(log_p, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
+    x, total = _shifted(logits, axis, xp)
+    return _of_labels(x, total, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
 
 
 def cross_entropy_backward(
@@ -83,8 +83,8 @@ def cross_entropy_jvp(
     xp: Namespace,
 ) -> Array:
     """The loss of d log p."""
-    moved = _moved_log_p(tangent, logits, axis, xp)
-    return _of_labels(moved, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
+    mean = xp.sum(_softmax_times(1.0, logits, axis, xp) * tangent, axis, keepdims=True)
+    return _of_labels(tangent, mean, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
 
 
 def soft_cross_entropy(
@@ -150,7 +150,8 @@ def soft_cross_entropy_jvp(
     smoothed = _smoothed(target, label_smoothing, axis)
     moved = xp.zeros_like(logits)
     if tangent_logits is not None:
-        moved = moved + smoothed * w * _moved_log_p(tangent_logits, logits, axis, xp)
+        mean = xp.sum(_softmax_times(1.0, logits, axis, xp) * tangent_logits, axis, keepdims=True)
+        moved = moved + smoothed * w * (tangent_logits - mean)
     if tangent_target is not None:
         moved = moved + (1 - label_smoothing) * tangent_target * w * _log_softmax(logits, axis, xp)
     if tangent_weight is not None:
@@ -159,21 +160,21 @@ def soft_cross_entropy_jvp(
     return _reduced(-xp.sum(moved, axis), reduction, xp)
 
 
+def _shifted(logits: Array, axis: int, xp: Namespace) -> tuple[Array, Array]:
+    """x - m and log sum exp(x - m): log p is their difference."""
+    x = logits - xp.amax(logits, axis, keepdims=True)
+    return x, xp.log(xp.sum(xp.exp(x), axis, keepdims=True))
+
+
 def _log_softmax(logits: Array, axis: int, xp: Namespace) -> Array:
-    shifted = logits - xp.amax(logits, axis, keepdims=True)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis, keepdims=True))
+    x, total = _shifted(logits, axis, xp)
+    return x - total
 
 
-def _softmax_times(rows: Array, logits: Array, axis: int, xp: Namespace) -> Array:
+def _softmax_times(rows: Array | float, logits: Array, axis: int, xp: Namespace) -> Array:
     """p times one number a row."""
     e = xp.exp(logits - xp.amax(logits, axis, keepdims=True))
     return xp.scaled(e, rows / xp.sum(e, axis, keepdims=True))
-
-
-def _moved_log_p(tangent: Array, logits: Array, axis: int, xp: Namespace) -> Array:
-    """d log p = dx - sum_c p_c dx_c."""
-    p = xp.exp(_log_softmax(logits, axis, xp))
-    return tangent - xp.sum(p * tangent, axis, keepdims=True)
 
 
 def _class_weights(weight: Array | None, like: Array, axis: int, xp: Namespace) -> Array | float:
@@ -197,7 +198,8 @@ def _labels(
 
 
 def _of_labels(
-    log_p: Array,
+    x: Array,
+    total: Array,
     target: Array,
     weight: Array | None,
     axis: int,
@@ -206,11 +208,16 @@ def _of_labels(
     reduction: Reduction,
     xp: Namespace,
 ) -> Array:
-    valid, index, row_weight = _labels(log_p, target, weight, axis, ignore_index, xp)
-    loss = -row_weight * xp.take_along(log_p, index, axis)
+    """The loss where log p is x less `total`, a number a row."""
+    valid, index, row_weight = _labels(x, target, weight, axis, ignore_index, xp)
+    loss = total - xp.take_along(x, index, axis)
+    if weight is not None:
+        loss = row_weight * loss
     if label_smoothing:
-        smooth = xp.sum(log_p * _class_weights(weight, log_p, axis, xp), axis, keepdims=True)
-        loss = (1 - label_smoothing) * loss - (label_smoothing / log_p.shape[axis]) * smooth
+        classes = x.shape[axis]
+        of_all = classes if weight is None else xp.sum(weight)
+        smooth = of_all * total - xp.sum(x * _class_weights(weight, x, axis, xp), axis, keepdims=True)
+        loss = (1 - label_smoothing) * loss + (label_smoothing / classes) * smooth
     loss = xp.where(valid, loss, 0.0)  # an ignored row may hold anything, NaN too
     if reduction == "none":
         return xp.squeeze(loss, axis)

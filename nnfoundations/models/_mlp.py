@@ -30,6 +30,7 @@ class MLP(nn.Module):
         OptionError: an activation or an init that is not known.
     Source: He et al. 2015, eq. 10; Glorot and Bengio 2010, eq. 16.
 
+    >>> import torch
     >>> net = MLP([64, 32, 10])
     >>> net(torch.zeros(5, 1, 8, 8)).shape
     torch.Size([5, 10])

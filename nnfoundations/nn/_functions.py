@@ -29,45 +29,49 @@ def make_functions(record: Record) -> tuple[type[Function], type[Function]]:
     inputs, options, saved = record.inputs, record.options, record.saved
     count, single = len(inputs), len(record.outputs) == 1
     places = {name: place for place, name in enumerate((*inputs, *record.outputs))}
-    differentiable = tuple(places[name] for name in inputs if name in record.needs)
-    readers = [tuple(places[name] for name in record.needs if kept in record.needs[name]) for kept in saved]
+    differentiable = [places[name] for name in inputs if name in record.needs]
+    kept_places = [places[name] for name in saved]
+    readers = [[places[name] for name in record.needs if kept in record.needs[name]] for kept in saved]
+    all_wanted = tuple(name in record.needs for name in inputs) + (False,) * len(options)
+    no_gradients = (None,) * len(all_wanted)
 
     def compute(xp: Namespace, args: _Values) -> Any:
         values = dict(zip(options, args[count:], strict=True))
-        tensors, dtype = args[:count], args[0].dtype
+        dtype = args[0].dtype
         if not record.raise_half or dtype not in _HALF:
-            return record.forward(*tensors, **values, xp=xp)
-        y = record.forward(*map(_raised, tensors), **values, xp=xp)
+            return record.forward(*args[:count], **values, xp=xp)
+        y = record.forward(*map(_raised, args[:count]), **values, xp=xp)
         return y.to(dtype) if single else (y[0].to(dtype), *y[1:])
 
     def describe(ctx: Any, args: _Values, y: Any) -> None:
-        """What the backward wants to know beyond tensors."""
-        ctx.values = tuple(args[count:])
+        """Keep what the backward wants to know beyond tensors."""
+        ctx.values = args[count:]
         ctx.dtypes = None
-        if record.raise_half and any(args[place].dtype in _HALF for place in differentiable):
-            ctx.dtypes = tuple(None if args[place] is None else args[place].dtype for place in differentiable)
+        if record.raise_half and args[0].dtype in _HALF:
+            ctx.dtypes = [None if args[place] is None else args[place].dtype for place in differentiable]
         if not single:
             ctx.like = y[0].shape, y[0].dtype, y[0].device
 
     def gradients(ctx: Any, grads: _Values, wanted: Sequence[bool]) -> tuple[Tensor | None, ...]:
-        result: list[Tensor | None] = [None] * (count + len(options))
         if all(grad is None for grad in grads):
-            return tuple(result)
+            return no_gradients
         if grads[0] is None:
             shape, dtype, device = ctx.like
             grads = (torch.zeros(shape, dtype=dtype, device=device), *grads[1:])
+        xp = _words(grads)
         tensors = (*grads, *ctx.saved_tensors)
         if ctx.dtypes is not None:
             tensors = tuple(map(_raised, tensors))
         values = dict(zip(options, ctx.values, strict=True))
-        found: tuple[Tensor | None, ...]
+        found: Sequence[Tensor | None]
         if len(differentiable) == 1:
-            found = (record.backward(*tensors, **values, xp=_words(grads)),)
+            found = (record.backward(*tensors, **values, xp=xp),)
         else:
-            asked = tuple(wanted[place] for place in differentiable)
-            found = record.backward(*tensors, **values, wanted=asked, xp=_words(grads))
+            asked = tuple([wanted[place] for place in differentiable])
+            found = record.backward(*tensors, **values, wanted=asked, xp=xp)
         if ctx.dtypes is not None:
-            found = tuple(map(_rounded, found, ctx.dtypes))
+            found = list(map(_rounded, found, ctx.dtypes))
+        result: list[Tensor | None] = list(no_gradients)
         for place, grad in zip(differentiable, found, strict=True):
             result[place] = grad
         return tuple(result)
@@ -76,14 +80,12 @@ def make_functions(record: Record) -> tuple[type[Function], type[Function]]:
         y = compute(_REUSING, args)
         known = (*args[:count], y) if single else (*args[:count], *y)
         wanted = ctx.needs_input_grad
-        ctx.save_for_backward(
-            *(
-                known[places[name]] if any(wanted[place] for place in readers[i]) else None
-                for i, name in enumerate(saved)
-            )
-        )
+        kept = [known[place] for place in kept_places]
+        if wanted != all_wanted:  # what nobody will read is not kept alive
+            kept = [x if any(wanted[i] for i in by) else None for x, by in zip(kept, readers, strict=True)]
+        ctx.save_for_backward(*kept)
         describe(ctx, args, y)
-        if not torch.compiler.is_compiling():  # Dynamo does not know it, and materialises at compile time
+        if not torch.compiler.is_compiling():  # Dynamo refuses the call, and fuses the zeros away
             ctx.set_materialize_grads(False)
         return y
 
@@ -92,7 +94,7 @@ def make_functions(record: Record) -> tuple[type[Function], type[Function]]:
 
     def setup_context(ctx: Any, args: _Values, y: Any) -> None:
         known = (*args[:count], y) if single else (*args[:count], *y)
-        kept = [known[places[name]] for name in saved]
+        kept = [known[place] for place in kept_places]
         ctx.save_for_backward(*kept)
         ctx.save_for_forward(*kept)
         describe(ctx, args, y)
@@ -102,14 +104,11 @@ def make_functions(record: Record) -> tuple[type[Function], type[Function]]:
         return gradients(ctx, grads, ctx.needs_input_grad)
 
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        moved: list[Any] = [tangents[place] for place in differentiable]
-        tensors = (*moved, *ctx.saved_tensors)
-        if ctx.dtypes is not None:
-            tensors = tuple(map(_raised, tensors))
-        y = record.jvp(*tensors, **dict(zip(options, ctx.values, strict=True)), xp=_PURE)
+        tensors = [tangents[place] for place in differentiable] + list(ctx.saved_tensors)
+        values = dict(zip(options, ctx.values, strict=True))
         if ctx.dtypes is None:
-            return y
-        dtype = ctx.dtypes[0]
+            return record.jvp(*tensors, **values, xp=_PURE)
+        y, dtype = record.jvp(*map(_raised, tensors), **values, xp=_PURE), ctx.dtypes[0]
         return y.to(dtype) if single else (y[0].to(dtype), *y[1:])
 
     eager: dict[str, Any] = {"forward": staticmethod(eager_forward), "backward": staticmethod(backward)}

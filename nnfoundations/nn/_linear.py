@@ -5,7 +5,7 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, ShapeError
-from nnfoundations.nn._operation import Operation
+from nnfoundations.nn._operation import Operation, autocasting
 from nnfoundations.nn._override import overridable
 from nnfoundations.nn._record import ROWS, Record
 
@@ -51,7 +51,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
             "Give one number an output feature."
         )
     if x.dtype != weight.dtype or (bias is not None and bias.dtype != weight.dtype):
-        if torch.is_autocast_enabled(x.device.type):
+        if autocasting(x):
             return
         found = f"{x.dtype}, {weight.dtype}" + ("" if bias is None else f", {bias.dtype}")
         raise DtypeError(

@@ -1,6 +1,6 @@
 """Losses: `cross_entropy` and `CrossEntropyLoss`."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch.nn import _reduction
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, LabelError, OptionError, ShapeError
-from nnfoundations.nn._operation import Operation
+from nnfoundations.nn._operation import Operation, autocasting
 from nnfoundations.nn._override import overridable
 from nnfoundations.nn._record import Record
 
@@ -64,7 +64,7 @@ def cross_entropy(
 
 
 def _of_labels(
-    logits: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, options: dict[str, object]
+    logits: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, options: dict[str, Any]
 ) -> Tensor:
     shape = logits.shape[:1][: logits.ndim - 1] + logits.shape[2:]
     if logits.ndim == 1 and target.shape == (1,):
@@ -103,7 +103,7 @@ def _of_labels(
 
 
 def _of_probabilities(
-    logits: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, options: dict[str, object]
+    logits: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, options: dict[str, Any]
 ) -> Tensor:
     if not target.is_floating_point():
         raise DtypeError(
@@ -150,7 +150,7 @@ def _check_logits(logits: Tensor, weight: Tensor | None) -> None:
             f"CrossEntropyLoss needs one weight a class, shape ({classes},); got {tuple(weight.shape)}. "
             "Count the classes of the logits' axis 1."
         )
-    if weight.dtype != logits.dtype and not torch.is_autocast_enabled(logits.device.type):
+    if weight.dtype != logits.dtype and not autocasting(logits):
         raise DtypeError(
             f"CrossEntropyLoss needs weights of the logits' dtype; got {weight.dtype} and {logits.dtype}. "
             f"Convert the weight with .to({logits.dtype})."

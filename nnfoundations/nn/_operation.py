@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 from nnfoundations.nn._functions import make_functions
 from nnfoundations.nn._record import Record
 
-__all__ = ["Operation"]
+__all__ = ["Operation", "autocasting"]
 
 
 class Operation:
@@ -20,30 +20,25 @@ class Operation:
     """
 
     def __init__(self, record: Record) -> None:
-        self.record = record
-        self.options = record.options
+        self.options, self.canonical, self.autocast = record.options, record.canonical, record.autocast
         self.eager, self.transformable = make_functions(record)
 
-    def __call__(self, *inputs: Tensor | None, **options: Any) -> Any:
+    def __call__(self, x: Tensor, *others: Tensor | None, **options: Any) -> Any:
         """The output, or the tuple of outputs."""
-        policy = self.record.autocast
-        if policy is not None:
-            device = _device_type(inputs)
-            if torch.is_autocast_enabled(device):
-                inputs = tuple(_autocast(x, policy, device) for x in inputs)
-                with torch.autocast(device, enabled=False):
-                    return self._canonical(inputs, options)
-        return self._canonical(inputs, options)
+        if self.autocast is not None and autocasting(x):
+            device = x.device.type
+            x, *rest = [_autocast(tensor, self.autocast, device) for tensor in (x, *others)]
+            with torch.autocast(device, enabled=False):
+                return self._reshaped(x, *rest, *[options[name] for name in self.options])
+        return self._reshaped(x, *others, *[options[name] for name in self.options])
 
-    def _canonical(self, inputs: tuple[Tensor | None, ...], options: dict[str, Any]) -> Any:
-        values = [options[name] for name in self.options]
-        canonical, x = self.record.canonical, inputs[0]
-        if canonical is None or x is None:
-            return self._apply(*inputs, *values)
-        y = self._apply(canonical.enter(x), *inputs[1:], *values)
+    def _reshaped(self, x: Tensor, *args: Any) -> Any:
+        if self.canonical is None:
+            return self._apply(x, *args)
+        y = self._apply(self.canonical.enter(x), *args)
         if isinstance(y, tuple):
-            return canonical.leave(y[0], x), *y[1:]
-        return canonical.leave(y, x)
+            return self.canonical.leave(y[0], x), *y[1:]
+        return self.canonical.leave(y, x)
 
     def _apply(self, *args: Any) -> Any:
         if torch.compiler.is_compiling():
@@ -53,11 +48,13 @@ class Operation:
         return self.eager.apply(*args)
 
 
-def _device_type(inputs: tuple[Tensor | None, ...]) -> str:
-    return next(x.device.type for x in inputs if x is not None)
+def autocasting(x: Tensor) -> bool:
+    """Whether autocast is on for x's device; torch's own question raises for devices that have none."""
+    device = x.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
-def _autocast(x: Tensor | None, policy: str, device: str) -> Tensor | None:
+def _autocast(x: Any, policy: str, device: str) -> Any:
     """Cast as torch does: float64 and integers stay."""
     if x is None or not x.is_floating_point() or x.dtype == torch.float64:
         return x

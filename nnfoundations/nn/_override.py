@@ -20,7 +20,7 @@ def overridable(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        relevant = (*args, *kwargs.values())
+        relevant = (*args, *kwargs.values()) if kwargs else args
         if has_torch_function(relevant):
             answer: _R = handle_torch_function(call, relevant, *args, **kwargs)
             return answer

@@ -1,0 +1,117 @@
+"""The formulas by themselves: the same text under NumPy and under torch, and no library at import."""
+
+import subprocess
+import sys
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nnfoundations import formulas
+from nnfoundations.formulas import Namespace, numpy_namespace, torch_namespace
+
+RNG = np.random.default_rng(0)
+X, Y, G = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3))
+W, B, ROWS = RNG.normal(size=(5, 3)), RNG.normal(size=5), RNG.normal(size=(4, 5))
+V = RNG.random(3) + 0.1
+T = np.array([0, 2, -100, 1])
+P = RNG.dirichlet(np.ones(3), size=4)
+I = np.array([[0], [2], [1], [1]])  # noqa: E741
+HARD = {"axis": 1, "ignore_index": -100, "label_smoothing": 0.1}
+SOFT = {"axis": 1, "label_smoothing": 0.1}
+
+WORDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    **{word: ((np.abs(X) + 0.1,), {}) for word in ("sqrt", "rsqrt", "log")},
+    **{word: ((X,), {}) for word in ("abs", "sign", "square", "exp", "expm1", "tanh", "conj", "nonzero")},
+    **{word: ((X,), {}) for word in ("transpose", "ones_like", "zeros_like")},
+    **{word: ((X, Y), {}) for word in ("maximum", "minimum", "scaled")},
+    "log1p": ((np.abs(X),), {}),
+    "clamp": ((X, None, 0.5), {}),
+    "number": ((X > 0, X), {}),
+    "where": ((X > 0, X, 0.0), {}),
+    "sum": ((X,), {"axis": (0, 1)}),
+    "mean": ((X, 1), {"keepdims": True}),
+    "amax": ((X, 1), {"keepdims": True}),
+    "matmul": ((X, W.T), {}),
+    "affine": ((B, X, W.T), {}),
+    "take": ((V, I), {}),
+    "take_along": ((X, I, 1), {}),
+    "add_along": ((X, I, G[:, :1], 1), {}),
+    "expand_dims": ((X, 1), {}),
+    "squeeze": ((X[:, None], 1), {}),
+}
+
+CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("linear", (X, W, B), {}),
+    ("linear", (X, W, None), {}),
+    ("linear_backward", (ROWS, X, W), {"wanted": (True, True, True)}),
+    ("linear_jvp", (X, W, B, X, W), {}),
+    ("linear_jvp", (None, W, None, X, W), {}),
+    ("relu", (X,), {}),
+    ("relu_backward", (G, np.maximum(X, 0)), {}),
+    *[
+        ("cross_entropy", (X, T, w), {**HARD, "reduction": r})
+        for w in (None, V)
+        for r in ("none", "mean", "sum")
+    ],
+    *[("cross_entropy_backward", (G[0, 0], X, T, w), {**HARD, "reduction": "mean"}) for w in (None, V)],
+    ("cross_entropy_jvp", (G, X, T, V), {**HARD, "reduction": "mean"}),
+    ("soft_cross_entropy", (X, P, V), {**SOFT, "reduction": "mean"}),
+    (
+        "soft_cross_entropy_backward",
+        (G[:, 0], X, P, V),
+        {**SOFT, "reduction": "none", "wanted": (True, True, True)},
+    ),
+    ("soft_cross_entropy_jvp", (G, P, V, X, P, V), {**SOFT, "reduction": "sum"}),
+]
+
+
+def _copied(x: Any) -> Any:
+    return x.copy() if isinstance(x, np.ndarray) else x
+
+
+def _tensor(x: Any) -> Any:
+    return torch.from_numpy(x.copy()) if isinstance(x, np.ndarray) else x
+
+
+def _assert_same(found: Any, expected: Any) -> None:
+    if not isinstance(expected, tuple):
+        found, expected = (found,), (expected,)
+    for a, r in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, r.numpy(), rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize(("name", "arrays", "options"), CALLS)
+def test_numpy_and_torch_agree(name: str, arrays: tuple[Any, ...], options: dict[str, Any]) -> None:
+    formula = getattr(formulas, name)
+    found = formula(*map(_copied, arrays), **options, xp=numpy_namespace())
+    _assert_same(found, formula(*map(_tensor, arrays), **options, xp=torch_namespace()))
+    _assert_same(found, formula(*map(_tensor, arrays), **options, xp=torch_namespace(reuse=True)))
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Namespace)])
+def test_each_word_means_the_same(name: str) -> None:
+    arrays, options = WORDS[name]
+    found = getattr(numpy_namespace(), name)(*map(_copied, arrays), **options)
+    for xp in (torch_namespace(), torch_namespace(reuse=True)):
+        _assert_same(found, getattr(xp, name)(*map(_tensor, arrays), **options))
+
+
+@pytest.mark.parametrize(("name", "arrays", "options"), CALLS)
+def test_a_formula_writes_to_none_of_its_inputs(
+    name: str, arrays: tuple[Any, ...], options: dict[str, Any]
+) -> None:
+    for convert, xp in ((_copied, numpy_namespace()), (_tensor, torch_namespace(reuse=True))):
+        given = [convert(x) for x in arrays]
+        getattr(formulas, name)(*given, **options, xp=xp)
+        for x, before in zip(given, arrays, strict=True):
+            if before is not None:
+                np.testing.assert_array_equal(np.asarray(x), before)
+
+
+def test_importing_the_formulas_imports_no_library() -> None:
+    script = "import sys, nnfoundations.formulas; print({'torch', 'numpy', 'jax'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

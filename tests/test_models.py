@@ -1,0 +1,116 @@
+"""The MLP: what it takes, how it starts, that it learns, and that it is torch's network."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+
+from nnfoundations import nn
+from nnfoundations.models import MLP
+
+
+def as_torch(mlp: MLP) -> torch.nn.Sequential:
+    """The same network of torch's own modules."""
+    layers: list[torch.nn.Module] = [torch.nn.Flatten()]
+    for layer in list(mlp.layers)[1:]:
+        if isinstance(layer, torch.nn.Linear):
+            theirs = torch.nn.Linear(layer.in_features, layer.out_features)
+            theirs.load_state_dict(layer.state_dict())
+            layers.append(theirs)
+        else:
+            layers.append(getattr(torch.nn, type(layer).__name__)())
+    return torch.nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("shape", [(5, 64), (5, 1, 8, 8)])
+def test_takes_rows_and_images(shape: tuple[int, ...]) -> None:
+    assert MLP([64, 32, 10])(torch.zeros(shape)).shape == (5, 10)
+
+
+def test_value_and_gradient_are_torchs() -> None:
+    torch.manual_seed(0)
+    mlp = MLP([12, 9, 7, 4]).double()
+    theirs = as_torch(mlp).double()
+    x, target = torch.randn(6, 3, 4, dtype=torch.float64), torch.randint(4, (6,))
+    ours_loss = nn.CrossEntropyLoss()(mlp(x), target)
+    their_loss = torch.nn.CrossEntropyLoss()(theirs(x), target)
+    ours_loss.backward()
+    their_loss.backward()
+    torch.testing.assert_close(ours_loss, their_loss, rtol=1e-14, atol=0)
+    for a, r in zip(mlp.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, r.grad, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("activation", ["ReLU", "Tanh", nn.ReLU, lambda: torch.nn.LeakyReLU(0.1)])
+def test_learns(activation: str | type[torch.nn.Module]) -> None:
+    torch.manual_seed(0)
+    mlp = MLP([2, 16, 2], activation=activation)
+    x = torch.randn(128, 2)
+    target = (x[:, 0] * x[:, 1] > 0).long()
+    loss_function, optimizer = nn.CrossEntropyLoss(), torch.optim.Adam(mlp.parameters(), lr=0.05)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = loss_function(mlp(x), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.25 * losses[0]
+
+
+@pytest.mark.parametrize(("init", "hidden", "last"), [("he", 2 / 400, 1 / 300), ("xavier", 2 / 700, 2 / 500)])
+def test_initial_variances(init: str, hidden: float, last: float) -> None:
+    torch.manual_seed(0)
+    mlp = MLP([400, 300, 200], init=init)  # type: ignore[arg-type]
+    maps = [layer for layer in mlp.layers if isinstance(layer, nn.Linear)]
+    assert maps[0].weight.var().item() == pytest.approx(hidden, rel=0.03)
+    assert maps[1].weight.var().item() == pytest.approx(last, rel=0.03)
+    assert not any(layer.bias.any() for layer in maps)
+
+
+def test_one_seed_gives_one_network() -> None:
+    nets = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        nets.append(MLP([5, 4, 3]))
+    for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("sizes", [[4], [], [4, 0, 2], [4, -1]])
+def test_bad_sizes(sizes: list[int]) -> None:
+    with pytest.raises(ValueError, match="at least two sizes, all positive; got"):
+        MLP(sizes)
+
+
+def test_bad_options() -> None:
+    with pytest.raises(ValueError, match="'he' or 'xavier'; got 'best'"):
+        MLP([4, 2], init="best")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"must name a module of nnfoundations\.nn; got 'Relu'"):
+        MLP([4, 2], activation="Relu")
+
+
+def test_copies() -> None:
+    mlp = MLP([4, 3, 2])
+    x = torch.randn(5, 4)
+    assert torch.equal(copy.deepcopy(mlp)(x), mlp(x))
+    assert torch.equal(pickle.loads(pickle.dumps(mlp))(x), mlp(x))
+
+
+@pytest.mark.parametrize(
+    ("activation", "kind"),
+    [
+        ("Tanh", torch.nn.Tanh),
+        ('{"class_path": "torch.nn.LeakyReLU", "init_args": {"negative_slope": 0.3}}', torch.nn.LeakyReLU),
+    ],
+)
+def test_the_command_line_can_say_it(activation: str, kind: type[torch.nn.Module]) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(torch.nn.Module, "net")
+    given = ["--net=nnfoundations.models.MLP", "--net.sizes=[4,3,2]", f"--net.activation={activation}"]
+    built = parser.instantiate_classes(parser.parse_args(given)).net
+    assert isinstance(built, MLP)
+    assert built.sizes == (4, 3, 2)
+    assert type(built.layers[2]) is kind

@@ -1,0 +1,186 @@
+"""A module of ours in torch's place: construction, state, copies, names, errors."""
+
+import copy
+import inspect
+import io
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.utils.prune
+from registry import CASES, Case, assert_matches
+
+from nnfoundations import nn
+from nnfoundations.nn import functional as F
+
+each_case = pytest.mark.parametrize("case", CASES, ids=str)
+each_module = pytest.mark.parametrize("case", {c.ours: c for c in CASES}.values(), ids=str)
+
+
+@each_case
+def test_same_parameters_state_and_repr_under_one_seed(case: Case) -> None:
+    ours, theirs = case.build()
+    assert isinstance(ours, case.theirs)
+    assert repr(ours) == repr(theirs)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    for a, r in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(a, r)
+
+
+@each_case
+def test_state_goes_both_ways(case: Case) -> None:
+    ours, theirs = case.build()
+    for source, sink in ((ours, theirs), (theirs, ours)):
+        with torch.no_grad():
+            for parameter in source.parameters():
+                parameter.add_(1)
+        file = io.BytesIO()
+        torch.save(source.state_dict(), file)
+        file.seek(0)
+        sink.load_state_dict(torch.load(file, weights_only=True), strict=True)
+        assert_matches(ours(*case.inputs()), theirs(*case.inputs()), case.kind, "forward")
+
+
+@each_case
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"]
+)
+def test_copies_compute_the_same(case: Case, again: Callable[[torch.nn.Module], torch.nn.Module]) -> None:
+    ours, _ = case.build()
+    copied = again(ours)
+    assert type(copied) is type(ours)
+    assert torch.equal(copied(*case.inputs()), ours(*case.inputs()))
+
+
+@each_case
+def test_meta_device_then_memory(case: Case) -> None:
+    with torch.device("meta"):
+        module = case.ours(**{k: v for k, v in case.arguments.items() if not isinstance(v, torch.Tensor)})
+    inputs = tuple(
+        x.detach().float().to("meta") if x.is_floating_point() else x.to("meta") for x in case.inputs()
+    )
+    assert module(*inputs).shape == case.build()[1](*case.inputs()).shape
+    loaded = module.to_empty(device="cpu")
+    assert all(p.device.type == "cpu" for p in loaded.parameters())
+
+
+@each_module
+def test_signatures_are_torchs(case: Case) -> None:
+    assert inspect.signature(case.ours) == inspect.signature(case.theirs)
+    assert list(inspect.signature(case.ours.forward).parameters) == list(
+        inspect.signature(case.theirs.forward).parameters
+    )
+
+
+@pytest.mark.parametrize("name", ["relu", "cross_entropy"])
+def test_function_signatures_are_torchs(name: str) -> None:
+    ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (F, torch.nn.functional))
+    assert [(p.name, p.default) for p in ours.values()] == [(p.name, p.default) for p in theirs.values()]
+
+
+def test_parametrized_pruned_and_tied_weights() -> None:
+    layer = torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    pruned = torch.nn.utils.prune.l1_unstructured(nn.Linear(4, 4), "weight", amount=0.5)
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[1].weight = tied[0].weight
+    x = torch.randn(2, 4)
+    for module in (layer, pruned, tied):
+        module(x).sum().backward()
+        assert all(p.grad is not None for p in module.parameters())
+
+
+def test_inplace_writes_over_its_input() -> None:
+    for relu in (nn.ReLU(inplace=True), torch.nn.ReLU(inplace=True)):
+        leaf = torch.tensor([-1.0, 2.0], requires_grad=True)
+        x = leaf * 1
+        version = x._version
+        y = relu(x)
+        assert y is x
+        assert x._version > version
+        assert x.tolist() == [0.0, 2.0]
+        y.sum().backward()
+        assert leaf.grad is not None
+        assert leaf.grad.tolist() == [0.0, 1.0]
+        with pytest.raises(RuntimeError, match="in-place"):
+            relu(leaf)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(nn, torch.nn), (nn.functional, torch.nn.functional), (nn.init, torch.nn.init)],
+    ids=["nn", "functional", "init"],
+)
+def test_every_public_name_is_handed_on(ours: object, theirs: object) -> None:
+    replaced = {name for name in getattr(theirs, "__all__", dir(theirs)) if not name.startswith("_")}
+    assert replaced <= set(dir(ours))
+    own = {name for name in replaced if getattr(ours, name) is not getattr(theirs, name)}
+    expected = {
+        "nn": {"Linear", "ReLU", "CrossEntropyLoss", "functional", "init"},
+        "functional": {"linear", "relu", "cross_entropy"},
+        "init": {
+            "calculate_gain",
+            "kaiming_normal_",
+            "kaiming_uniform_",
+            "xavier_normal_",
+            "xavier_uniform_",
+        },
+    }
+    assert own == expected[str(ours.__name__).rpartition(".")[2]]  # type: ignore[attr-defined]
+
+
+def test_importing_costs_torch_and_no_more() -> None:
+    script = (
+        "import sys; from nnfoundations import nn, models; "
+        "heavy = {'lightning', 'pytorch_lightning', 'matplotlib', 'torchvision', 'sklearn', 'torchmetrics'}; "
+        "print(heavy & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
+X, LABELS = torch.zeros(5, 3), torch.zeros(5, dtype=torch.long)
+BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
+    (lambda: nn.Linear(4, 2)(X), RuntimeError, r"end in 4 features; got \(5, 3\).*build Linear\(3, \.\.\.\)"),
+    (lambda: nn.Linear(4, 2)(torch.tensor(1.0)), RuntimeError, r"end in 4 features; got \(\)"),
+    (lambda: nn.Linear(3, 2)(X.double()), RuntimeError, "of one dtype; got torch.float64, torch.float32"),
+    (lambda: nn.Linear(3, 2)(X.long()), RuntimeError, "of one dtype; got torch.int64"),
+    (
+        lambda: F.linear(X, torch.zeros(4, 3), torch.zeros(3)),
+        RuntimeError,
+        r"shape \(4,\); got \(3,\)",
+    ),
+    (lambda: F.linear(X, torch.zeros(2, 4, 3)), RuntimeError, r"weight of shape .* got \(2, 4, 3\)"),
+    (lambda: nn.ReLU()(X > 0), RuntimeError, "real numbers; got torch.bool"),
+    (lambda: F.cross_entropy(X, LABELS[:4]), ValueError, r"labels of shape \(5,\).*got \(4,\)"),
+    (lambda: F.cross_entropy(X, torch.zeros(5, 4)), RuntimeError, r"labels of shape \(5,\).*got \(5, 4\)"),
+    (lambda: F.cross_entropy(X, LABELS.int()), RuntimeError, "labels of torch.int64 .*got torch.int32"),
+    (lambda: F.cross_entropy(X, X.long()), RuntimeError, "floating-point targets.*got torch.int64"),
+    (lambda: F.cross_entropy(X, LABELS + 7), IndexError, "labels from 0 to 2, or the ignore_index -100"),
+    (lambda: F.cross_entropy(X, LABELS - 1), IndexError, "labels from 0 to 2"),
+    (lambda: F.cross_entropy(X, LABELS - 1, torch.ones(3)), IndexError, "labels from 0 to 2"),
+    (lambda: F.cross_entropy(X, LABELS + 7, torch.ones(3)), IndexError, "labels from 0 to 2"),
+    (lambda: F.cross_entropy(X, LABELS, torch.ones(4)), RuntimeError, r"shape \(3,\); got \(4,\)"),
+    (
+        lambda: F.cross_entropy(X, LABELS, torch.ones(3).double()),
+        RuntimeError,
+        "of the logits' dtype",
+    ),
+    (lambda: F.cross_entropy(X, LABELS, torch.ones(3).requires_grad_()), RuntimeError, "Detach the weight"),
+    (lambda: F.cross_entropy(X, LABELS, reduction="man"), ValueError, "'none', 'mean', 'sum'; got 'man'"),
+    (lambda: F.cross_entropy(X, LABELS, label_smoothing=1.5), RuntimeError, "from 0 to 1; got 1.5"),
+    (lambda: F.cross_entropy(X, X, ignore_index=1), RuntimeError, "ignore_index with labels only; got 1"),
+    (lambda: F.cross_entropy(X.long(), LABELS), RuntimeError, "floating-point logits; got torch.int64"),
+    (lambda: F.cross_entropy(X[:, :0], LABELS), RuntimeError, r"C at least 1; got \(5, 0\)"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), BAD_INPUT, ids=[text[:40] for *_, text in BAD_INPUT])
+def test_errors_name_rule_what_came_and_fix(
+    call: Callable[[], object], kind: type[Exception], text: str
+) -> None:
+    with pytest.raises(kind, match=text) as caught:
+        call()
+    assert str(caught.value).endswith(".")
