@@ -143,7 +143,7 @@ def mistakes_figure(worst: Worst, names: list[str]) -> "Figure":
     n = worst.found()
     columns = min(n, 5)
     rows = -(-n // columns)
-    figure = Figure(figsize=(1.9 * columns, 2.15 * rows), layout="constrained")
+    figure = Figure(figsize=(1.3 * columns, 1.65 * rows), layout="constrained")
     for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if i >= n:
@@ -153,5 +153,5 @@ def mistakes_figure(worst: Worst, names: list[str]) -> "Figure":
         image = (image - low) / (high - low).clamp(min=1e-12)
         axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         true, predicted = names[int(worst.target[i])], names[int(worst.predicted[i])]
-        axes.set_title(f"true {true}\nsaid {predicted} ({worst.confidence[i]:.4f})", fontsize=9)
+        axes.set_title(f"true {true}\nsaid {predicted} ({worst.confidence[i]:.4f})", fontsize=8)
     return figure

@@ -35,8 +35,8 @@ class Classifier(LightningModule):
     Logged as fractions between 0 and 1: ``train/loss``, ``train/accuracy`` (means over the epoch, measured
     while it trains), ``train/loss_step``, ``train/penalty`` where there is one, ``lr``; for ``val/`` and
     ``test/``: ``loss``, ``accuracy``, ``accuracy_top3``, ``f1`` (macro), ``calibration_error`` (15 bins).
-    The loss that is logged never holds the penalty, and for validation and test no label smoothing, so that
-    curves with and without them can be compared.
+    The loss that is logged holds neither the penalty nor label smoothing: curves of training and validation,
+    and of runs with and without them, can be compared.
 
     Shape: batches ``(x, y)`` with x ``(N, *)`` as the network takes it and y ``(N,)`` class indices.
 
@@ -112,15 +112,16 @@ class Classifier(LightningModule):
         x, y = batch
         logits = self(x)
         loss: Tensor = self.smoothed_loss(logits, y)
+        logged = loss.detach() if self.smoothed_loss is self.loss else self.loss(logits.detach(), y)
         # Sums on the device, read once an epoch: a metric object, or a number taken each step, would make
         # the host wait for the device.
-        self._loss_sum += loss.detach() * len(y)
+        self._loss_sum += logged * len(y)
         self._correct += (logits.detach().argmax(1) == y).sum()
         self._seen += len(y)
         every_n = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by its connector
         logs_now = (self.global_step + 1) % every_n == 0
         if logs_now:
-            self.log("train/loss_step", loss.detach())
+            self.log("train/loss_step", logged)
             self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         if not self.l1 and not self.l2:
             return loss

@@ -26,6 +26,12 @@ def fit(tmp_path, model, epochs=2, **trainer):
     return trainer
 
 
+def one_batch(datamodule):
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    return datamodule.train_dataloader()
+
+
 def test_train_metrics_are_those_of_the_epoch(tmp_path):
     """The running count against the same numbers taken batch by batch from outside."""
     model = Classifier(MLP([64, 16, 10]))
@@ -126,16 +132,19 @@ def test_l2_is_weight_decay_of_sgd(tmp_path):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
-def test_smoothing_is_in_the_training_loss_only(tmp_path):
+def test_smoothing_is_optimised_and_not_logged(tmp_path):
     torch.manual_seed(0)
-    model = Classifier(MLP([64, 16, 10]), label_smoothing=0.3)
-    x, y = torch.randn(8, 64), torch.arange(8)
-    logits = model(x).detach()
-    assert model.smoothed_loss(logits, y) == pytest.approx(
-        float(torch.nn.functional.cross_entropy(logits, y, label_smoothing=0.3))
-    )
-    assert model.loss(logits, y) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, y)))
-    assert fit(tmp_path, model).callback_metrics["val/loss"] > 0
+    net = MLP([64, 16, 10])
+    x, y = next(iter(one_batch(DigitsDataModule(batch_size=32))))
+    smoothed = torch.nn.functional.cross_entropy(net(x), y, label_smoothing=0.3)
+    expected = torch.autograd.grad(smoothed, net.layers[1].weight)[0]
+    plain = float(torch.nn.functional.cross_entropy(net(x), y).detach())
+    before = net.layers[1].weight.detach().clone()
+    model = Classifier(net, label_smoothing=0.3, optimizer=lambda p: torch.optim.SGD(p, lr=1.0))
+    trainer = fit(tmp_path, model, epochs=1, limit_train_batches=1)
+    torch.testing.assert_close(before - net.layers[1].weight, expected, atol=1e-6, rtol=1e-4)
+    assert trainer.callback_metrics["train/loss"] == pytest.approx(plain, rel=1e-5)
+    assert plain != pytest.approx(float(smoothed.detach()), rel=1e-3)
 
 
 def test_loss_optimizer_and_schedule_are_injected(tmp_path):
