@@ -39,6 +39,6 @@ def test_links_lead_somewhere():
 
 
 def test_ci_calls_the_readme_commands():
-    """CI runs the README's test command: the same tool, extra and runner, on the wheel instead of the tree."""
+    """CI runs the README's test command, on the wheel instead of the tree."""
     assert "uv run --extra test pytest" in README
     assert "uv run --extra test pytest" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

@@ -24,9 +24,9 @@ SOFT = {"axis": 1, "label_smoothing": 0.1}
 
 WORDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     **{word: ((np.abs(X) + 0.1,), {}) for word in ("sqrt", "rsqrt", "log")},
-    **{word: ((X,), {}) for word in ("abs", "sign", "square", "exp", "expm1", "tanh", "conj", "nonzero")},
+    **{word: ((X,), {}) for word in ("abs", "sign", "square", "exp", "expm1", "tanh", "conj")},
     **{word: ((X,), {}) for word in ("transpose", "ones_like", "zeros_like")},
-    **{word: ((X, Y), {}) for word in ("maximum", "minimum", "scaled")},
+    **{word: ((X, Y), {}) for word in ("maximum", "minimum", "scaled", "gated")},
     "log1p": ((np.abs(X),), {}),
     "clamp": ((X, None, 0.5), {}),
     "number": ((X > 0, X), {}),

@@ -40,7 +40,7 @@ class Namespace:
     maximum: _Binary
     minimum: _Binary
     clamp: Callable[[Array, float | None, float | None], Array]  # None: no bound on that side
-    nonzero: _Unary  # 1 where x != 0 (also where it is NaN), 0 elsewhere, as numbers of x's dtype
+    gated: _Binary  # x, gate: x where gate != 0 (also where it is NaN), else 0, even for an x of inf or NaN
     number: _Binary  # mask, x: 1 where the mask holds, else 0, in x's dtype
     where: Callable[[Array, Array, Array], Array]  # slow on CPU: for one number a row, not for elements
 
@@ -90,7 +90,7 @@ def numpy_namespace() -> Namespace:
         maximum=np.maximum,
         minimum=np.minimum,
         clamp=lambda x, low, high: np.clip(x, low, high),
-        nonzero=lambda x: (x != 0).astype(x.dtype),
+        gated=lambda x, gate: np.where(gate != 0, x, np.zeros_like(x)),
         number=lambda mask, x: mask.astype(x.dtype),
         where=np.where,
         sum=lambda x, axis=None, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims),
@@ -116,6 +116,18 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
     import torch
 
     add = torch.Tensor.scatter_add_ if reuse else torch.scatter_add
+    bits = {torch.float32: torch.int32, torch.float64: torch.int64}
+
+    def gated(x: Array, gate: Array) -> Array:
+        return torch.where(gate != 0, x, 0.0)
+
+    def gated_bits(x: Array, gate: Array) -> Array:
+        # A boolean mask is 15 times slower on CPU. So x's bits times 1 or 0: unlike x itself, they have no
+        # inf or NaN. A float without its sign is positive as an integer unless it is zero.
+        whole = bits.get(gate.dtype)
+        if whole is None or x.dtype != gate.dtype or not gate.is_cpu:
+            return gated(x, gate)
+        return gate.abs().view(whole).gt_(0).mul_(x.view(whole)).view(x.dtype)
 
     return Namespace(
         abs=torch.abs,
@@ -132,8 +144,7 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
         maximum=torch.maximum,
         minimum=torch.minimum,
         clamp=torch.clamp,
-        # In place a comparison keeps x's dtype: by way of a boolean mask it is 10 times slower on CPU.
-        nonzero=(lambda x: x.clone().ne_(0)) if reuse else (lambda x: (x != 0).to(x.dtype)),
+        gated=gated_bits if reuse else gated,
         number=lambda mask, x: mask.to(x.dtype),
         where=torch.where,
         sum=lambda x, axis=None, keepdims=False: torch.sum(x, axis, keepdims),
