@@ -1,5 +1,6 @@
 """What a person reads when a run is over."""
 
+import os
 from pathlib import Path
 
 from lightning.pytorch import Trainer
@@ -22,11 +23,12 @@ def print_summary(trainer: Trainer, name: str) -> None:
         console.print(table)
     if getattr(trainer, "fast_dev_run", False):  # it leaves no run behind
         return
+    prefix = "uv run " if "UV" in os.environ else ""  # uv sets it for what it runs
     lines = [f"Run          {folder}"]
     if (folder / "predictions.csv").exists():
         lines.append(f"Predictions  {folder / 'predictions.csv'}")
-    lines.append(f"TensorBoard  tensorboard --logdir {folder.parent.parent}")
+    lines.append(f"TensorBoard  {prefix}tensorboard --logdir {folder.parent.parent}")
     if trainer.state.fn == "test" and name in _NEXT:
-        lines.append(f"Next         nnfoundations fit --config {_NEXT[name]}")
+        lines.append(f"Next         {prefix}nnfoundations fit --config {_NEXT[name]}")
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
