@@ -174,3 +174,15 @@ def test_fast_dev_run_leaves_nothing(tmp_path):
     code, folder = run("fit --config digits --trainer.fast_dev_run true", tmp_path)
     assert code == 0
     assert folder is None
+
+
+def test_a_module_and_data_of_ones_own(tmp_path, capsys):
+    """By class path, with loaders of its own: nothing of ours but the command."""
+    demo = "lightning.pytorch.demos.boring_classes"
+    code, folder = run(f"fit --model {demo}.BoringModel --trainer.max_epochs 1", tmp_path)
+    assert code == 0
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    code, _ = run(f"fit --model {demo}.BoringModel --data {demo}.BoringDataModule", tmp_path,
+                  "--trainer.max_epochs", "1", "--trainer.logger", "false")  # fmt: skip
+    assert code == 0
+    assert "tensorboard --logdir" in capsys.readouterr().out

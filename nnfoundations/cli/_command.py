@@ -8,11 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 # Short class names on the command line reach what has been imported.
 import nnfoundations.datamodules
@@ -42,9 +43,8 @@ class FoundationsCLI(LightningCLI):
         self.args, self.name = args, name
         super().__init__(
             LightningModule,
-            LightningDataModule,
+            None,  # any datamodule, or none: a module may bring loaders of its own
             subclass_mode_model=True,
-            subclass_mode_data=True,
             save_config_callback=RunRecord,
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
@@ -59,7 +59,6 @@ class FoundationsCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
-                "checkpoint.monitor": "val/loss",
                 "checkpoint.save_last": True,
                 "checkpoint.filename": "best",
                 "checkpoint.auto_insert_metric_name": False,
@@ -77,11 +76,12 @@ class FoundationsCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         quiet_lightning()
         given = self._get(self.config_init, "trainer")
+        self.root = Path(given.default_root_dir or "runs")
         if given.fast_dev_run:  # it leaves no run behind
             trainer = super().instantiate_trainer(**kwargs)
             announce(trainer)
             return trainer
-        folder = new_run_folder(Path(given.default_root_dir or "runs") / self.name)
+        folder = new_run_folder(self.root / self.name)
         if given.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(
                 folder.parent, name="", version=folder.name, default_hp_metric=False
@@ -104,23 +104,26 @@ class FoundationsCLI(LightningCLI):
             raise
 
     def after_fit(self) -> None:
-        checkpoint = self.trainer.checkpoint_callback
-        best = "best" if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path else None
-        if self.trainer.interrupted:
-            return
-        self.trainer.test(
-            None if best else self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False
-        )
-        print_summary(self.trainer, self.name)
+        source = self.datamodule or self.model
+        if is_overridden("test_step", self.model) and is_overridden("test_dataloader", source):
+            checkpoint = self.trainer.checkpoint_callback
+            best = isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path
+            self.trainer.test(
+                self.model,
+                datamodule=self.datamodule,
+                ckpt_path="best" if best else None,
+                verbose=False,
+            )
+        print_summary(self.trainer, self.root, self.name)
 
     def after_validate(self) -> None:
-        print_summary(self.trainer, self.name)
+        print_summary(self.trainer, self.root, self.name)
 
     def after_test(self) -> None:
-        print_summary(self.trainer, self.name)
+        print_summary(self.trainer, self.root, self.name)
 
     def after_predict(self) -> None:
-        print_summary(self.trainer, self.name)
+        print_summary(self.trainer, self.root, self.name)
 
 
 def new_run_folder(parent: Path) -> Path:

@@ -12,7 +12,7 @@ _NEXT = {"digits": "mnist"}
 
 
 @rank_zero_only
-def print_summary(trainer: Trainer, name: str) -> None:
+def print_summary(trainer: Trainer, root: Path, name: str) -> None:
     """The metrics that were just measured, where the run lies, and the commands to go on with."""
     console = Console()
     folder = Path(trainer.default_root_dir)
@@ -27,7 +27,7 @@ def print_summary(trainer: Trainer, name: str) -> None:
     lines = [f"Run          {folder}"]
     if (folder / "predictions.csv").exists():
         lines.append(f"Predictions  {folder / 'predictions.csv'}")
-    lines.append(f"TensorBoard  {prefix}tensorboard --logdir {folder.parent.parent}")
+    lines.append(f"TensorBoard  {prefix}tensorboard --logdir {root}")
     if trainer.state.fn == "test" and name in _NEXT:
         lines.append(f"Next         {prefix}nnfoundations fit --config {_NEXT[name]}")
     for line in lines:
