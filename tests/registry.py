@@ -1,20 +1,24 @@
-"""Every module of ours, a line each, with its inputs; and the tolerances that all tests share.
+"""Every module of ours, a line each, with its inputs.
 
 A case is held against the module of torch.nn that has its name. Nothing here is a test.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from nnfoundations import nn
+from nnfoundations.testing import HALF, Subject
+from nnfoundations.testing import assert_matches as assert_matches
+from nnfoundations.testing import backpropagated as backpropagated
 
-HALF = (torch.bfloat16, torch.float16)
 DTYPES = (torch.float64, torch.float32, *HALF)
 
+Law = Callable[[Subject], None]
 Draw = Callable[[torch.Generator, torch.dtype], Tensor]
 
 
@@ -48,31 +52,23 @@ def probabilities(*shape: int) -> Draw:
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Subject):
     """A module of ours, built with `arguments` and called with what `draws` draw."""
 
     ours: type[torch.nn.Module]
     arguments: dict[str, Any]
     draws: tuple[Draw, ...]
-    kind: str
+    kind: str  # its line of the tolerance table, nnfoundations.testing.K
     rows: int = field(default=0)  # of the input; what may be saved beyond torch is one number a row
+    training: bool = True
+    looser: int = 1  # a factor on the table's k, with its reason beside it
+    reference: type[torch.nn.Module] | None = None  # where torch has no module of that name
+    leave_out: tuple[str, ...] = ()  # laws that it does not promise, with the reason beside it
 
     @property
-    def theirs(self) -> type[torch.nn.Module]:
-        found: type[torch.nn.Module] = getattr(torch.nn, self.ours.__name__)
+    def theirs(self) -> type[torch.nn.Module]:  # type: ignore[override]
+        found: type[torch.nn.Module] = self.reference or getattr(torch.nn, self.ours.__name__)
         return found
-
-    def build(self, dtype: torch.dtype = torch.float64) -> tuple[torch.nn.Module, torch.nn.Module]:
-        """(ours, theirs), with the same parameters."""
-        built = []
-        for kind in (self.ours, self.theirs):
-            torch.manual_seed(0)
-            arguments = {
-                name: value.to(dtype) if isinstance(value, Tensor) else value
-                for name, value in self.arguments.items()
-            }
-            built.append(kind(**arguments).to(dtype))
-        return built[0], built[1]
 
     def inputs(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, ...]:
         """The same numbers at each call with one seed, rounded to the dtype."""
@@ -81,7 +77,7 @@ class Case:
 
     def __str__(self) -> str:
         given = ",".join(f"{k}={'tensor' if isinstance(v, Tensor) else v}" for k, v in self.arguments.items())
-        return f"{self.ours.__name__}({given})"
+        return f"{self.ours.__name__}({given})" + ("" if self.training else ".eval()")
 
 
 def _cross_entropy(*draws: Draw, rows: int, **arguments: Any) -> Case:
@@ -115,40 +111,16 @@ CASES = (
     _cross_entropy(normal(2, 4, 3), probabilities(2, 4, 3), rows=6, weight=_W, reduction="none"),
 )
 
-# The k of a comparison: rtol = k eps and atol = k eps of the largest reference value. Half precision is
-# computed in float32 and rounded once, so that one eps holds for all.
-_K = {
-    ("elementwise", "forward"): 4,
-    ("elementwise", "gradient"): 16,
-    ("linear", "forward"): 16,
-    ("linear", "gradient"): 16,
-    ("loss", "forward"): 8,
-    ("loss", "gradient"): 16,
-}
-_FLOOR = {torch.float16: 6e-8}  # its smallest subnormal
 
-
-def assert_matches(found: Tensor, reference: Tensor, kind: str, part: str) -> None:
-    """Hold a result against a float64 reference computed from the same rounded inputs."""
-    assert found.shape == reference.shape
-    dtype = found.dtype
-    k = 1 if dtype in HALF else _K[kind, part]
-    eps = torch.finfo(dtype).eps
-    found, reference = found.detach().double(), reference.detach().double()
-    scale = max(reference[reference.isfinite()].abs().tolist(), default=0.0)
-    torch.testing.assert_close(
-        found, reference, rtol=k * eps, atol=k * eps * scale + _FLOOR.get(dtype, 0.0), equal_nan=True
+def held(laws: Iterable[Law], *, once: Iterable[Law] = ()) -> pytest.MarkDecorator:
+    """Parametrize a test over (case, law), each module's first case only for laws that are asked `once`."""
+    first = {case.ours: case for case in reversed(CASES)}.values()
+    return pytest.mark.parametrize(
+        ("case", "law"),
+        [
+            pytest.param(case, law, id=f"{case}-{law.__name__}")
+            for law in laws
+            for case in (first if law in once else CASES)
+            if law.__name__ not in case.leave_out
+        ],
     )
-
-
-def backpropagated(
-    module: torch.nn.Module, inputs: tuple[Tensor, ...], seed: int = 1
-) -> Iterator[tuple[str, Tensor]]:
-    """("forward", y), then ("gradient", g) of each input and parameter that asks for one."""
-    y = module(*inputs)
-    wanted = [x for x in (*inputs, *module.parameters()) if x.requires_grad]
-    generator = torch.Generator().manual_seed(seed)
-    grad_output = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(inputs[0].dtype)
-    yield "forward", y
-    for gradient in torch.autograd.grad(y, wanted, grad_output.to(y.dtype)):
-        yield "gradient", gradient

@@ -1,9 +1,6 @@
 """A module of ours in torch's place: construction, state, copies, names, errors."""
 
-import copy
 import inspect
-import io
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,68 +8,16 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.utils.prune
-from registry import CASES, Case, assert_matches
+from registry import Case, Law, held
 
 from nnfoundations import nn
 from nnfoundations.nn import functional as F
-
-each_case = pytest.mark.parametrize("case", CASES, ids=str)
-each_module = pytest.mark.parametrize("case", {c.ours: c for c in CASES}.values(), ids=str)
+from nnfoundations.testing import CONTRACT
 
 
-@each_case
-def test_same_parameters_state_and_repr_under_one_seed(case: Case) -> None:
-    ours, theirs = case.build()
-    assert isinstance(ours, case.theirs)
-    assert repr(ours) == repr(theirs)
-    assert ours.state_dict().keys() == theirs.state_dict().keys()
-    for a, r in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
-        assert torch.equal(a, r)
-
-
-@each_case
-def test_state_goes_both_ways(case: Case) -> None:
-    ours, theirs = case.build()
-    for source, sink in ((ours, theirs), (theirs, ours)):
-        with torch.no_grad():
-            for parameter in source.parameters():
-                parameter.add_(1)
-        file = io.BytesIO()
-        torch.save(source.state_dict(), file)
-        file.seek(0)
-        sink.load_state_dict(torch.load(file, weights_only=True), strict=True)
-        assert_matches(ours(*case.inputs()), theirs(*case.inputs()), case.kind, "forward")
-
-
-@each_case
-@pytest.mark.parametrize(
-    "again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"]
-)
-def test_copies_compute_the_same(case: Case, again: Callable[[torch.nn.Module], torch.nn.Module]) -> None:
-    ours, _ = case.build()
-    copied = again(ours)
-    assert type(copied) is type(ours)
-    assert torch.equal(copied(*case.inputs()), ours(*case.inputs()))
-
-
-@each_case
-def test_meta_device_then_memory(case: Case) -> None:
-    with torch.device("meta"):
-        module = case.ours(**{k: v for k, v in case.arguments.items() if not isinstance(v, torch.Tensor)})
-    inputs = tuple(
-        x.detach().float().to("meta") if x.is_floating_point() else x.to("meta") for x in case.inputs()
-    )
-    assert module(*inputs).shape == case.build()[1](*case.inputs()).shape
-    loaded = module.to_empty(device="cpu")
-    assert all(p.device.type == "cpu" for p in loaded.parameters())
-
-
-@each_module
-def test_signatures_are_torchs(case: Case) -> None:
-    assert inspect.signature(case.ours) == inspect.signature(case.theirs)
-    assert list(inspect.signature(case.ours.forward).parameters) == list(
-        inspect.signature(case.theirs.forward).parameters
-    )
+@held(CONTRACT)
+def test_law(case: Case, law: Law) -> None:
+    law(case)
 
 
 @pytest.mark.parametrize("name", ["relu", "cross_entropy"])

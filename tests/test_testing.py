@@ -1,0 +1,138 @@
+"""`check_drop_in` passes what is a drop-in and names the law that anything else breaks."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nnfoundations import nn
+from nnfoundations.testing import LAWS, check_drop_in
+
+X = torch.linspace(-3, 3, 8, dtype=torch.float64).reshape(2, 4).requires_grad_()
+QUICK = ["it_compiles_into_one_graph", "it_compiles_no_more_often_than_torch", "it_exports"]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
+def test_ours_and_torchs_own_pass() -> None:
+    check_drop_in(
+        nn.Linear, torch.nn.Linear, [X], arguments={"in_features": 4, "out_features": 3}, kind="linear"
+    )
+    check_drop_in(torch.nn.Dropout, torch.nn.Dropout, [X], arguments={"p": 0.3})
+    check_drop_in(
+        torch.nn.CrossEntropyLoss, torch.nn.CrossEntropyLoss, [X, torch.tensor([1, 3])], kind="loss", rows=2
+    )
+
+
+class _Doubled(torch.autograd.Function):
+    """Second derivative wrong: a number that the backward uses was not recorded."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.tanh()
+        ctx.y = y.detach()
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad * (1 - ctx.y.square())
+
+
+class Detached(torch.nn.Tanh):
+    def forward(self, input: Tensor) -> Tensor:
+        return _Doubled.apply(input)  # type: ignore[no-any-return]
+
+
+class Coarse(torch.nn.Tanh):
+    def forward(self, input: Tensor) -> Tensor:
+        return input.float().tanh().to(input.dtype)
+
+
+class Renamed(torch.nn.Tanh):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.tanh()
+
+
+class Branching(torch.nn.Tanh):
+    def forward(self, input: Tensor) -> Tensor:
+        return input.tanh() if input.sum() < 100 else input
+
+
+class Talkative(torch.nn.Tanh):
+    def extra_repr(self) -> str:
+        return "smooth"
+
+
+class Stranger(torch.nn.Module):
+    def forward(self, input: Tensor) -> Tensor:
+        return input.tanh()
+
+
+class Writing(torch.nn.Tanh):
+    def forward(self, input: Tensor) -> Tensor:
+        y = input.tanh()
+        with torch.no_grad():
+            input.add_(0)
+        return y
+
+
+class Random(torch.nn.Tanh):
+    def forward(self, input: Tensor) -> Tensor:
+        torch.rand(1)
+        return input.tanh()
+
+
+class Forgetful(torch.nn.Tanh):
+    def forward(self, input: Tensor) -> Tensor:
+        return input.detach().tanh() + 0 * input
+
+
+class Hoarding(torch.nn.Tanh):
+    def forward(self, input: Tensor) -> Tensor:
+        return ((input.exp() - (-input).exp()) / (input.exp() + (-input).exp())).clamp(-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "law"),
+    [
+        (Detached, "second_gradients_pass_gradgradcheck"),
+        (Detached, "tangents_pass_gradcheck"),
+        (Detached, "vmap_runs_over_samples"),
+        (Coarse, "values_and_gradients_match_float64"),
+        (Renamed, "signatures_are_torchs"),
+        (Branching, "it_compiles_into_one_graph"),
+        (Branching, "it_exports"),
+        (Talkative, "repr_is_torchs"),
+        (Stranger, "it_is_an_instance_of_torchs"),
+        (Writing, "inputs_are_not_written"),
+        (Random, "the_random_state_ends_as_torchs"),
+        (Forgetful, "gradients_pass_gradcheck"),
+        (Hoarding, "it_saves_no_more_than_torch"),
+        (Hoarding, "extreme_values_give_what_torch_gives"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
+def test_the_broken_law_is_named(layer: type[torch.nn.Module], law: str) -> None:
+    others = [name for name in LAWS if name != law]
+    with pytest.raises(
+        AssertionError, match=rf"{layer.__name__} breaks 1 of 1 laws .*torch.*|{law}: "
+    ) as caught:
+        check_drop_in(layer, torch.nn.Tanh, [X], leave_out=others)
+    assert f"{law}: " in str(caught.value)
+
+
+def test_the_random_state_of_the_user_stays() -> None:
+    before = torch.get_rng_state()
+    check_drop_in(nn.ReLU, torch.nn.ReLU, [X], leave_out=QUICK)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "tanh"}, {"leave_out": ["tanh"]}])
+def test_unknown_names_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="got tanh"):
+        check_drop_in(nn.ReLU, torch.nn.ReLU, [X], **wrong)
+
+
+def test_each_law_says_what_it_means() -> None:
+    assert all(law.__doc__ for law in LAWS.values())
+    assert len(LAWS) > 25
