@@ -1,5 +1,6 @@
 """Where a classifier errs: the confusion matrix, and the mistakes it is surest of."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,17 +77,19 @@ class ClassificationFigures(Callback):
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
         self._drawn_at = trainer.global_step
-        confusion = getattr(pl_module, f"{split}_confusion", None)
-        if not self.every_n_epochs or confusion is None or not confusion.update_called:
+        if not self.every_n_epochs:
             return
-        counts = confusion.compute().cpu()  # on every process: it gathers
         named = getattr(getattr(trainer, "datamodule", None), "class_names", None)
-        names = [str(name) for name in named or range(len(counts))]
+        figures: dict[str, Figure] = {}
+        confusion = getattr(pl_module, f"{split}_confusion", None)
+        if confusion is not None and confusion.update_called:
+            counts = confusion.compute().cpu()  # on every process: it gathers
+            figures["confusion"] = confusion_figure(counts, named)
+        if self._worst is not None and self._worst.found():
+            figures["mistakes"] = mistakes_figure(self._worst, named)
         for writer in tensorboard_writers(trainer):
-            writer.add_figure(f"{split}/confusion", confusion_figure(counts, names), trainer.global_step)
-            if self._worst is not None and self._worst.found():
-                figure = mistakes_figure(self._worst, names)
-                writer.add_figure(f"{split}/mistakes", figure, trainer.global_step)
+            for name, figure in figures.items():
+                writer.add_figure(f"{split}/{name}", figure, trainer.global_step)
 
 
 class Worst:
@@ -114,11 +117,12 @@ class Worst:
         return int((self.confidence >= 0).sum())
 
 
-def confusion_figure(counts: Tensor, names: list[str]) -> "Figure":
+def confusion_figure(counts: Tensor, named: Sequence[str] | None = None) -> "Figure":
     """Rows are true classes, shaded by share of the row; the numbers are counts."""
     from matplotlib.figure import Figure  # costs a second that a run without figures should not pay
 
-    n = len(names)
+    n = len(counts)
+    names = [str(name) for name in named or range(n)]
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
     size = min(max(4.0, 0.55 * n + 1.5), 20.0)
     figure = Figure(figsize=(size, size), layout="constrained")
@@ -136,7 +140,7 @@ def confusion_figure(counts: Tensor, names: list[str]) -> "Figure":
     return figure
 
 
-def mistakes_figure(worst: Worst, names: list[str]) -> "Figure":
+def mistakes_figure(worst: Worst, named: Sequence[str] | None = None) -> "Figure":
     """Each image with its true and its predicted label and the probability given to the wrong one."""
     from matplotlib.figure import Figure
 
@@ -152,6 +156,6 @@ def mistakes_figure(worst: Worst, names: list[str]) -> "Figure":
         low, high = image.min(), image.max()
         image = (image - low) / (high - low).clamp(min=1e-12)
         axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
-        true, predicted = names[int(worst.target[i])], names[int(worst.predicted[i])]
+        true, predicted = (named[k] if named else k for k in (int(worst.target[i]), int(worst.predicted[i])))
         axes.set_title(f"true {true}\nsaid {predicted} ({worst.confidence[i]:.4f})", fontsize=8)
     return figure

@@ -8,7 +8,7 @@ from nnfoundations.callbacks._tensorboard import tensorboard_writers
 
 
 class ParameterHistograms(Callback):
-    """Write ``weights/NAME`` and ``gradients/NAME`` to TensorBoard every k epochs.
+    """Write ``weights/NAME`` and ``gradients/NAME`` to TensorBoard: first epoch, every k-th, last.
 
     Taken at the last step of the epoch, before the optimizer's step: gradients are whole (accumulated),
     unscaled under mixed precision, and not yet clipped.
@@ -25,8 +25,8 @@ class ParameterHistograms(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        n = self.every_n_epochs
-        if not n or not trainer.is_last_batch or (trainer.current_epoch + 1) % n:
+        epoch, n = trainer.current_epoch + 1, self.every_n_epochs
+        if not n or not trainer.is_last_batch or (epoch % n and epoch not in (1, trainer.max_epochs)):
             return
         # With several optimizers the hook comes once for each: every parameter is written with its own.
         mine = {id(p) for group in optimizer.param_groups for p in group["params"]}

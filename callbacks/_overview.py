@@ -12,7 +12,8 @@ from nnfoundations.callbacks._tensorboard import tensorboard_writers
 class TensorBoardOverview(Callback):
     """Once in a run, write what scalars alone do not show.
 
-    - A chart for each metric logged as both ``train/NAME`` and ``val/NAME`` (tab Custom Scalars).
+    - A chart for each metric logged as both ``train/NAME`` and ``val/NAME``, or ``train_NAME`` and
+      ``val_NAME`` (tab Custom Scalars).
     - The hyperparameters of module and data, with every ``val/`` metric and its ``test/`` twin as columns
       to sort runs by (tab HParams). The columns fill from the scalars as they come.
     - The model summary (tab Text).
@@ -26,23 +27,24 @@ class TensorBoardOverview(Callback):
             writer.add_text("model", f"```\n{ModelSummary(pl_module, max_depth=-1)}\n```")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, pl_module)
+        if trainer.callback_metrics and not self._written:
+            self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, pl_module)
+        if not self._written:
+            self._write(trainer, pl_module)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        names = set(trainer.callback_metrics)
-        validated = sorted(name.removeprefix("val/") for name in names if name.startswith("val/"))
-        if self._written or not validated:
-            return
         self._written = True
+        names = set(trainer.callback_metrics)
+        # "val/loss" as well as "val_loss": both spellings are common.
+        validated = sorted(name for name in names if name.startswith(("val/", "val_")))
         curves = {
-            name: ["Multiline", [f"train/{name}$", f"val/{name}$"]]
+            name[4:]: ["Multiline", [f"train{name[3:]}$", f"{name}$"]]
             for name in validated
-            if f"train/{name}" in names
+            if f"train{name[3:]}" in names
         }
-        columns = {f"{split}/{name}": 0.0 for split in ("val", "test") for name in validated}
+        columns = dict.fromkeys((*validated, *(f"test{name[3:]}" for name in validated)), 0.0)
         parameters = flatten({**pl_module.hparams_initial, **data_hparams(trainer)})
         for writer in tensorboard_writers(trainer):
             if curves:

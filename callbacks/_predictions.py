@@ -12,8 +12,10 @@ from torch import Tensor
 class PredictionTable(Callback):
     """Write what ``predict`` gives to a CSV file, a row a sample.
 
-    Columns: ``index``; ``label`` where the batch holds one; ``prediction``; the probability of each class,
-    named ``p_NAME``. Classes are named by the datamodule's ``class_names`` where it has them, else numbered.
+    Of probabilities ``(N, C)``: ``index``; ``label`` where the batch is a pair ``(x, y)`` of class indices;
+    ``prediction``; the probability of each class, named ``p_NAME``. Classes are named by the datamodule's
+    ``class_names`` where it has them, else numbered. Of numbers ``(N,)`` or ``(N, 1)``: ``index``,
+    ``prediction``. Anything else is not a table, and none is written.
     The file appears whole, when the last batch is done. A ``fast_dev_run`` writes none.
 
     Args:
@@ -46,11 +48,21 @@ class PredictionTable(Callback):
     ) -> None:
         if self._stream is None:
             return
-        labels = None if isinstance(batch, Tensor) or len(batch) < 2 else batch[1].tolist()
+        if not isinstance(outputs, Tensor) or outputs.ndim not in (1, 2) or not outputs.is_floating_point():
+            self._abandon()
+            return
+        if outputs.ndim == 1 or outputs.shape[1] == 1:
+            if not self._rows:
+                self._csv.writerow(["index", "prediction"])
+            for value in outputs.flatten().tolist():
+                self._csv.writerow([self._rows, f"{value:.6g}"])
+                self._rows += 1
+            return
+        labels = class_indices(batch)
         probabilities = outputs.tolist()
-        if not self._names:
+        if not self._rows:
             named = getattr(getattr(trainer, "datamodule", None), "class_names", None)
-            self._names = [str(name) for name in named or range(len(probabilities[0]))]
+            self._names = [str(name) for name in named or range(outputs.shape[1])]
             head = ["index", *(["label"] if labels else []), "prediction"]
             self._csv.writerow(head + [f"p_{name}" for name in self._names])
         for i, row in enumerate(probabilities):
@@ -66,7 +78,18 @@ class PredictionTable(Callback):
             os.replace(self._part, self.file)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._abandon()
+
+    def _abandon(self) -> None:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
             self._part.unlink(missing_ok=True)
+
+
+def class_indices(batch: Any) -> list[int] | None:
+    """The labels of a pair (x, y), where y are class indices."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Tensor):
+        return None
+    y = batch[1]
+    return y.tolist() if y.ndim == 1 and not y.is_floating_point() else None

@@ -152,6 +152,11 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _batches(self, rows: Tensor, *, shuffle: bool = False, epoch: int = 0) -> ImageBatches:
         images, labels, _ = self._loaded
+        if self.trainer is not None and self.trainer.world_size > 1:
+            raise ValueError(
+                f"{type(self).__name__} does not share its batches among processes yet; got "
+                f"{self.trainer.world_size} of them, all on the same images. Set --trainer.devices 1."
+            )
         mean, std = self.mean, self.std
         if not self.normalize:
             mean, std = (0.0,) * len(mean), (1.0,) * len(std)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
@@ -18,9 +19,20 @@ from torchmetrics.classification import (
 )
 
 from nnfoundations import nn
+from nnfoundations._errors import ShapeError
 from nnfoundations.lightning_modules._penalty import weight_penalty
 
 Batch = tuple[Tensor, Tensor]
+
+
+def smoothed(loss: Callable[..., torch.nn.Module], label_smoothing: float) -> torch.nn.Module:
+    try:
+        return loss(label_smoothing=label_smoothing)
+    except TypeError as error:
+        raise ValueError(
+            f"label_smoothing={label_smoothing} needs a loss that takes it; this one says: {error}. "
+            "Set label_smoothing to 0."
+        ) from error
 
 
 def _default_optimizer(params: Any) -> SGD:
@@ -53,7 +65,8 @@ class Classifier(LightningModule):
         label_smoothing: share of the target spread evenly over all classes, in training only.
 
     Raises:
-        ValueError: a negative penalty, or a smoothing outside [0, 1).
+        ValueError: a negative penalty, a smoothing outside [0, 1), or one that the loss does not take.
+        ShapeError: the net gives other than num_classes logits.
     """
 
     def __init__(
@@ -79,8 +92,8 @@ class Classifier(LightningModule):
             self.save_hyperparameters()
         self.net = net
         self.loss = loss()
-        self.smoothed_loss = loss(label_smoothing=label_smoothing) if label_smoothing else self.loss
-        self.l1, self.l2 = l1, l2
+        self.smoothed_loss = smoothed(loss, label_smoothing) if label_smoothing else self.loss
+        self.num_classes, self.l1, self.l2 = num_classes, l1, l2
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
 
         kinds: dict[str, Metric | MetricCollection] = {
@@ -103,14 +116,21 @@ class Classifier(LightningModule):
         logits: Tensor = self.net(x)
         return logits
 
+    def on_fit_start(self) -> None:
+        self._forget()
+
     def on_train_epoch_start(self) -> None:
-        self._loss_sum = torch.zeros((), device=self.device)
-        self._correct = torch.zeros((), device=self.device)
-        self._seen = 0
+        optimizer = self.trainer.optimizers[0]
+        if self._make_scheduler is not None and not any(group["lr"] for group in optimizer.param_groups):
+            rank_zero_warn(
+                f"The learning rate is 0 in epoch {self.current_epoch} of {self.trainer.max_epochs}: the "
+                "schedule is shorter than the run. Set its length (total_iters, T_max) to max_epochs."
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch
         logits = self(x)
+        self._check(logits)
         loss: Tensor = self.smoothed_loss(logits, y)
         logged = loss.detach() if self.smoothed_loss is self.loss else self.loss(logits.detach(), y)
         # Sums on the device, read once an epoch: a metric object, or a number taken each step, would make
@@ -119,7 +139,7 @@ class Classifier(LightningModule):
         self._correct += (logits.detach().argmax(1) == y).sum()
         self._seen += len(y)
         every_n = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by its connector
-        logs_now = (self.global_step + 1) % every_n == 0
+        logs_now = bool(every_n) and (self.global_step + 1) % every_n == 0
         if logs_now:
             self.log("train/loss_step", logged)
             self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -134,6 +154,13 @@ class Classifier(LightningModule):
         if self._seen:
             self.log("train/loss", self._loss_sum / self._seen, sync_dist=True)
             self.log("train/accuracy", self._correct / self._seen, sync_dist=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        # Not at the start of an epoch, which a run resumed within one does not have.
+        self._loss_sum = torch.zeros((), device=self.device)
+        self._correct = torch.zeros((), device=self.device)
+        self._seen = 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._evaluate(batch, "val", self.val_metrics, self.val_confusion)
@@ -146,11 +173,19 @@ class Classifier(LightningModule):
     ) -> dict[str, Tensor]:
         x, y = batch
         logits = self(x)
+        self._check(logits)
         self.log(f"{stage}/loss", self.loss(logits, y), batch_size=len(y), prog_bar=True, sync_dist=True)
         probabilities = logits.float().softmax(1)
         metrics.update(probabilities, y)
         confusion.update(probabilities, y)
         return {"probabilities": probabilities, "target": y}
+
+    def _check(self, logits: Tensor) -> None:
+        if logits.ndim != 2 or logits.shape[1] != self.num_classes:
+            raise ShapeError(
+                f"Classifier needs logits of shape (N, {self.num_classes}); the net gave "
+                f"{tuple(logits.shape)}. Make its last layer as wide as num_classes, or set num_classes."
+            )
 
     def on_validation_epoch_start(self) -> None:
         self.val_metrics.reset()

@@ -82,7 +82,8 @@ def test_histograms_hold_whole_gradients_before_clipping(tmp_path):
 def test_histograms_come_every_k_epochs(tmp_path):
     logger = TensorBoardLogger(tmp_path, default_hp_metric=False)
     fit(tmp_path, BoringModel(), [ParameterHistograms(every_n_epochs=2)], logger, epochs=5)
-    assert len(read(logger).Histograms("weights/layer.weight")) == 2
+    steps = [event.step for event in read(logger).Histograms("weights/layer.weight")]
+    assert [step // 4 + 1 for step in steps] == [1, 2, 4, 5], "first, every second, last"
 
 
 def test_histograms_survive_what_is_not_finite(tmp_path):
@@ -193,3 +194,71 @@ def test_predictions_without_labels(tmp_path):
 def test_bad_values_are_named(build, text):
     with pytest.raises(ValueError, match=text):
         build()
+
+
+class Regression(BoringModel):
+    def predict_step(self, batch, batch_idx):
+        return self(batch)[:, 0]
+
+
+class Odd(BoringModel):
+    def predict_step(self, batch, batch_idx):
+        return {"anything": batch}
+
+
+@pytest.mark.parametrize(("kind", "head"), [(Regression, ["index", "prediction"]), (Odd, None)])
+def test_predictions_that_are_no_probabilities(kind, head, tmp_path):
+    table = tmp_path / "table.csv"
+    trainer = Trainer(
+        callbacks=[PredictionTable(str(table))], logger=False, enable_progress_bar=False, accelerator="cpu"
+    )
+    trainer.predict(kind())
+    assert table.exists() == (head is not None)
+    if head:
+        with table.open(newline="") as stream:
+            rows = list(csv.reader(stream))
+        assert rows[0] == head
+        assert len(rows) == 65
+    assert not list(tmp_path.glob(".*"))
+
+
+class Images(LightningModule):
+    """Names its metrics with an underscore, keeps no confusion matrix, guesses the first class."""
+
+    def __init__(self):
+        super().__init__()
+        self.save_hyperparameters({"rate": 0.1})
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def train_dataloader(self):
+        return DataLoader(torch.utils.data.TensorDataset(torch.rand(8, 1, 4, 4), torch.arange(8) % 2))
+
+    val_dataloader = train_dataloader
+
+    def training_step(self, batch, batch_idx):
+        self.log("train_loss", self.weight.square(), on_epoch=True, on_step=False)
+        return self.weight.square()
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self.weight.square())
+        return {"probabilities": torch.tensor([[0.8, 0.2]]), "target": batch[1]}
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_mistakes_and_charts_need_no_module_of_ours(tmp_path):
+    logger = TensorBoardLogger(tmp_path, default_hp_metric=False)
+    fit(tmp_path, Images(), [ClassificationFigures(), TensorBoardOverview()], logger)
+    tags = read(logger).Tags()
+    assert tags["images"] == ["val/mistakes"]
+    assert "custom_scalars__config__" in tags["tensors"]
+
+
+def test_hyperparameters_without_validation(tmp_path):
+    class Trained(Images):
+        val_dataloader = validation_step = None
+
+    logger = TensorBoardLogger(tmp_path, default_hp_metric=False)
+    fit(tmp_path, Trained(), [TensorBoardOverview()], logger)
+    assert "_hparams_/experiment" in read(logger).summary_metadata

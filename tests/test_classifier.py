@@ -3,25 +3,25 @@
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.optim.lr_scheduler import LinearLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
 from nnfoundations import nn
+from nnfoundations._errors import ShapeError
 from nnfoundations.datamodules import DigitsDataModule
 from nnfoundations.lightning_modules import Classifier
 from nnfoundations.models import MLP
 
 
-def fit(tmp_path, model, epochs=2, **trainer):
+def trainer_in(tmp_path, epochs, **options):
+    quiet = {"logger": False, "enable_checkpointing": False, "log_every_n_steps": 5}
+    quiet |= {"enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(accelerator="cpu", max_epochs=epochs, default_root_dir=tmp_path, **(quiet | options))
+
+
+def fit(tmp_path, model, epochs=2, **options):
     torch.manual_seed(0)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        log_every_n_steps=5,
-        default_root_dir=tmp_path,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **{"logger": False, "enable_checkpointing": False, **trainer},
-    )
+    trainer = trainer_in(tmp_path, epochs, **options)
     trainer.fit(model, datamodule=DigitsDataModule(batch_size=32))
     return trainer
 
@@ -97,7 +97,7 @@ def test_penalties_add_their_gradient_to_weights_only(l1, l2):
         trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
         trainer.strategy.connect(model)
         model.trainer = trainer
-        model.on_train_epoch_start()
+        model.on_fit_start()
         model.training_step((x, y), 0).backward()
         return {name: p.grad.clone() for name, p in net.named_parameters()}
 
@@ -214,8 +214,40 @@ def test_a_training_step_asks_nothing_of_the_device(tmp_path, monkeypatch):
     [
         ({"l1": -1.0}, "l1 and l2 must be at least 0; got l1=-1.0"),
         ({"label_smoothing": 1.0}, "less than 1; got 1.0"),
+        (
+            {"label_smoothing": 0.1, "loss": nn.MultiMarginLoss},
+            "a loss that takes it; .* to 0",
+        ),
     ],
 )
 def test_bad_values_are_named(arguments, text):
     with pytest.raises(ValueError, match=text):
         Classifier(MLP([64, 10]), **arguments)
+
+
+def test_logits_of_another_width_are_named(tmp_path):
+    with pytest.raises(ShapeError, match=r"shape \(N, 10\); the net gave \(32, 20\)"):
+        fit(tmp_path, Classifier(MLP([64, 20])), num_sanity_val_steps=0)
+
+
+def test_a_schedule_shorter_than_the_run_is_told(tmp_path):
+    model = Classifier(MLP([64, 10]), lr_scheduler=lambda o: LinearLR(o, 1.0, 0.0, total_iters=1))
+    with pytest.warns(UserWarning, match="learning rate is 0 in epoch 1 of 2"):
+        fit(tmp_path, model, epochs=2)
+
+
+def test_resumes_within_an_epoch(tmp_path):
+    """Lightning gives such a run no start of its first epoch."""
+    arguments = {"limit_train_batches": 10, "enable_checkpointing": True}
+    middle = ModelCheckpoint(tmp_path, filename="middle", every_n_train_steps=15)
+    fit(tmp_path, Classifier(MLP([64, 10])), callbacks=[middle], **arguments)
+    torch.manual_seed(0)
+    trainer = trainer_in(tmp_path, 2, callbacks=[middle], **arguments)
+    data = DigitsDataModule(batch_size=32)
+    trainer.fit(Classifier(MLP([64, 10])), datamodule=data, ckpt_path=tmp_path / "middle.ckpt")
+    assert trainer.global_step == 20
+    assert 0 < trainer.callback_metrics["train/accuracy"] <= 1
+
+
+def test_log_every_n_steps_may_be_off(tmp_path):
+    assert fit(tmp_path, Classifier(MLP([64, 10])), epochs=1, log_every_n_steps=0).global_step == 41

@@ -70,6 +70,7 @@ def test_an_unknown_name_says_the_nearest(typo, meant, capsys):
         (["digits"], "digits"),
         (["activations/relu"], "activations/relu"),
         (["mnist", "some/where/mine.yaml"], "mnist+mine"),
+        (["somewhere/config.yaml"], "config"),
         ([], "run"),
     ],
 )
@@ -99,3 +100,10 @@ def test_missing_data_is_one_message_and_no_run(tmp_path, capsys):
     assert "`nnfoundations fit --config digits` needs no files" in err
     assert "Traceback" not in err
     assert not list((tmp_path / "runs").glob("*/*"))
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
+def test_alone_it_shows_the_commands(args, capsys):
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    assert all(f"nnfoundations {command}" in out for command in ("fit", "validate", "test", "predict"))

@@ -3,7 +3,11 @@
 import csv
 import re
 import statistics
+import subprocess
+import sys
 from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nnfoundations.cli._configs import packaged_configs
 
@@ -38,7 +42,15 @@ def test_links_lead_somewhere():
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
-def test_ci_calls_the_readme_commands():
-    """CI runs the README's test command, on the wheel instead of the tree."""
-    assert "uv run --extra test pytest" in README
-    assert "uv run --extra test pytest" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+def test_readme_example_runs(tmp_path):
+    """As a reader would run it: a file of its own, in a folder of its own."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    (tmp_path / "example.py").write_text(code.replace("max_epochs=10", "max_epochs=1"), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").rglob("version_0")
+    scalars = EventAccumulator(str(folder)).Reload().Tags()["scalars"]
+    assert "val/accuracy" in scalars
+    assert "hp_metric" not in scalars

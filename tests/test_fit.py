@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,8 @@ def test_reaches_its_goal(events):
 
 def test_run_folder_holds_the_run(fitted):
     record = json.loads((fitted / "run.json").read_text())
-    assert {"command", "started", "device", "revision", "versions"} == set(record)
+    assert {"name", "command", "started", "device", "revision", "versions"} == set(record)
+    assert record["name"] == "digits"
     assert {"torch", "lightning", "nnfoundations", "python"} <= set(record["versions"])
     config = yaml.safe_load((fitted / "config.yaml").read_text())
     assert config["model"]["init_args"]["net"]["init_args"]["sizes"] == [64, 256, 128, 10]
@@ -105,7 +107,7 @@ def test_figures_histograms_and_text(events):
     weights = [tag for tag in tags["histograms"] if tag.startswith("weights/")]
     assert len(weights) == 6
     assert {tag.replace("weights/", "gradients/") for tag in weights} <= set(tags["histograms"])
-    assert len(events.Histograms(weights[0])) == 6
+    assert len(events.Histograms(weights[0])) == 7, "epoch 1 and every fifth of 30"
     texts = {tag: events.Tensors(f"{tag}/text_summary")[0].tensor_proto.string_val[0].decode() for tag in
              ("config", "model", "run")}  # fmt: skip
     assert "max_epochs: 30" in texts["config"]
@@ -124,6 +126,7 @@ def test_same_command_same_weights(fitted, tmp_path):
     _, named = run("fit --config digits --trainer.max_epochs 2", tmp_path)
     code, again = run(f"fit --config {named / 'config.yaml'}", tmp_path)
     assert code == 0
+    assert again.parent.name == "digits", "a run of a run's config has its name"
     first, second = (
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for folder in (named, again)
@@ -137,9 +140,16 @@ def test_evaluates_a_checkpoint(command, fitted, events, tmp_path, capsys):
     checkpoint = str(fitted / "checkpoints" / "best.ckpt")
     code, _ = run(f"{command} --config digits", tmp_path, "--ckpt_path", checkpoint)
     assert code == 0
+    printed = capsys.readouterr()
+    assert "no --ckpt_path" not in printed.err
     split = {"validate": "val", "test": "test"}[command]
     best = max(scalar(events, f"{split}/accuracy"))
-    assert f"{best:.4f}" in capsys.readouterr().out
+    assert f"{best:.4f}" in printed.out
+
+
+def test_evaluating_untrained_weights_is_told(tmp_path, capsys):
+    assert run("test --config digits", tmp_path)[0] == 0
+    assert "no --ckpt_path is given" in capsys.readouterr().err
 
 
 def test_predictions_are_a_table(fitted, events, tmp_path):
@@ -186,3 +196,25 @@ def test_a_module_and_data_of_ones_own(tmp_path, capsys):
                   "--trainer.max_epochs", "1", "--trainer.logger", "false")  # fmt: skip
     assert code == 0
     assert "tensorboard --logdir" in capsys.readouterr().out
+
+
+def test_checkpoints_lie_in_the_run_whatever_the_logger(tmp_path):
+    args = ["--trainer.max_epochs", "1", "--trainer.logger", "CSVLogger"]
+    args += ["--trainer.logger.save_dir", str(tmp_path / "elsewhere")]
+    code, folder = run("fit --config digits", tmp_path / "runs", *args)
+    assert code == 0
+    assert (folder / "checkpoints" / "best.ckpt").exists()
+
+
+def test_checkpoints_may_be_off(tmp_path):
+    args = ["--trainer.max_epochs", "1", "--trainer.enable_checkpointing", "false"]
+    code, folder = run("fit --config digits", tmp_path, *args)
+    assert code == 0
+    assert not (folder / "checkpoints").exists()
+
+
+def test_progress_has_four_decimals(tmp_path, capsys):
+    run("fit --config digits --trainer.max_epochs 1", tmp_path)
+    out = capsys.readouterr().out
+    assert re.search(r"val/loss: \d\.\d{4}\b", out)
+    assert "v_num" not in out

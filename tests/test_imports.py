@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "callbacks": ({"diagnostics"}, {"torch", "numpy", "lightning"}),
     "cli": (ANY, {"torch", "numpy", "lightning", "jsonargparse", "rich"}),
+    # A lab imports no other one: its own folder and `_runner` are all it sees of the room.
     "labs": (ANY | {"cli"}, {"torch", "numpy", "lightning", "rich"}),
 }
 
@@ -65,6 +66,14 @@ def test_a_room_imports_downward_only(room, path):
         name.split(".")[1] for name in imported(tree, top_only=False) if name.startswith("nnfoundations.")
     }
     assert ours <= rooms | {room, "_errors", "__version__"}
+    if room == "labs":
+        parts = path.relative_to(Path(find_spec("nnfoundations.labs").origin).parent).parts
+        seen = {
+            name.split(".")[2]
+            for name in imported(tree, top_only=False)
+            if name.startswith("nnfoundations.labs.")
+        }
+        assert seen <= {parts[0], "_runner"}
     others = {name.split(".")[0] for name in imported(tree, top_only=True)} - {"nnfoundations"}
     assert others <= libraries | set(sys.stdlib_module_names)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -46,7 +47,7 @@ class FoundationsCLI(LightningCLI):
             None,  # any datamodule, or none: a module may bring loaders of its own
             subclass_mode_model=True,
             save_config_callback=RunRecord,
-            save_config_kwargs={"save_to_log_dir": False},
+            save_config_kwargs={"save_to_log_dir": False, "name": name},
             seed_everything_default=0,
             trainer_defaults={"devices": 1},
             auto_configure_optimizers=False,
@@ -57,13 +58,7 @@ class FoundationsCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.save_last": True,
-                "checkpoint.filename": "best",
-                "checkpoint.auto_insert_metric_name": False,
-            }
-        )
+        parser.set_defaults({"checkpoint.save_last": True})
         parser.add_lightning_class_args(ParameterHistograms, "histograms")
         parser.add_lightning_class_args(ClassificationFigures, "figures")
         parser.add_lightning_class_args(TensorBoardOverview, "overview")
@@ -78,22 +73,26 @@ class FoundationsCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         self.root = Path(given.default_root_dir or "runs")
         if given.fast_dev_run:  # it leaves no run behind
-            trainer = super().instantiate_trainer(**kwargs)
-            announce(trainer)
-            return trainer
+            return super().instantiate_trainer(**kwargs)
         folder = new_run_folder(self.root / self.name)
         if given.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(
                 folder.parent, name="", version=folder.name, default_hp_metric=False
             )
-        trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
-        announce(trainer)
-        return trainer
+        return super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        if config["fast_dev_run"]:  # Lightning 2.6.6 saves the last checkpoint even then
-            callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
-        return super()._instantiate_trainer(config, callbacks)
+        (checkpoint,) = (callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
+        if config["fast_dev_run"] or config["enable_checkpointing"] is False:
+            callbacks.remove(checkpoint)  # Lightning 2.6.6 saves the last one even in a fast_dev_run
+        elif checkpoint.dirpath is None:  # else a logger of the user's own would take it elsewhere
+            checkpoint.dirpath = str(Path(config["default_root_dir"]) / "checkpoints")
+        own_bar = any(isinstance(callback, ProgressBar) for callback in config["callbacks"] or [])
+        if config["enable_progress_bar"] is not False and not own_bar:
+            callbacks.append(Bar())
+        trainer = super()._instantiate_trainer(config, callbacks)
+        announce(trainer)
+        return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
@@ -102,6 +101,12 @@ class FoundationsCLI(LightningCLI):
             with suppress(OSError):  # a run that failed before it wrote anything leaves no folder
                 Path(self.trainer.default_root_dir).rmdir()
             raise
+
+    def before_validate(self) -> None:
+        if self._get(self.config, "ckpt_path") is None:
+            print("Warning: no --ckpt_path is given: these are weights before training.", file=sys.stderr)
+
+    before_test = before_predict = before_validate
 
     def after_fit(self) -> None:
         source = self.datamodule or self.model
@@ -124,6 +129,20 @@ class FoundationsCLI(LightningCLI):
 
     def after_predict(self) -> None:
         print_summary(self.trainer, self.root, self.name)
+
+
+class Bar(RichProgressBar):
+    """Lightning's, with four decimals and without the logger's version: it is the run's folder."""
+
+    def __init__(self) -> None:
+        super().__init__(theme=RichProgressBarTheme(metrics_format=".4f"))
+
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
 
 
 def new_run_folder(parent: Path) -> Path:

@@ -1,5 +1,6 @@
 """Configs by name: `digits` is packaged with us, `LAB/RUN` with a lab, and what ends in .yaml is a path."""
 
+import json
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -60,5 +61,17 @@ def resolve_configs(args: list[str]) -> tuple[list[str], list[str]]:
 
 
 def run_name(configs: list[str]) -> str:
-    """What a run of these configs is called: `digits`, `activations/relu`, `mnist+mine`; none: `run`."""
-    return "+".join(name if not name.endswith(_SUFFIXES) else Path(name).stem for name in configs) or "run"
+    """What a run of these configs is called: `digits`, `activations/relu`, `mnist+mine`; none: `run`.
+
+    The `config.yaml` of an earlier run stands for that run's name.
+    """
+    return "+".join(map(_name, configs)) or "run"
+
+
+def _name(config: str) -> str:
+    if not config.endswith(_SUFFIXES):
+        return config
+    record = Path(config).with_name("run.json")
+    if Path(config).name == "config.yaml" and record.is_file():
+        return str(json.loads(record.read_text(encoding="utf-8"))["name"])
+    return Path(config).stem

@@ -57,11 +57,28 @@ def revision(folder: Path) -> str | None:
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
-def unused_nvidia_gpu() -> str | None:
-    """The name of an NVIDIA GPU that the driver lists and this torch cannot use; None where all is well."""
-    import torch
+def runs_on(capability: tuple[int, int], architectures: list[str]) -> bool:
+    """Does a build for these architectures run on a device of this compute capability?
 
-    if torch.cuda.is_available() or not (command := shutil.which("nvidia-smi")):
+    Machine code runs within its major version from its minor version on; PTX on everything later. (A GB10
+    is 12.1: code for 12.0 runs there, though torch warns.)
+
+    >>> runs_on((12, 1), ["sm_90", "sm_120"]), runs_on((6, 1), ["sm_75", "sm_90"])
+    (True, False)
+    """
+    for name in architectures:
+        kind, _, digits = name.partition("_")
+        digits = digits.rstrip("af")  # sm_90a, sm_120f: for that version's own features
+        built = int(digits[:-1]), int(digits[-1])
+        if built <= capability and (kind == "compute" or built[0] == capability[0]):
+            return True
+    return False
+
+
+def listed_nvidia_gpu() -> str | None:
+    """The name of the first NVIDIA GPU that the driver lists; None where there is no driver or no GPU."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
         return None
     try:
         listed = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=10)
@@ -73,16 +90,22 @@ def unused_nvidia_gpu() -> str | None:
 
 
 def gpu_warning() -> str | None:
-    """What to tell the owner of a GPU that lies idle, with the cure; None where there is nothing to tell."""
+    """What to tell the owner of an NVIDIA GPU that this torch cannot use; None where all is well."""
     import torch
 
-    name = unused_nvidia_gpu()
-    if name is None:
+    built = f"torch {torch.__version__}"
+    if torch.cuda.is_available():
+        name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+        if runs_on(capability, torch.cuda.get_arch_list()):
+            return None
+        why = f"{built} has no code for its compute capability {capability[0]}.{capability[1]}"
+        cure = "Install a torch built for it: 'Installing torch' in the README; or --trainer.accelerator cpu."
+    elif (listed := listed_nvidia_gpu()) is None:
         return None
-    if torch.version.cuda is None:
-        why = f"torch {torch.__version__} is built without CUDA"
+    elif torch.version.cuda is None:
+        name, why = listed, f"{built} is built without CUDA"
         cure = "Install a CUDA build: 'Installing torch' in the README (on DGX Spark the default has none)."
     else:
-        why = f"torch {torch.__version__}, built for CUDA {torch.version.cuda}, cannot reach it"
+        name, why = listed, f"{built}, built for CUDA {torch.version.cuda}, cannot reach it"
         cure = "Update the driver, or install a torch built for the CUDA version that `nvidia-smi` prints."
     return f"This machine has an NVIDIA GPU ({name}), but {why}.\n{cure}"

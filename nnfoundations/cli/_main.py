@@ -10,6 +10,21 @@ from nnfoundations import __version__
 from nnfoundations.cli._configs import ConfigNameError, resolve_configs, run_name
 from nnfoundations.cli._environment import TorchvisionMismatchError, import_lightning
 
+HELP = """\
+nnfoundations: train, test and look into networks on PyTorch Lightning
+
+  nnfoundations fit --config digits        train and test; 1,797 real digits, half a minute
+  nnfoundations fit --config mnist         784-256-128-10 on MNIST
+  nnfoundations validate --config digits --ckpt_path PATH
+  nnfoundations test     --config digits --ckpt_path PATH
+  nnfoundations predict  --config digits --ckpt_path PATH      predictions.csv, a row a sample
+  nnfoundations fit --config digits --print_config=skip_null   all that can be changed, as YAML
+  nnfoundations fit --help                 every option
+  nnfoundations --version
+
+A value of --config that ends in .yaml is a path, any other the name of a packaged config. Several are
+composed from left to right; flags after them win."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 1 the run failed, 2 the command is wrong.
@@ -18,8 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after `nnfoundations`; None takes those of the process.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    if args == ["--version"]:
+    if args[:1] == ["--version"]:
         print(f"nnfoundations {__version__}")
+        return 0
+    if args[:1] in ([], ["-h"], ["--help"]):
+        print(HELP)
         return 0
     # Threads that spin while they wait cost 40 times the step beside a busy neighbour. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
