@@ -64,12 +64,18 @@ def _swapped(model: _Model, pairs: dict[type[Module], type[Module]], name: str) 
         if kind in pairs:
             module.__class__ = pairs[kind]
             changed[kind.__name__] += 1
-        elif (
-            next(module.children(), None) is None or next(module.parameters(recurse=False), None) is not None
-        ):
-            left[kind.__name__] += 1  # a layer; what only holds layers is not worth a word
+        elif _is_layer(module):
+            left[kind.__name__] += 1
     _log.info("%s: changed %s; left %s", name, _listed(changed), _listed(left))
     return model
+
+
+def _is_layer(module: Module) -> bool:
+    """Whether it computes by itself; what only holds layers is not worth a word."""
+    if isinstance(module, _CONTAINERS):
+        return False
+    no_children = next(module.children(), None) is None
+    return no_children or next(module.parameters(recurse=False), None) is not None
 
 
 def _listed(counts: Counter[str]) -> str:
