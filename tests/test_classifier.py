@@ -236,7 +236,7 @@ def test_a_schedule_shorter_than_the_run_is_told(tmp_path):
         fit(tmp_path, model, epochs=2)
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+@pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:You.re resuming")  # the data restarts
 def test_resumes_within_an_epoch(tmp_path):
     """Lightning gives such a run no start of its first epoch."""
     arguments = {"limit_train_batches": 10, "enable_checkpointing": True}
