@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -51,6 +50,13 @@ def probabilities(*shape: int) -> Draw:
     return draw
 
 
+def outcomes(*shape: int) -> Draw:
+    """Numbers from 0.05 to 0.95, for which a gradient is asked."""
+    return lambda generator, dtype: (
+        (torch.rand(shape, generator=generator, dtype=torch.float64) * 0.9 + 0.05).to(dtype).requires_grad_()
+    )
+
+
 @dataclass(frozen=True)
 class Case(Subject):
     """A module of ours, built with `arguments` and called with what `draws` draw."""
@@ -84,7 +90,30 @@ def _cross_entropy(*draws: Draw, rows: int, **arguments: Any) -> Case:
     return Case(nn.CrossEntropyLoss, arguments, draws, "loss", rows)
 
 
+class SwiGLU(torch.nn.Module):
+    """What torch has in the place of ours: the parts."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.shape[self.dim] % 2:
+            raise ValueError("odd")
+        a, b = input.chunk(2, self.dim)
+        return torch.nn.functional.silu(a) * b
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+def _activation(ours: type[torch.nn.Module], *draws: Draw, kind: str = "elementwise", **arguments: Any) -> Case:
+    return Case(ours, arguments, draws or (normal(4, 8),), kind)
+
+
+_INSTANCE = "it_is_an_instance_of_torchs"
 _W = torch.tensor([0.5, 2.0, 1.0, 0.25])
+_NORM = "normalization"
 CASES = (
     Case(nn.Linear, {"in_features": 5, "out_features": 3}, (normal(6, 5),), "linear", 6),
     Case(nn.Linear, {"in_features": 5, "out_features": 3, "bias": False}, (normal(6, 5),), "linear", 6),
@@ -109,11 +138,132 @@ CASES = (
         normal(5, 4), probabilities(5, 4), rows=5, label_smoothing=0.2, weight=_W, reduction="sum"
     ),
     _cross_entropy(normal(2, 4, 3), probabilities(2, 4, 3), rows=6, weight=_W, reduction="none"),
+    # losses
+    Case(nn.NLLLoss, {}, (normal(5, 4), labels(5, classes=4)), "loss", 5),
+    Case(nn.NLLLoss, {"weight": _W}, (normal(2, 4, 3), labels(2, 3, classes=4, ignored=-100)), "loss", 6),
+    Case(nn.NLLLoss, {"reduction": "none"}, (normal(4), labels(classes=4)), "loss", 1),
+    Case(nn.MSELoss, {}, (normal(4, 5), normal(4, 5)), "loss"),
+    Case(nn.MSELoss, {"reduction": "none"}, (normal(3), normal(3)), "loss"),
+    Case(nn.L1Loss, {}, (normal(4, 5), normal(4, 5)), "loss"),
+    Case(nn.L1Loss, {"reduction": "none"}, (normal(3), normal(3)), "loss"),
+    Case(nn.HuberLoss, {"delta": 1.5}, (normal(4, 5), normal(4, 5)), "loss"),
+    Case(nn.HuberLoss, {"reduction": "none"}, (normal(3), normal(3)), "loss"),
+    Case(nn.SmoothL1Loss, {"beta": 0.5}, (normal(4, 5), normal(4, 5)), "loss"),
+    Case(nn.SmoothL1Loss, {"beta": 0.0, "reduction": "sum"}, (normal(3), normal(3)), "loss"),
+    *[
+        # Both refuse what is no probability, and most of that law's values are none.
+        Case(
+            nn.BCELoss,
+            arguments,
+            (outcomes(5, 4), outcomes(5, 4)),
+            "loss",
+            leave_out=("extreme_values_give_what_torch_gives",),
+        )
+        for arguments in ({}, {"weight": _W, "reduction": "none"})
+    ],
+    Case(nn.BCEWithLogitsLoss, {}, (normal(5, 4), outcomes(5, 4)), "loss"),
+    Case(
+        nn.BCEWithLogitsLoss,
+        {"weight": _W, "pos_weight": 2 * _W, "reduction": "none"},
+        (normal(5, 4), outcomes(5, 4)),
+        "loss",
+    ),
+    Case(nn.KLDivLoss, {"reduction": "batchmean"}, (normal(5, 4), probabilities(5, 4)), "loss"),
+    Case(nn.KLDivLoss, {"reduction": "none", "log_target": True}, (normal(5, 4), normal(5, 4)), "loss"),
+    # activations
+    _activation(nn.Sigmoid),
+    _activation(nn.Sigmoid, normal(scale=4)),
+    _activation(nn.Tanh),
+    _activation(nn.Tanhshrink),
+    _activation(nn.Softsign),
+    _activation(nn.LogSigmoid, normal(4, 8, scale=6)),
+    _activation(nn.Softplus, normal(4, 8, scale=6)),
+    _activation(nn.Softplus, beta=2.0, threshold=3.0),
+    _activation(nn.LeakyReLU),
+    _activation(nn.LeakyReLU, negative_slope=-0.5),
+    _activation(nn.ELU, alpha=1.5),
+    _activation(nn.CELU, alpha=0.5),
+    _activation(nn.SELU),
+    _activation(nn.PReLU),
+    _activation(nn.PReLU, normal(2, 3, 2, 2), num_parameters=3),
+    _activation(nn.RReLU),
+    Case(nn.RReLU, {}, (normal(4, 8),), "elementwise", training=False),
+    _activation(nn.ReLU6, normal(4, 8, scale=6)),
+    _activation(nn.Hardtanh, min_val=-0.5, max_val=2.0),
+    _activation(nn.Hardsigmoid),
+    _activation(nn.Hardswish),
+    _activation(nn.Hardshrink),
+    _activation(nn.Softshrink),
+    _activation(nn.Threshold, threshold=0.1, value=20.0),
+    _activation(nn.SiLU),
+    _activation(nn.GELU),
+    _activation(nn.GELU, approximate="tanh"),
+    _activation(nn.Mish),
+    _activation(nn.GLU, normal(3, 8)),
+    _activation(nn.GLU, normal(2, 4, 3), dim=1),
+    # Torch has none that it could be an instance of.
+    Case(nn.SwiGLU, {}, (normal(3, 8),), "elementwise", reference=SwiGLU, leave_out=(_INSTANCE,)),
+    Case(nn.SwiGLU, {"dim": 1}, (normal(2, 4, 3),), "elementwise", reference=SwiGLU, leave_out=(_INSTANCE,)),
+    _activation(nn.Softmax, normal(5, 4), kind="softmax", dim=-1),
+    _activation(nn.Softmax, normal(2, 4, 3), kind="softmax", dim=1),
+    _activation(nn.Softmin, normal(5, 4), kind="softmax", dim=1),
+    _activation(nn.LogSoftmax, normal(5, 4, scale=4), kind="softmax", dim=1),
+    _activation(nn.Softmax2d, normal(2, 3, 2, 2), kind="softmax"),
+    # normalization
+    Case(nn.LayerNorm, {"normalized_shape": 4}, (normal(3, 4),), _NORM, 3),
+    Case(nn.LayerNorm, {"normalized_shape": (2, 3), "bias": False}, (normal(2, 2, 2, 3),), _NORM, 4),
+    Case(nn.LayerNorm, {"normalized_shape": 5, "elementwise_affine": False}, (normal(5),), _NORM, 1),
+    Case(nn.RMSNorm, {"normalized_shape": 4}, (normal(2, 2, 4),), _NORM, 4),
+    Case(nn.RMSNorm, {"normalized_shape": (2, 3), "eps": 0.1}, (normal(2, 2, 3),), _NORM, 2),
+    Case(nn.GroupNorm, {"num_groups": 2, "num_channels": 4}, (normal(2, 4, 2, 2),), _NORM, 4),
+    Case(nn.GroupNorm, {"num_groups": 2, "num_channels": 6, "affine": False}, (normal(3, 6),), _NORM, 6),
+    Case(nn.BatchNorm1d, {"num_features": 3}, (normal(5, 3),), _NORM),
+    Case(nn.BatchNorm1d, {"num_features": 3}, (normal(5, 3),), _NORM, training=False),
+    Case(nn.BatchNorm1d, {"num_features": 2, "track_running_stats": False}, (normal(3, 2, 2),), _NORM),
+    Case(nn.BatchNorm1d, {"num_features": 2, "affine": False, "momentum": None}, (normal(5, 2),), _NORM),
+    Case(nn.BatchNorm2d, {"num_features": 2}, (normal(3, 2, 2, 2),), _NORM),
+    Case(nn.BatchNorm2d, {"num_features": 2, "affine": False}, (normal(2, 2, 2, 2),), _NORM, training=False),
+    Case(nn.BatchNorm3d, {"num_features": 2}, (normal(2, 2, 1, 2, 2),), _NORM),
+    Case(nn.InstanceNorm1d, {"num_features": 2}, (normal(2, 4),), _NORM, 2),
+    Case(nn.InstanceNorm1d, {"num_features": 2, "track_running_stats": True}, (normal(2, 2, 4),), _NORM, 4),
+    Case(nn.InstanceNorm2d, {"num_features": 2, "affine": True}, (normal(2, 2, 2, 2),), _NORM, 4),
+    Case(nn.InstanceNorm3d, {"num_features": 2}, (normal(2, 2, 1, 2, 2),), _NORM, 4),
+    Case(
+        nn.InstanceNorm2d,
+        {"num_features": 2, "affine": True, "track_running_stats": True},
+        (normal(2, 2, 2, 2),),
+        _NORM,
+        training=False,
+    ),
+    # bilinear
+    Case(
+        nn.Bilinear,
+        {"in1_features": 3, "in2_features": 2, "out_features": 4},
+        (normal(5, 3), normal(5, 2)),
+        "linear",
+    ),
+    Case(
+        nn.Bilinear,
+        {"in1_features": 3, "in2_features": 2, "out_features": 2, "bias": False},
+        (normal(2, 2, 3), normal(2, 2, 2)),
+        "linear",
+    ),
+    # dropout
+    _activation(nn.Dropout, p=0.3),
+    _activation(nn.Dropout, p=1.0),
+    Case(nn.Dropout, {}, (normal(4, 8),), "elementwise", training=False),
+    _activation(nn.Dropout1d, normal(2, 3, 4)),
+    _activation(nn.Dropout2d, normal(2, 3, 2, 2)),
+    _activation(nn.Dropout3d, normal(3, 2, 2, 1)),
+    _activation(nn.AlphaDropout, p=0.3),
+    _activation(nn.FeatureAlphaDropout, normal(2, 3, 4)),
 )
 
 
-def held(laws: Iterable[Law], *, once: Iterable[Law] = ()) -> pytest.MarkDecorator:
+def held(laws: Iterable[Law], *, once: Iterable[Law] = ()) -> Any:
     """Parametrize a test over (case, law), each module's first case only for laws that are asked `once`."""
+    import pytest  # here, so that benchmarks read the cases without it
+
     first = {case.ours: case for case in reversed(CASES)}.values()
     return pytest.mark.parametrize(
         ("case", "law"),

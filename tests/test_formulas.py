@@ -16,19 +16,25 @@ RNG = np.random.default_rng(0)
 X, Y, G = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3))
 W, B, ROWS = RNG.normal(size=(5, 3)), RNG.normal(size=5), RNG.normal(size=(4, 5))
 V = RNG.random(3) + 0.1
+M, S, W3 = X.mean(1, keepdims=True), X.var(1, keepdims=True), RNG.normal(size=(2, 3, 5))
 T = np.array([0, 2, -100, 1])
 P = RNG.dirichlet(np.ones(3), size=4)
 I = np.array([[0], [2], [1], [1]])  # noqa: E741
 HARD = {"axis": 1, "ignore_index": -100, "label_smoothing": 0.1}
 SOFT = {"axis": 1, "label_smoothing": 0.1}
+NLL = {"axis": 1, "ignore_index": -100}
 
 WORDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     **{word: ((np.abs(X) + 0.1,), {}) for word in ("sqrt", "rsqrt", "log")},
-    **{word: ((X,), {}) for word in ("abs", "sign", "square", "exp", "expm1", "tanh", "conj")},
+    **{
+        word: ((X,), {})
+        for word in ("abs", "sign", "square", "exp", "expm1", "tanh", "conj", "real", "sigmoid")
+    },
     **{word: ((X,), {}) for word in ("transpose", "ones_like", "zeros_like")},
-    **{word: ((X, Y), {}) for word in ("maximum", "minimum", "scaled", "gated")},
+    **{word: ((X, Y), {}) for word in ("maximum", "minimum", "scaled", "shifted", "gated")},
     "log1p": ((np.abs(X),), {}),
     "clamp": ((X, None, 0.5), {}),
+    "xlogy": ((np.maximum(X, 0), np.maximum(X, 0)), {}),
     "number": ((X > 0, X), {}),
     "where": ((X > 0, X, 0.0), {}),
     "sum": ((X,), {"axis": (0, 1)}),
@@ -40,6 +46,7 @@ WORDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "take_along": ((X, I, 1), {}),
     "add_along": ((X, I, G[:, :1], 1), {}),
     "expand_dims": ((X, 1), {}),
+    "reshape": ((X, (2, 6)), {}),
     "squeeze": ((X[:, None], 1), {}),
 }
 
@@ -49,6 +56,26 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("linear_backward", (ROWS, X, W), {"wanted": (True, True, True)}),
     ("linear_jvp", (X, W, B, X, W), {}),
     ("linear_jvp", (None, W, None, X, W), {}),
+    ("standardize", (X, V, V), {"over": (1,), "along": (1,), "eps": 1e-5}),
+    ("standardize", (X, None, None), {"over": (0,), "along": (1,), "eps": 1e-5}),
+    *[
+        (
+            "standardize_backward",
+            (G, M, M, X, w, M, S),
+            {"over": (1,), "along": (1,), "eps": 1e-5, "wanted": (True, True, True)},
+        )
+        for w in (None, V)
+    ],
+    ("standardize_jvp", (G, V, V, X, V, M, S), {"over": (1,), "along": (1,), "eps": 1e-5}),
+    ("standardize_by", (X, V, V, V, V), {"along": (1,), "eps": 1e-5}),
+    ("standardize_by_backward", (G, X, V, V, V), {"along": (1,), "eps": 1e-5, "wanted": (True, True, True)}),
+    ("standardize_by_jvp", (G, V, V, X, V, V, V), {"along": (1,), "eps": 1e-5}),
+    ("rms_norm", (X, V), {"eps": 1e-5}),
+    ("rms_norm_backward", (G, M, X, V, S), {"eps": 1e-5, "wanted": (True, True)}),
+    ("rms_norm_jvp", (G, V, X, V, S), {"eps": 1e-5}),
+    ("bilinear", (X, ROWS, W3, V[:2]), {}),
+    ("bilinear_backward", (G[:, :2], X, ROWS, W3), {"wanted": (True, True, True, True)}),
+    ("bilinear_jvp", (G, ROWS, W3, V[:2], X, ROWS, W3), {}),
     ("relu", (X,), {}),
     ("relu_backward", (G, np.maximum(X, 0)), {}),
     *[
@@ -65,6 +92,33 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
         {**SOFT, "reduction": "none", "wanted": (True, True, True)},
     ),
     ("soft_cross_entropy_jvp", (G, P, V, X, P, V), {**SOFT, "reduction": "sum"}),
+    *[("nll_loss", (X, T, w), {**NLL, "reduction": r}) for w in (None, V) for r in ("none", "mean", "sum")],
+    *[("nll_loss_backward", (G[0, 0], X, T, w), {**NLL, "reduction": "mean"}) for w in (None, V)],
+    ("nll_loss_jvp", (G, X, T, V), {**NLL, "reduction": "mean"}),
+    *[
+        (name + part, (*given, *arrays), {"reduction": "mean", **options, **wanted})
+        for name, arrays, options in (
+            ("mse_loss", (X, Y), {}),
+            ("huber_loss", (X, Y), {"delta": 0.7}),
+            ("smooth_l1_loss", (X, Y), {"beta": 0.7}),
+            ("weighted_loss", (X, Y), {"by_weight": True}),
+            ("weighted_loss", (X, Y), {"by_weight": False}),
+            ("kl_div", (X, P), {"log_target": False}),
+            ("kl_div", (X, Y), {"log_target": True}),
+            ("binary_cross_entropy", (P, P[::-1], None), {}),
+            ("binary_cross_entropy", (P, P[::-1], V), {}),
+            ("binary_cross_entropy_with_logits", (X, P, V, None), {}),
+            ("binary_cross_entropy_with_logits", (X, P, None, V), {}),
+        )
+        for part, given, wanted in (
+            ("", (), {}),
+            ("_backward", (G[0, 0],), {"wanted": (True, True)}),
+            ("_jvp", (G, Y), {}),
+        )
+    ],
+    ("l1_loss", (X,), {"reduction": "sum"}),
+    ("l1_loss_backward", (G[0, 0], X), {"reduction": "sum"}),
+    ("l1_loss_jvp", (G, X), {"reduction": "sum"}),
 ]
 
 

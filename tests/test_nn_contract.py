@@ -14,13 +14,28 @@ from nnfoundations import nn
 from nnfoundations.nn import functional as F
 from nnfoundations.testing import CONTRACT
 
+LOSSES = {
+    "MSELoss",
+    "L1Loss",
+    "HuberLoss",
+    "SmoothL1Loss",
+    "NLLLoss",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "KLDivLoss",
+}
+LOSS_FUNCTIONS = {
+    *("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss", "nll_loss"),
+    *("binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"),
+}
+
 
 @held(CONTRACT)
 def test_law(case: Case, law: Law) -> None:
     law(case)
 
 
-@pytest.mark.parametrize("name", ["relu", "cross_entropy"])
+@pytest.mark.parametrize("name", ["relu", "cross_entropy", *sorted(LOSS_FUNCTIONS)])
 def test_function_signatures_are_torchs(name: str) -> None:
     ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (F, torch.nn.functional))
     assert [(p.name, p.default) for p in ours.values()] == [(p.name, p.default) for p in theirs.values()]
@@ -63,8 +78,8 @@ def test_every_public_name_is_handed_on(ours: object, theirs: object) -> None:
     assert replaced <= set(dir(ours))
     own = {name for name in replaced if getattr(ours, name) is not getattr(theirs, name)}
     expected = {
-        "nn": {"Linear", "ReLU", "CrossEntropyLoss", "functional", "init"},
-        "functional": {"linear", "relu", "cross_entropy"},
+        "nn": {"Linear", "ReLU", "CrossEntropyLoss", *LOSSES, "functional", "init"},
+        "functional": {"linear", "relu", "cross_entropy", *LOSS_FUNCTIONS},
         "init": {
             "calculate_gain",
             "kaiming_normal_",
@@ -111,14 +126,44 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: F.cross_entropy(X, LABELS, torch.ones(3).double()),
         RuntimeError,
-        "of the logits' dtype",
+        "of the scores' dtype",
     ),
     (lambda: F.cross_entropy(X, LABELS, torch.ones(3).requires_grad_()), RuntimeError, "Detach the weight"),
     (lambda: F.cross_entropy(X, LABELS, reduction="man"), ValueError, "'none', 'mean', 'sum'; got 'man'"),
     (lambda: F.cross_entropy(X, LABELS, label_smoothing=1.5), RuntimeError, "from 0 to 1; got 1.5"),
     (lambda: F.cross_entropy(X, X, ignore_index=1), RuntimeError, "ignore_index with labels only; got 1"),
-    (lambda: F.cross_entropy(X.long(), LABELS), RuntimeError, "floating-point logits; got torch.int64"),
-    (lambda: F.cross_entropy(X[:, :0], LABELS), RuntimeError, r"C at least 1; got \(5, 0\)"),
+    (lambda: F.cross_entropy(X.long(), LABELS), RuntimeError, "floating-point scores; got torch.int64"),
+    (lambda: F.cross_entropy(X[:, :0], LABELS), IndexError, r"no class; got shape \(5, 0\)"),
+    (lambda: F.nll_loss(X, LABELS + 7), IndexError, "NLLLoss needs labels from 0 to 2"),
+    (lambda: F.nll_loss(X, LABELS[:4]), ValueError, r"NLLLoss needs labels of shape \(5,\) for.*got \(4,\)"),
+    (lambda: F.nll_loss(X.sum(), LABELS), ValueError, r"got \(\)"),
+    (lambda: F.mse_loss(X, X[:, :1], reduction="man"), ValueError, "MSELoss needs a reduction.*got 'man'"),
+    (lambda: F.mse_loss(X + 0j, X), RuntimeError, "MSELoss needs a floating-point.*got torch.complex64"),
+    (
+        lambda: F.mse_loss(X, X, weight=X[0]),
+        ValueError,
+        r"weight of the prediction's shape \(5, 3\); got \(3,\)",
+    ),
+    (lambda: F.l1_loss(X, X > 0), RuntimeError, "L1Loss needs numbers; got torch.float32 and torch.bool"),
+    (lambda: F.l1_loss(LABELS, LABELS), RuntimeError, "for a mean; got torch.int64"),
+    (lambda: F.huber_loss(X, X, delta=0.0), RuntimeError, "delta above 0; got 0.0"),
+    (lambda: F.smooth_l1_loss(X, X, beta=-1.0), RuntimeError, "beta of at least 0; got -1.0"),
+    (lambda: F.binary_cross_entropy(X, X[0]), ValueError, r"targets of the prediction's shape.*got \(3,\)"),
+    (lambda: F.binary_cross_entropy(X, X.double()), RuntimeError, "got torch.float32 and torch.float64"),
+    (
+        lambda: F.binary_cross_entropy(X + 2, X),
+        RuntimeError,
+        "probabilities from 0 to 1; got some from 2 to 2",
+    ),
+    (lambda: F.binary_cross_entropy(X, X - 1), RuntimeError, "targets from 0 to 1; got some from -1 to -1"),
+    (lambda: F.binary_cross_entropy(X, X, X[0, :2]), RuntimeError, r"weight that broadcasts.*got \(2,\)"),
+    (lambda: F.binary_cross_entropy(X, X, X[0].requires_grad_()), RuntimeError, "Detach the weight"),
+    (
+        lambda: F.binary_cross_entropy_with_logits(X, X.long()),
+        RuntimeError,
+        "got torch.float32 and torch.int64",
+    ),
+    (lambda: F.kl_div(X, X.long(), reduction="sum"), RuntimeError, "got torch.float32 and torch.int64"),
 ]
 
 

@@ -17,7 +17,20 @@ from nnfoundations.nn._record import Record
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
-FUSED = ("linear", "relu", "threshold", "softmax", "nll_loss", "cross_entropy", "_backward")
+FUSED = (
+    "linear",
+    "relu",
+    "threshold",
+    "softmax",
+    "nll_loss",
+    "cross_entropy",
+    "mse_loss",
+    "l1_loss",
+    "huber_loss",
+    "kl_div",
+    "log_sigmoid",
+    "_backward",
+)
 
 
 class Dispatched(TorchDispatchMode):

@@ -9,11 +9,14 @@ from nnfoundations.testing import LAWS, TRANSFORMS
 
 # Torch's own hessian and jvp compile their decompositions that way.
 own_script = pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
+# torch has no batching rule for its own kl_div.
+own_kl_div = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 ONCE = [LAWS["it_compiles_no_more_often_than_torch"]]
 
 
 @held(TRANSFORMS, once=ONCE)
 @own_script
+@own_kl_div
 def test_law(case: Case, law: Law) -> None:
     law(case)
 

@@ -19,6 +19,7 @@ Array: TypeAlias = Any
 
 _Unary: TypeAlias = Callable[[Array], Array]
 _Binary: TypeAlias = Callable[[Array, Array], Array]
+_Comparison: TypeAlias = Callable[[Array, float], Array]
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,20 @@ class Namespace:
     expm1: _Unary
     log: _Unary
     log1p: _Unary
+    xlogy: _Binary  # x log y, zero where x is zero
     tanh: _Unary
+    sigmoid: _Unary
+    erf: _Unary
     conj: _Unary
+    real: _Unary
     maximum: _Binary
     minimum: _Binary
     clamp: Callable[[Array, float | None, float | None], Array]  # None: no bound on that side
     gated: _Binary  # x, gate: x where gate != 0 (also where it is NaN), else 0, even for an x of inf or NaN
+    above: _Comparison  # x, t: 1 where x > t, else 0 (also where x is NaN), in x's dtype
+    below: _Comparison  # x < t
+    at_most: _Comparison  # x <= t
+    select: Callable[[Array, Array, Array], Array]  # gate, a, b: a where gate != 0 (also NaN), else b
     number: _Binary  # mask, x: 1 where the mask holds, else 0, in x's dtype
     where: Callable[[Array, Array, Array], Array]  # slow on CPU: for one number a row, not for elements
 
@@ -54,13 +63,17 @@ class Namespace:
     transpose: _Unary  # of the last two axes
     affine: Callable[[Array, Array, Array], Array]  # bias, x, w: bias + x @ w for matrices x and w
     scaled: _Binary  # fresh, x: their product; `fresh`, a temporary of the formula's own, may be used up
+    shifted: _Binary  # fresh, x: their sum; see `scaled`
 
     # moves of data; `index` has the axes of x
     take: Callable[[Array, Array], Array]  # x, index: x[index] for a vector x
     take_along: Callable[[Array, Array, int], Array]  # x, index, axis
     add_along: Callable[[Array, Array, Array, int], Array]  # fresh, index, values, axis: see `scaled`
     expand_dims: Callable[[Array, int], Array]  # x, axis
+    reshape: Callable[[Array, tuple[int, ...]], Array]
     squeeze: Callable[[Array, int], Array]  # x, axis
+    halves: Callable[[Array, int], tuple[Array, ...]]  # x, axis: its two halves on that axis
+    concat: Callable[[tuple[Array, Array], int], Array]  # arrays, axis: one after the other on that axis
     ones_like: _Unary
     zeros_like: _Unary
 
@@ -75,6 +88,11 @@ def numpy_namespace() -> Namespace:
         np.put_along_axis(fresh, index, np.take_along_axis(fresh, index, axis) + values, axis)
         return fresh
 
+    def erf(x: Array) -> Array:
+        from scipy import special  # type: ignore[import-untyped]  # a slow import, for GELU alone
+
+        return special.erf(x)
+
     return Namespace(
         abs=np.abs,
         sign=np.sign,
@@ -85,11 +103,19 @@ def numpy_namespace() -> Namespace:
         expm1=np.expm1,
         log=np.log,
         log1p=np.log1p,
+        xlogy=lambda x, y: x * np.log(np.where((x == 0) & (y == y), 1, y)),
         tanh=np.tanh,
+        sigmoid=lambda x: np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x))),  # no overflow
+        erf=erf,
         conj=np.conj,
+        real=np.real,
         maximum=np.maximum,
         minimum=np.minimum,
         clamp=lambda x, low, high: np.clip(x, low, high),
+        above=lambda x, t: (x > t).astype(x.dtype),
+        below=lambda x, t: (x < t).astype(x.dtype),
+        at_most=lambda x, t: (x <= t).astype(x.dtype),
+        select=lambda gate, a, b: np.where(gate != 0, a, b),
         gated=lambda x, gate: np.where(gate != 0, x, np.zeros_like(x)),
         number=lambda mask, x: mask.astype(x.dtype),
         where=np.where,
@@ -100,11 +126,15 @@ def numpy_namespace() -> Namespace:
         transpose=lambda x: np.swapaxes(x, -2, -1),
         affine=lambda bias, x, w: bias + x @ w,
         scaled=lambda fresh, x: np.multiply(fresh, x, out=fresh),
+        shifted=lambda fresh, x: np.add(fresh, x, out=fresh),
         take=lambda x, index: x[index],
         take_along=np.take_along_axis,
         add_along=add_along,
         expand_dims=np.expand_dims,
+        reshape=np.reshape,
         squeeze=np.squeeze,
+        halves=lambda x, axis: tuple(np.split(x, 2, axis)),
+        concat=np.concatenate,
         ones_like=np.ones_like,
         zeros_like=np.zeros_like,
     )
@@ -129,9 +159,24 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
             return gated(x, gate)
         return gate.abs().view(whole).gt_(0).mul_(x.view(whole)).view(x.dtype)
 
+    def select(gate: Array, a: Array, b: Array) -> Array:
+        return torch.where(gate != 0, a, b)
+
+    def select_bits(gate: Array, a: Array, b: Array) -> Array:
+        whole = bits.get(gate.dtype)
+        if whole is None or not gate.dtype == a.dtype == b.dtype or not gate.is_cpu:
+            return select(gate, a, b)
+        to, otherwise = a.view(whole), b.view(whole)
+        changed = gate.abs().view(whole).gt_(0).mul_(to ^ otherwise)
+        return changed.bitwise_xor_(otherwise).view(a.dtype)
+
+    def filled(compare: Callable[..., Array]) -> _Comparison:
+        # Straight into numbers: a mask of booleans, converted, is 10 times slower on CPU.
+        return lambda x, t: compare(x, t, out=torch.empty_like(x))
+
     return Namespace(
         abs=torch.abs,
-        sign=torch.sign,
+        sign=torch.sgn,
         square=torch.square,
         sqrt=torch.sqrt,
         rsqrt=torch.rsqrt,
@@ -139,11 +184,19 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
         expm1=torch.expm1,
         log=torch.log,
         log1p=torch.log1p,
+        xlogy=torch.xlogy,
         tanh=torch.tanh,
+        sigmoid=torch.sigmoid,
+        erf=torch.erf,
         conj=torch.conj,
+        real=torch.real,
         maximum=torch.maximum,
         minimum=torch.minimum,
         clamp=torch.clamp,
+        above=filled(torch.gt) if reuse else lambda x, t: (x > t).to(x.dtype),
+        below=filled(torch.lt) if reuse else lambda x, t: (x < t).to(x.dtype),
+        at_most=filled(torch.le) if reuse else lambda x, t: (x <= t).to(x.dtype),
+        select=select_bits if reuse else select,
         gated=gated_bits if reuse else gated,
         number=lambda mask, x: mask.to(x.dtype),
         where=torch.where,
@@ -154,11 +207,15 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
         transpose=lambda x: x.mT,
         affine=torch.addmm,
         scaled=torch.Tensor.mul_ if reuse else torch.mul,
+        shifted=torch.Tensor.add_ if reuse else torch.add,
         take=lambda x, index: x[index],
         take_along=lambda x, index, axis: torch.gather(x, axis, index),
         add_along=lambda fresh, index, values, axis: add(fresh, axis, index, values),
         expand_dims=torch.unsqueeze,
+        reshape=torch.reshape,
         squeeze=torch.squeeze,
+        halves=lambda x, axis: x.chunk(2, axis),
+        concat=torch.cat,
         ones_like=torch.ones_like,
         zeros_like=torch.zeros_like,
     )

@@ -28,6 +28,8 @@ _linear = Operation(
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b over the last axis of x. Drop-in for torch.nn.functional.linear."""
     _check(input, weight, bias)
+    if bias is not None and weight.ndim == 2 and bias.ndim < 2 and bias.shape != weight.shape[:1]:
+        bias = bias.expand(weight.shape[0])  # one number for all outputs, as torch allows
     if weight.ndim == 1:
         return linear(input, weight.unsqueeze(0), None if bias is None else bias.reshape(1)).squeeze(-1)
     y: Tensor = _linear(input, weight, bias)
@@ -45,7 +47,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
             f"Linear needs x to end in {weight.shape[-1]} features; got {tuple(x.shape)}. "
             f"Move the features last{fix}."
         )
-    if bias is not None and bias.shape != weight.shape[:-1] and (weight.ndim == 2 or bias.numel() != 1):
+    if bias is not None and bias.shape != weight.shape[:-1] and bias.numel() != 1:
         raise ShapeError(
             f"Linear needs a bias of shape {tuple(weight.shape[:-1])}; got {tuple(bias.shape)}. "
             "Give one number an output feature."

@@ -11,21 +11,21 @@ the logits are large.
 """
 
 import math
-from typing import Literal, TypeAlias
 
 from nnfoundations.formulas._namespace import Array, Namespace
+from nnfoundations.formulas._reduction import Reduction, reduced
 
 __all__ = [
-    "Reduction",
     "cross_entropy",
     "cross_entropy_backward",
     "cross_entropy_jvp",
+    "nll_loss",
+    "nll_loss_backward",
+    "nll_loss_jvp",
     "soft_cross_entropy",
     "soft_cross_entropy_backward",
     "soft_cross_entropy_jvp",
 ]
-
-Reduction: TypeAlias = Literal["none", "mean", "sum"]
 
 
 def cross_entropy(
@@ -58,8 +58,7 @@ def cross_entropy_backward(
 ) -> Array:
     """g (Q p - q), for a mean divided by the sum of w_t; zero in rows whose label is ignored."""
     valid, index, row_weight = _labels(logits, target, weight, axis, ignore_index, xp)
-    g = xp.expand_dims(grad_output, axis) if reduction == "none" else grad_output
-    g = g / xp.sum(row_weight) if reduction == "mean" else g
+    g = _of_row(grad_output, row_weight, valid, axis, reduction, xp)
     if not label_smoothing:
         hard = g * row_weight
         return xp.add_along(_softmax_times(hard, logits, axis, xp), index, -hard, axis)
@@ -87,6 +86,52 @@ def cross_entropy_jvp(
     return _of_labels(tangent, mean, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
 
 
+def nll_loss(
+    x: Array,
+    target: Array,
+    weight: Array | None,
+    *,
+    axis: int,
+    ignore_index: int,
+    reduction: Reduction,
+    xp: Namespace,
+) -> Array:
+    """-w_t x_t for log-probabilities x; a mean is over w_t of the labels that count."""
+    return _of_labels(x, 0.0, target, weight, axis, ignore_index, 0.0, reduction, xp)
+
+
+def nll_loss_backward(
+    grad_output: Array,
+    x: Array,
+    target: Array,
+    weight: Array | None,
+    *,
+    axis: int,
+    ignore_index: int,
+    reduction: Reduction,
+    xp: Namespace,
+) -> Array:
+    """-g w_t at the label, for a mean divided by the sum of w_t; zero elsewhere."""
+    valid, index, row_weight = _labels(x, target, weight, axis, ignore_index, xp)
+    hard = _of_row(grad_output, row_weight, valid, axis, reduction, xp) * row_weight
+    return xp.add_along(xp.zeros_like(x), index, -hard, axis)
+
+
+def nll_loss_jvp(
+    tangent: Array,
+    x: Array,
+    target: Array,
+    weight: Array | None,
+    *,
+    axis: int,
+    ignore_index: int,
+    reduction: Reduction,
+    xp: Namespace,
+) -> Array:
+    """The loss of dx."""
+    return nll_loss(tangent, target, weight, axis=axis, ignore_index=ignore_index, reduction=reduction, xp=xp)
+
+
 def soft_cross_entropy(
     logits: Array,
     target: Array,
@@ -99,7 +144,7 @@ def soft_cross_entropy(
 ) -> Array:
     """-sum_c ((1 - s) t_c + s / C) w_c log p_c for class probabilities t; a mean is over rows."""
     q = _smoothed(target, label_smoothing, axis) * _class_weights(weight, logits, axis, xp)
-    return _reduced(-xp.sum(q * _log_softmax(logits, axis, xp), axis), reduction, xp)
+    return reduced(-xp.sum(q * _log_softmax(logits, axis, xp), axis), reduction, xp)
 
 
 def soft_cross_entropy_backward(
@@ -157,7 +202,7 @@ def soft_cross_entropy_jvp(
     if tangent_weight is not None:
         tangent_weight = _class_weights(tangent_weight, logits, axis, xp)
         moved = moved + smoothed * tangent_weight * _log_softmax(logits, axis, xp)
-    return _reduced(-xp.sum(moved, axis), reduction, xp)
+    return reduced(-xp.sum(moved, axis), reduction, xp)
 
 
 def _shifted(logits: Array, axis: int, xp: Namespace) -> tuple[Array, Array]:
@@ -197,9 +242,20 @@ def _labels(
     return valid, index, row_weight if weight is None else row_weight * xp.take(weight, index)
 
 
+def _of_row(
+    grad_output: Array, row_weight: Array, valid: Array, axis: int, reduction: Reduction, xp: Namespace
+) -> Array:
+    """The gradient that each row's weighted loss gets."""
+    if reduction == "none":
+        return xp.expand_dims(grad_output, axis)
+    if reduction == "sum":
+        return grad_output
+    return xp.where(valid, grad_output / xp.sum(row_weight), 0.0)  # no label counts: 0 / 0, and no gradient
+
+
 def _of_labels(
     x: Array,
-    total: Array,
+    total: Array | float,
     target: Array,
     weight: Array | None,
     axis: int,
@@ -228,9 +284,3 @@ def _smoothed(target: Array, label_smoothing: float, axis: int) -> Array:
     if not label_smoothing:
         return target
     return (1 - label_smoothing) * target + label_smoothing / target.shape[axis]
-
-
-def _reduced(rows: Array, reduction: Reduction, xp: Namespace) -> Array:
-    if reduction == "none":
-        return rows
-    return xp.mean(rows) if reduction == "mean" else xp.sum(rows)
