@@ -230,7 +230,10 @@ ORACLES: dict[str, list[Line]] = {
     "binary_cross_entropy_with_logits": [
         (bce_with_logits, (X, P, weight, positive), MEAN) for weight, positive in ((None, None), (V, V[::-1]))
     ],
-    "kl_div": [(kl_div, (X, P, ), {**MEAN, "log_target": False}), (kl_div, (X, Y), {**NONE, "log_target": True})],
+    "kl_div": [
+        (kl_div, (X, P), {**MEAN, "log_target": False}),
+        (kl_div, (X, Y), {**NONE, "log_target": True}),
+    ],
     "mse_loss": [(lambda x, t, reduction: reduced((x - t) ** 2, reduction), (X, Y), r) for r in (MEAN, NONE)],
     "l1_loss": [(lambda residual, reduction: reduced(np.abs(residual), reduction), (X,), MEAN)],
     "huber_loss": [(huber, (X, 0 * Y), {**MEAN, "delta": 1.2})],
