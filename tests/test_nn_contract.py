@@ -84,6 +84,7 @@ def test_every_public_name_is_handed_on(ours: object, theirs: object) -> None:
             "calculate_gain",
             "kaiming_normal_",
             "kaiming_uniform_",
+            "orthogonal_",
             "xavier_normal_",
             "xavier_uniform_",
         },

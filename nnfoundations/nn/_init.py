@@ -1,4 +1,4 @@
-"""Initialisation by Xavier (Glorot) and He (Kaiming).
+"""Initialisation by Xavier (Glorot), by He (Kaiming), and by orthogonal matrices.
 
 Under one seed the numbers are torch's, bit for bit: the same draws, scaled by our own statistics.
 """
@@ -13,7 +13,14 @@ from torch import Tensor
 from nnfoundations._errors import OptionError, ShapeError
 from nnfoundations.formulas import initialization
 
-__all__ = ["calculate_gain", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "xavier_uniform_"]
+__all__ = [
+    "calculate_gain",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "orthogonal_",
+    "xavier_normal_",
+    "xavier_uniform_",
+]
 
 _FanMode: TypeAlias = Literal["fan_in", "fan_out"]
 _CONVOLUTIONS = {f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)}
@@ -78,6 +85,28 @@ def kaiming_normal_(
     std = _he_std(tensor, a, mode, nonlinearity)
     with torch.no_grad():
         return tensor.normal_(0, std, generator=generator)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: torch.Generator | None = None) -> Tensor:
+    """Fill with gain times an orthogonal matrix, of all such equally likely: Mezzadri 2007, section 5.
+
+    A weight (out, ...) counts as a matrix of `out` rows; of rows and columns the fewer are orthonormal, so
+    that lengths are kept. With Q R the factors of a normal draw, Q sign(diag R) is the one whose distribution
+    does not depend on how the library picks its signs.
+    """
+    if tensor.ndim < 2:
+        raise ShapeError(
+            f"An orthogonal matrix needs a weight (out, in, ...); got {tuple(tensor.shape)}. "
+            "Fill vectors with zeros_."
+        )
+    if tensor.numel() == 0 or tensor.is_meta:
+        return tensor
+    with torch.no_grad():
+        draw = tensor.new_empty(tensor.shape[0], tensor[0].numel()).normal_(generator=generator)
+        is_wide = draw.shape[0] < draw.shape[1]
+        q, r = torch.linalg.qr(draw.T if is_wide else draw)
+        q *= r.diagonal().sign()
+        return tensor.copy_((q.T if is_wide else q).view_as(tensor)).mul_(gain)
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:

@@ -5,5 +5,6 @@ from torch.nn.init import *  # noqa: F403  handed on; what follows replaces
 from nnfoundations.nn._init import calculate_gain as calculate_gain
 from nnfoundations.nn._init import kaiming_normal_ as kaiming_normal_
 from nnfoundations.nn._init import kaiming_uniform_ as kaiming_uniform_
+from nnfoundations.nn._init import orthogonal_ as orthogonal_
 from nnfoundations.nn._init import xavier_normal_ as xavier_normal_
 from nnfoundations.nn._init import xavier_uniform_ as xavier_uniform_
