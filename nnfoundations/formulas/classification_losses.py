@@ -58,12 +58,12 @@ def cross_entropy_backward(
 ) -> Array:
     """g (Q p - q), for a mean divided by the sum of w_t; zero in rows whose label is ignored."""
     valid, index, row_weight = _labels(logits, target, weight, axis, ignore_index, xp)
-    g = _of_row(grad_output, row_weight, valid, axis, reduction, xp)
+    g = _of_row(grad_output, valid, row_weight, logits, axis, reduction, xp)
+    hard = g if row_weight is None else g * row_weight
     if not label_smoothing:
-        hard = g * row_weight
         return xp.add_along(_softmax_times(hard, logits, axis, xp), index, -hard, axis)
-    hard = (1 - label_smoothing) * g * row_weight
-    soft = (label_smoothing / logits.shape[axis]) * g * xp.number(valid, logits)
+    hard = (1 - label_smoothing) * hard
+    soft = (label_smoothing / logits.shape[axis]) * g
     total = logits.shape[axis] if weight is None else xp.sum(weight)
     grad = _softmax_times(hard + total * soft, logits, axis, xp)
     return xp.add_along(grad - soft * _class_weights(weight, logits, axis, xp), index, -hard, axis)
@@ -113,7 +113,8 @@ def nll_loss_backward(
 ) -> Array:
     """-g w_t at the label, for a mean divided by the sum of w_t; zero elsewhere."""
     valid, index, row_weight = _labels(x, target, weight, axis, ignore_index, xp)
-    hard = _of_row(grad_output, row_weight, valid, axis, reduction, xp) * row_weight
+    g = _of_row(grad_output, valid, row_weight, x, axis, reduction, xp)
+    hard = g if row_weight is None else g * row_weight
     return xp.add_along(xp.zeros_like(x), index, -hard, axis)
 
 
@@ -233,24 +234,32 @@ def _class_weights(weight: Array | None, like: Array, axis: int, xp: Namespace) 
 
 def _labels(
     logits: Array, target: Array, weight: Array | None, axis: int, ignore_index: int, xp: Namespace
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array | None]:
     """Which rows count, a legal index for each row, and w_t of each row, zero where it does not count."""
     target = xp.expand_dims(target, axis)
     valid = target != ignore_index
     index = target * valid
-    row_weight = xp.number(valid, logits)
-    return valid, index, row_weight if weight is None else row_weight * xp.take(weight, index)
+    return valid, index, None if weight is None else xp.number(valid, logits) * xp.take(weight, index)
+
+
+def _total_weight(valid: Array, row_weight: Array | None, like: Array, xp: Namespace) -> Array:
+    return xp.sum(xp.number(valid, like) if row_weight is None else row_weight)
 
 
 def _of_row(
-    grad_output: Array, row_weight: Array, valid: Array, axis: int, reduction: Reduction, xp: Namespace
+    grad_output: Array,
+    valid: Array,
+    row_weight: Array | None,
+    like: Array,
+    axis: int,
+    reduction: Reduction,
+    xp: Namespace,
 ) -> Array:
-    """The gradient that each row's weighted loss gets."""
-    if reduction == "none":
-        return xp.expand_dims(grad_output, axis)
-    if reduction == "sum":
-        return grad_output
-    return xp.where(valid, grad_output / xp.sum(row_weight), 0.0)  # no label counts: 0 / 0, and no gradient
+    """The gradient that each row's weighted loss gets: none, also where the mean is over no label."""
+    g = xp.expand_dims(grad_output, axis) if reduction == "none" else grad_output
+    if reduction == "mean":
+        g = g / _total_weight(valid, row_weight, like, xp)
+    return xp.where(valid, g, 0.0)
 
 
 def _of_labels(
@@ -267,7 +276,7 @@ def _of_labels(
     """The loss where log p is x less `total`, a number a row."""
     valid, index, row_weight = _labels(x, target, weight, axis, ignore_index, xp)
     loss = total - xp.take_along(x, index, axis)
-    if weight is not None:
+    if row_weight is not None:
         loss = row_weight * loss
     if label_smoothing:
         classes = x.shape[axis]
@@ -277,7 +286,7 @@ def _of_labels(
     loss = xp.where(valid, loss, 0.0)  # an ignored row may hold anything, NaN too
     if reduction == "none":
         return xp.squeeze(loss, axis)
-    return xp.sum(loss) / xp.sum(row_weight) if reduction == "mean" else xp.sum(loss)
+    return xp.sum(loss) / _total_weight(valid, row_weight, x, xp) if reduction == "mean" else xp.sum(loss)
 
 
 def _smoothed(target: Array, label_smoothing: float, axis: int) -> Array:

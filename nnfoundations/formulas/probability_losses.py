@@ -81,7 +81,7 @@ def binary_cross_entropy_with_logits(
     surprise = _softplus_of_minus(x, xp)
     if pos_weight is not None:
         surprise = xp.scaled(surprise, 1 + (pos_weight - 1) * target)
-    loss = xp.scaled(1 - target, x) + surprise
+    loss = xp.shifted(surprise, xp.scaled(1 - target, x))
     return reduced(_times(loss, weight, xp), reduction, xp)
 
 
@@ -124,7 +124,7 @@ def kl_div(x: Array, target: Array, *, reduction: Reduction, log_target: bool, x
     """t (log t - x) for log-probabilities x, zero at t = 0; e^t (t - x) where the target is a log too."""
     if log_target:
         return reduced(xp.scaled(target - x, xp.exp(target)), reduction, xp)
-    return reduced(xp.xlogy(target, target) - target * x, reduction, xp)
+    return reduced(xp.shifted(xp.xlogy(target, target), xp.scaled(-target, x)), reduction, xp)
 
 
 def kl_div_backward(
@@ -172,7 +172,7 @@ def _bce_slope(x: Array, target: Array, xp: Namespace) -> Array:
 
 def _softplus_of_minus(x: Array, xp: Namespace) -> Array:
     """-log p = log(1 + e^-x), without overflow."""
-    return xp.log1p(xp.exp(-xp.abs(x))) - xp.clamp(x, None, 0)
+    return xp.log1p(xp.exp(xp.scaled(xp.abs(x), -1.0))) - xp.clamp(x, None, 0)
 
 
 def _logit_slope(x: Array, target: Array, pos_weight: Array | None, xp: Namespace) -> Array:

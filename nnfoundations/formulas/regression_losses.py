@@ -75,7 +75,7 @@ def huber_loss(x: Array, target: Array, *, reduction: Reduction, delta: float, x
     """r (z - r / 2) with r = z clamped to +-delta: z^2 / 2 near zero, delta (|z| - delta / 2) far from it."""
     residual = x - target
     near = xp.clamp(residual, -delta, delta)
-    return reduced(xp.scaled(residual - 0.5 * near, near), reduction, xp)
+    return reduced(xp.scaled(xp.shifted(residual, -0.5 * near), near), reduction, xp)
 
 
 def huber_loss_backward(
@@ -112,8 +112,9 @@ def smooth_l1_loss(x: Array, target: Array, *, reduction: Reduction, beta: float
     """Huber's loss over beta: z^2 / (2 beta) near zero, |z| - beta / 2 far from it."""
     residual = x - target
     near = xp.clamp(residual, -beta, beta)
+    far = xp.shifted(residual, -0.5 * near)
     # near / beta, and not the product over beta: far from zero it is 1, and nothing can overflow.
-    return reduced(xp.scaled(residual - 0.5 * near, near / beta), reduction, xp)
+    return reduced(xp.scaled(far, xp.scaled(near, 1 / beta)), reduction, xp)
 
 
 def smooth_l1_loss_backward(
