@@ -33,6 +33,7 @@ WORDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     **{word: ((X,), {}) for word in ("transpose", "ones_like", "zeros_like")},
     **{word: ((X, Y), {}) for word in ("maximum", "minimum", "scaled", "shifted", "gated")},
     "log1p": ((np.abs(X),), {}),
+    "exponentiated": ((X,), {}),
     "clamp": ((X, None, 0.5), {}),
     "xlogy": ((np.maximum(X, 0), np.maximum(X, 0)), {}),
     "number": ((X > 0, X), {}),

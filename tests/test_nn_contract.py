@@ -52,6 +52,16 @@ def test_parametrized_pruned_and_tied_weights() -> None:
         assert all(p.grad is not None for p in module.parameters())
 
 
+@pytest.mark.parametrize("shape", [(1,), ()])
+def test_one_bias_for_all_outputs(shape: tuple[int, ...]) -> None:
+    x, weight, bias = torch.randn(5, 3), torch.randn(4, 3), torch.randn(shape, requires_grad=True)
+    results = []
+    for source in (F, torch.nn.functional):
+        y = source.linear(x, weight, bias)
+        results.append((y, *torch.autograd.grad(y.square().sum(), bias)))
+    torch.testing.assert_close(*results)
+
+
 def test_inplace_writes_over_its_input() -> None:
     for relu in (nn.ReLU(inplace=True), torch.nn.ReLU(inplace=True)):
         leaf = torch.tensor([-1.0, 2.0], requires_grad=True)

@@ -64,6 +64,7 @@ class Namespace:
     affine: Callable[[Array, Array, Array], Array]  # bias, x, w: bias + x @ w for matrices x and w
     scaled: _Binary  # fresh, x: their product; `fresh`, a temporary of the formula's own, may be used up
     shifted: _Binary  # fresh, x: their sum; see `scaled`
+    exponentiated: _Unary  # fresh: e to its power; see `scaled`
 
     # moves of data; `index` has the axes of x
     take: Callable[[Array, Array], Array]  # x, index: x[index] for a vector x
@@ -127,6 +128,7 @@ def numpy_namespace() -> Namespace:
         affine=lambda bias, x, w: bias + x @ w,
         scaled=lambda fresh, x: np.multiply(fresh, x, out=fresh),
         shifted=lambda fresh, x: np.add(fresh, x, out=fresh),
+        exponentiated=lambda fresh: np.exp(fresh, out=fresh),
         take=lambda x, index: x[index],
         take_along=np.take_along_axis,
         add_along=add_along,
@@ -208,6 +210,7 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
         affine=torch.addmm,
         scaled=torch.Tensor.mul_ if reuse else torch.mul,
         shifted=torch.Tensor.add_ if reuse else torch.add,
+        exponentiated=torch.Tensor.exp_ if reuse else torch.exp,
         take=lambda x, index: x[index],
         take_along=lambda x, index, axis: torch.gather(x, axis, index),
         add_along=lambda fresh, index, values, axis: add(fresh, axis, index, values),

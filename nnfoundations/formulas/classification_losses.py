@@ -40,8 +40,8 @@ def cross_entropy(
     xp: Namespace,
 ) -> Array:
     """-(1 - s) w_t log p_t - (s / C) sum_c w_c log p_c; a mean is over w_t of the labels that count."""
-    x, total = _shifted(logits, axis, xp)
-    return _of_labels(x, total, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
+    m, total = _normalizer(logits, axis, xp)
+    return _of_labels(logits, m, total, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
 
 
 def cross_entropy_backward(
@@ -83,7 +83,7 @@ def cross_entropy_jvp(
 ) -> Array:
     """The loss of d log p."""
     mean = xp.sum(_softmax_times(1.0, logits, axis, xp) * tangent, axis, keepdims=True)
-    return _of_labels(tangent, mean, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
+    return _of_labels(tangent, None, mean, target, weight, axis, ignore_index, label_smoothing, reduction, xp)
 
 
 def nll_loss(
@@ -97,7 +97,7 @@ def nll_loss(
     xp: Namespace,
 ) -> Array:
     """-w_t x_t for log-probabilities x; a mean is over w_t of the labels that count."""
-    return _of_labels(x, 0.0, target, weight, axis, ignore_index, 0.0, reduction, xp)
+    return _of_labels(x, None, 0.0, target, weight, axis, ignore_index, 0.0, reduction, xp)
 
 
 def nll_loss_backward(
@@ -206,20 +206,20 @@ def soft_cross_entropy_jvp(
     return reduced(-xp.sum(moved, axis), reduction, xp)
 
 
-def _shifted(logits: Array, axis: int, xp: Namespace) -> tuple[Array, Array]:
-    """x - m and log sum exp(x - m): log p is their difference."""
-    x = logits - xp.amax(logits, axis, keepdims=True)
-    return x, xp.log(xp.sum(xp.exp(x), axis, keepdims=True))
+def _normalizer(logits: Array, axis: int, xp: Namespace) -> tuple[Array, Array]:
+    """m and log sum exp(x - m), the two numbers a row that make (x - m) - log sum exp(x - m) of x."""
+    m = xp.amax(logits, axis, keepdims=True)
+    return m, xp.log(xp.sum(xp.exponentiated(logits - m), axis, keepdims=True))
 
 
 def _log_softmax(logits: Array, axis: int, xp: Namespace) -> Array:
-    x, total = _shifted(logits, axis, xp)
-    return x - total
+    m, total = _normalizer(logits, axis, xp)
+    return xp.shifted(logits - m, -total)
 
 
 def _softmax_times(rows: Array | float, logits: Array, axis: int, xp: Namespace) -> Array:
     """p times one number a row."""
-    e = xp.exp(logits - xp.amax(logits, axis, keepdims=True))
+    e = xp.exponentiated(logits - xp.amax(logits, axis, keepdims=True))
     return xp.scaled(e, rows / xp.sum(e, axis, keepdims=True))
 
 
@@ -264,6 +264,7 @@ def _of_row(
 
 def _of_labels(
     x: Array,
+    m: Array | None,
     total: Array | float,
     target: Array,
     weight: Array | None,
@@ -273,14 +274,16 @@ def _of_labels(
     reduction: Reduction,
     xp: Namespace,
 ) -> Array:
-    """The loss where log p is x less `total`, a number a row."""
+    """The loss where log p is (x - m) - total, with a number a row for m, if there is one, and total."""
     valid, index, row_weight = _labels(x, target, weight, axis, ignore_index, xp)
-    loss = total - xp.take_along(x, index, axis)
+    label = xp.take_along(x, index, axis)
+    loss = total - (label if m is None else label - m)
     if row_weight is not None:
         loss = row_weight * loss
     if label_smoothing:
         classes = x.shape[axis]
         of_all = classes if weight is None else xp.sum(weight)
+        x = x if m is None else x - m
         smooth = of_all * total - xp.sum(x * _class_weights(weight, x, axis, xp), axis, keepdims=True)
         loss = (1 - label_smoothing) * loss + (label_smoothing / classes) * smooth
     loss = xp.where(valid, loss, 0.0)  # an ignored row may hold anything, NaN too
