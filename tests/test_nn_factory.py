@@ -29,6 +29,13 @@ FUSED = (
     "huber_loss",
     "kl_div",
     "log_sigmoid",
+    "elu",
+    "glu",
+    "silu",
+    "mish",
+    "hard",
+    "soft",
+    "dropout",
     "_backward",
 )
 

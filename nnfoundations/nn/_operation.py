@@ -1,5 +1,7 @@
 """The factory's second half: the operation that functions call."""
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -21,13 +23,14 @@ class Operation:
 
     def __init__(self, record: Record) -> None:
         self.options, self.canonical, self.autocast = record.options, record.canonical, record.autocast
+        self.autocast_on_cpu = record.autocast_on_cpu
         self.eager, self.transformable = make_functions(record)
 
     def __call__(self, x: Tensor, *others: Tensor | None, **options: Any) -> Any:
         """The output, or the tuple of outputs."""
-        if self.autocast is not None and autocasting(x):
+        if self.autocast is not None and (self.autocast_on_cpu or not x.is_cpu) and autocasting(x):
             device = x.device.type
-            x, *rest = [_autocast(tensor, self.autocast, device) for tensor in (x, *others)]
+            x, *rest = _cast((x, *others), self.autocast, device)
             with torch.autocast(device, enabled=False):
                 return self._reshaped(x, *rest, *[options[name] for name in self.options])
         return self._reshaped(x, *others, *[options[name] for name in self.options])
@@ -54,8 +57,13 @@ def autocasting(x: Tensor) -> bool:
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
-def _autocast(x: Any, policy: str, device: str) -> Any:
+def _cast(tensors: Sequence[Tensor | None], policy: str, device: str) -> list[Any]:
     """Cast as torch does: float64 and integers stay."""
-    if x is None or not x.is_floating_point() or x.dtype == torch.float64:
-        return x
-    return x.to(torch.get_autocast_dtype(device) if policy == "lower" else torch.float32)
+    casts = [x is not None and x.is_floating_point() and x.dtype != torch.float64 for x in tensors]
+    if policy == "lower":
+        dtype = torch.get_autocast_dtype(device)
+    elif policy == "float32":
+        dtype = torch.float32
+    else:
+        dtype = reduce(torch.promote_types, [x.dtype for x in tensors if x is not None])
+    return [x.to(dtype) if x is not None and cast else x for x, cast in zip(tensors, casts, strict=True)]

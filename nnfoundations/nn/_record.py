@@ -55,7 +55,9 @@ class Record:
         canonical: shape of the first input and output inside; None for any shape.
         raise_half: compute float16 and bfloat16 inputs in float32 and round the results once.
         autocast: dtype of the inputs under autocast. "lower" is autocast's own, "float32" is at least
-            that, None is as they come, for formulas without a word that autocast would change.
+            that, "widest" is the widest among them, None is as they come, for formulas without a word that
+            autocast would change.
+        autocast_on_cpu: whether that holds on CPU too, where torch casts for fewer operations.
     """
 
     forward: Callable[..., Any]
@@ -65,7 +67,8 @@ class Record:
     outputs: tuple[str, ...] = ("y",)
     canonical: Canonical | None = None
     raise_half: bool = True
-    autocast: Literal["lower", "float32"] | None = None
+    autocast: Literal["lower", "float32", "widest"] | None = None
+    autocast_on_cpu: bool = True
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-__all__ = ["Subject", "backpropagated", "both", "called", "moving", "require"]
+__all__ = ["Subject", "backpropagated", "both", "called", "moving", "require", "upstream"]
 
 
 class Subject:
@@ -75,6 +75,13 @@ def moving(module: Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     return [x for x in (*inputs, *module.parameters()) if x.requires_grad]
 
 
+def upstream(y: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A drawn gradient of y, the same at each call: of ones, a normalization lets only rounding pass."""
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.randn(y.shape, generator=generator, dtype=torch.float64)
+    return drawn.to(dtype or y.dtype).to(y.device, y.dtype)
+
+
 def backpropagated(
     module: Module, inputs: tuple[Tensor, ...], dtype: torch.dtype | None = None
 ) -> Iterator[tuple[str, Tensor]]:
@@ -83,9 +90,7 @@ def backpropagated(
     The gradient of y is drawn, and rounded to `dtype`, by default the first input's.
     """
     y = called(module, inputs)
-    generator = torch.Generator().manual_seed(1)
-    grad_output = torch.randn(y.shape, generator=generator, dtype=torch.float64)
-    grad_output = grad_output.to(dtype or inputs[0].dtype).to(y.device, y.dtype)
+    grad_output = upstream(y, dtype or inputs[0].dtype)
     yield "forward", y
     parts = ["gradient"] * sum(x.requires_grad for x in inputs)
     wanted = moving(module, inputs)

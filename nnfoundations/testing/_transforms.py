@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.nn import Module
 
-from nnfoundations.testing._subject import Subject, called, moving, require
+from nnfoundations.testing._subject import Subject, called, moving, require, upstream
 from nnfoundations.testing._tolerance import assert_matches
 
 __all__ = ["TRANSFORMS", "it_compiles_no_more_often_than_torch"]
@@ -73,6 +73,8 @@ def func_transforms_agree_with_torch(subject: Subject) -> None:
     for name, transform in theirs.items():
         try:
             expected = transform()
+            if name == "jacrev of jacfwd":  # the same, and wrong in torch's normalizations
+                expected = theirs["jacrev of jacrev"]()
         except (RuntimeError, NotImplementedError):
             continue
         found = ours[name]()
@@ -134,8 +136,9 @@ def it_compiles_into_one_graph(subject: Subject) -> None:
     compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
     a, r = called(compiled, inputs), called(theirs, inputs)
     assert_matches(a, r, subject.kind, "forward", looser=subject.looser)
-    found = torch.autograd.grad(a.sum(), moving(ours, inputs))
-    for x, want in zip(found, torch.autograd.grad(r.sum(), moving(theirs, inputs)), strict=True):
+    found = torch.autograd.grad(a, moving(ours, inputs), upstream(a))
+    expected = torch.autograd.grad(r, moving(theirs, inputs), upstream(r))
+    for x, want in zip(found, expected, strict=True):
         assert_matches(x, want, subject.kind, "parameter", looser=subject.looser)
 
 

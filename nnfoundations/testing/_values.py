@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nnfoundations.testing._subject import Subject, backpropagated, both, called, moving, require
+from nnfoundations.testing._subject import Subject, backpropagated, both, called, moving, require, upstream
 from nnfoundations.testing._tolerance import HALF, assert_matches
 
 __all__ = ["VALUES"]
@@ -122,7 +122,7 @@ def _autocast(
         inputs = subject.inputs(given)
         with torch.autocast("cpu", dtype=dtype):
             y = called(module, inputs)
-        return [y, *torch.autograd.grad(y.float().sum(), moving(module, inputs))]
+        return [y, *torch.autograd.grad(y, moving(module, inputs), upstream(y))]
 
     return run
 

@@ -1,0 +1,60 @@
+"""Bilinear maps of pairs of rows.
+
+Notation: x1 rows (N, in1), x2 rows (N, in2), weight W (out, in1, in2), bias (out) or None, y (N, out).
+A product of matrices with W in it has the axes (out, N, features): each output has a matrix of its own.
+`wanted` says, in the order x1, x2, weight, bias, whose gradient is asked for; the others are None.
+"""
+
+from nnfoundations.formulas._namespace import Array, Namespace
+
+__all__ = ["bilinear", "bilinear_backward", "bilinear_jvp"]
+
+
+def bilinear(x1: Array, x2: Array, weight: Array, bias: Array | None, *, xp: Namespace) -> Array:
+    """y_k = x1 W_k x2 + b_k."""
+    y = xp.transpose(xp.sum(xp.scaled(xp.matmul(x1, weight), x2), -1))
+    return y if bias is None else y + bias
+
+
+def bilinear_backward(
+    grad_output: Array,
+    x1: Array,
+    x2: Array,
+    weight: Array,
+    *,
+    wanted: tuple[bool, bool, bool, bool],
+    xp: Namespace,
+) -> tuple[Array | None, Array | None, Array | None, Array | None]:
+    """grad_x1 = sum_k g_k W_k x2, grad_x2 = sum_k g_k x1 W_k, grad_W_k = sum of g_k x1 x2^T over rows.
+
+    grad_bias = sum of g over rows. x1, x2 and W are conjugated if complex.
+    """
+    grad_x1 = grad_x2 = grad_weight = None
+    g = xp.expand_dims(xp.transpose(grad_output), -1)
+    if wanted[0]:
+        grad_x1 = xp.sum(xp.scaled(xp.matmul(xp.conj(x2), xp.conj(xp.transpose(weight))), g), 0)
+    if wanted[1]:
+        grad_x2 = xp.sum(xp.scaled(xp.matmul(xp.conj(x1), xp.conj(weight)), g), 0)
+    if wanted[2]:
+        grad_weight = xp.matmul(xp.conj(xp.transpose(x1)), g * xp.conj(x2))
+    return grad_x1, grad_x2, grad_weight, xp.sum(grad_output, 0) if wanted[3] else None
+
+
+def bilinear_jvp(
+    tangent_x1: Array | None,
+    tangent_x2: Array | None,
+    tangent_weight: Array | None,
+    tangent_bias: Array | None,
+    x1: Array,
+    x2: Array,
+    weight: Array,
+    *,
+    xp: Namespace,
+) -> Array:
+    """dy = dx1 W x2 + x1 W dx2 + x1 dW x2 + db; a tangent that is None is zero."""
+    if tangent_x1 is None:
+        tangent_x1 = xp.zeros_like(x1)
+    y = bilinear(tangent_x1, x2, weight, tangent_bias, xp=xp)
+    if tangent_x2 is not None:
+        y = y + bilinear(x1, tangent_x2, weight, None, xp=xp)
+    return y if tangent_weight is None else y + bilinear(x1, x2, tangent_weight, None, xp=xp)
