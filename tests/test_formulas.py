@@ -28,13 +28,17 @@ WORDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     **{word: ((np.abs(X) + 0.1,), {}) for word in ("sqrt", "rsqrt", "log")},
     **{
         word: ((X,), {})
-        for word in ("abs", "sign", "square", "exp", "expm1", "tanh", "conj", "real", "sigmoid")
+        for word in ("abs", "sign", "square", "exp", "expm1", "tanh", "conj", "real", "sigmoid", "erf")
     },
     **{word: ((X,), {}) for word in ("transpose", "ones_like", "zeros_like")},
     **{word: ((X, Y), {}) for word in ("maximum", "minimum", "scaled", "shifted", "gated")},
     "log1p": ((np.abs(X),), {}),
     "exponentiated": ((X,), {}),
     "clamp": ((X, None, 0.5), {}),
+    **{word: ((X, 0.1), {}) for word in ("above", "below", "at_most")},
+    "select": ((np.maximum(X, 0), X, Y), {}),
+    "halves": ((ROWS[:, :4], 1), {}),
+    "concat": ((X, Y, 1), {}),
     "xlogy": ((np.maximum(X, 0), np.maximum(X, 0)), {}),
     "number": ((X > 0, X), {}),
     "where": ((X > 0, X, 0.0), {}),
@@ -49,6 +53,19 @@ WORDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "expand_dims": ((X, 1), {}),
     "reshape": ((X, (2, 6)), {}),
     "squeeze": ((X[:, None], 1), {}),
+}
+
+ACTIVATIONS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in ("silu", "gelu", "gelu_tanh", "mish", "logsigmoid", "softsign", "tanhshrink")},
+    "softplus": {"beta": 2.0, "threshold": 3.0},
+    "elu": {"alpha": 0.7, "scale": 1.1, "rate": 0.9},
+    "leaky_relu": {"negative_slope": 0.1},
+    "hardtanh": {"low": -1.0, "high": 2.0},
+    "hardsigmoid": {},
+    "hardswish": {},
+    "hardshrink": {"lambd": 0.5},
+    "softshrink": {"lambd": 0.5},
+    "threshold": {"threshold": 0.1, "value": 2.0},
 }
 
 CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
@@ -79,6 +96,33 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("bilinear_jvp", (G, ROWS, W3, V[:2], X, ROWS, W3), {}),
     ("relu", (X,), {}),
     ("relu_backward", (G, np.maximum(X, 0)), {}),
+    *[
+        call
+        for name, options in ACTIVATIONS.items()
+        for call in ((name, (4 * X,), options), (f"{name}_backward", (G, 4 * X), options))
+    ],
+    ("prelu", (X, V[None]), {}),
+    ("prelu_backward", (G, X, V[None]), {"wanted": (True, True)}),
+    ("prelu_jvp", (G, V[None], X, V[None]), {}),
+    *[(f"{name}_backward", (G, np.exp(-np.abs(X))), {}) for name in ("sigmoid", "tanh")],
+    *[
+        call
+        for name in ("glu", "swiglu")
+        for call in (
+            (name, (ROWS[:, :4],), {"axis": 1}),
+            (f"{name}_backward", (G[:, :2], ROWS[:, :4]), {"axis": 1}),
+            (f"{name}_jvp", (ROWS[:, 1:], ROWS[:, :4]), {"axis": 1}),
+        )
+    ],
+    *[(name, (X,), {"axis": 1}) for name in ("softmax", "log_softmax")],
+    *[
+        (name, (G, np.minimum(Y, 0)), {"axis": 1})
+        for name in ("softmax_backward", "log_softmax_backward", "log_softmax_jvp")
+    ],
+    ("dropout", (X, P), {}),
+    ("dropout_backward", (G, P), {}),
+    ("alpha_dropout", (X, (Y > 0) * 1.0), {"p": 0.3}),
+    ("alpha_dropout_backward", (G, (Y > 0) * 1.0), {"p": 0.3}),
     *[
         ("cross_entropy", (X, T, w), {**HARD, "reduction": r})
         for w in (None, V)

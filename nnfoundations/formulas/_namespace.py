@@ -74,7 +74,7 @@ class Namespace:
     reshape: Callable[[Array, tuple[int, ...]], Array]
     squeeze: Callable[[Array, int], Array]  # x, axis
     halves: Callable[[Array, int], tuple[Array, ...]]  # x, axis: its two halves on that axis
-    concat: Callable[[tuple[Array, Array], int], Array]  # arrays, axis: one after the other on that axis
+    concat: Callable[[Array, Array, int], Array]  # a, b, axis: one after the other on that axis
     ones_like: _Unary
     zeros_like: _Unary
 
@@ -136,7 +136,7 @@ def numpy_namespace() -> Namespace:
         reshape=np.reshape,
         squeeze=np.squeeze,
         halves=lambda x, axis: tuple(np.split(x, 2, axis)),
-        concat=np.concatenate,
+        concat=lambda a, b, axis: np.concatenate((a, b), axis),
         ones_like=np.ones_like,
         zeros_like=np.zeros_like,
     )
@@ -218,7 +218,7 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
         reshape=torch.reshape,
         squeeze=torch.squeeze,
         halves=lambda x, axis: x.chunk(2, axis),
-        concat=torch.cat,
+        concat=lambda a, b, axis: torch.cat((a, b), axis),
         ones_like=torch.ones_like,
         zeros_like=torch.zeros_like,
     )

@@ -21,7 +21,7 @@ def glu_backward(grad_output: Array, x: Array, *, axis: int, xp: Namespace) -> A
     a, b = xp.halves(x, axis)
     s = xp.sigmoid(b)
     grad_a = grad_output * s
-    return xp.concat((grad_a, xp.scaled(xp.scaled(1 - s, a), grad_a)), axis)
+    return xp.concat(grad_a, xp.scaled(xp.scaled(1 - s, a), grad_a), axis)
 
 
 def glu_jvp(tangent: Array, x: Array, *, axis: int, xp: Namespace) -> Array:
@@ -41,7 +41,7 @@ def swiglu_backward(grad_output: Array, x: Array, *, axis: int, xp: Namespace) -
     """grad_a = g b silu'(a), grad_b = g silu(a)."""
     a, b = xp.halves(x, axis)
     grad_b = xp.scaled(silu(a, xp=xp), grad_output)
-    return xp.concat((silu_backward(grad_output * b, a, xp=xp), grad_b), axis)
+    return xp.concat(silu_backward(grad_output * b, a, xp=xp), grad_b, axis)
 
 
 def swiglu_jvp(tangent: Array, x: Array, *, axis: int, xp: Namespace) -> Array:

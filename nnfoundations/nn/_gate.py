@@ -95,7 +95,8 @@ class GELU(torch.nn.GELU):
     r"""Let every number pass with the chance that a normal one is smaller.
 
     .. math:: y = x \, \Phi(x), \qquad y' = \Phi(x) + x \, \varphi(x), \qquad
-        \Phi(x) = \tfrac{1}{2} (1 + \mathrm{erf}(x / \sqrt{2})), \quad \varphi(x) = e^{-x^2 / 2} / \sqrt{2 \pi}
+        \Phi(x) = \tfrac{1}{2} (1 + \mathrm{erf}(x / \sqrt{2})), \qquad
+        \varphi(x) = e^{-x^2 / 2} / \sqrt{2 \pi}
 
     Saturates below, at zero, after a dip to -0.17 at x = -0.75; not above. For transformers.
 

@@ -58,7 +58,7 @@ def _along(
         warnings.warn(
             f"Implicit dimension choice for {name} has been deprecated. "
             "Change the call to include dim=X as an argument.",
-            stacklevel=stacklevel + 2,
+            stacklevel=stacklevel + 1,
         )
         dim = 0 if x.ndim in (0, 1, 3) else 1
     if dtype is not None:
