@@ -64,8 +64,8 @@ __all__ = [
 _BOTH = {"x": ("x", "target"), "target": ("x", "target")}
 
 
-def _of_pair(*formula: Callable[..., Any]) -> Operation:
-    return Operation(Record(*formula, needs=_BOTH, autocast="float32"))
+def _of_pair(forward: Callable[..., Any], backward: Callable[..., Any], jvp: Callable[..., Any]) -> Operation:
+    return Operation(Record(forward, backward, jvp, needs=_BOTH, autocast="float32"))
 
 
 _mse_loss = _of_pair(formulas.mse_loss, formulas.mse_loss_backward, formulas.mse_loss_jvp)
