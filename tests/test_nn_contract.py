@@ -98,13 +98,27 @@ LOSS_FUNCTIONS = {
     *("binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"),
 }
 
+NORMALIZATIONS = {
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "Bilinear",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "RMSNorm",
+}
+NORM_FUNCTIONS = {"batch_norm", "bilinear", "group_norm", "instance_norm", "layer_norm", "rms_norm"}
+
 
 @held(CONTRACT)
 def test_law(case: Case, law: Law) -> None:
     law(case)
 
 
-@pytest.mark.parametrize("name", ["relu", "cross_entropy", *sorted(LOSS_FUNCTIONS)])
+@pytest.mark.parametrize("name", ["relu", "cross_entropy", *sorted(LOSS_FUNCTIONS | NORM_FUNCTIONS)])
 def test_function_signatures_are_torchs(name: str) -> None:
     ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (F, torch.nn.functional))
     assert [(p.name, p.default) for p in ours.values()] == [(p.name, p.default) for p in theirs.values()]
@@ -157,8 +171,10 @@ def test_every_public_name_is_handed_on(ours: object, theirs: object) -> None:
     assert replaced <= set(dir(ours))
     own = {name for name in replaced if getattr(ours, name) is not getattr(theirs, name)}
     expected = {
-        "nn": {"Linear", "ReLU", "CrossEntropyLoss", *LOSSES, *ACTIVATIONS, "functional", "init"},
-        "functional": {"linear", "relu", "cross_entropy", *LOSS_FUNCTIONS, *ACTIVATION_FUNCTIONS},
+        "nn": {*("Linear", "ReLU", "CrossEntropyLoss", "functional", "init"), *LOSSES, *ACTIVATIONS}
+        | NORMALIZATIONS,
+        "functional": {"linear", "relu", "cross_entropy", *LOSS_FUNCTIONS, *ACTIVATION_FUNCTIONS}
+        | NORM_FUNCTIONS,
         "init": {
             "calculate_gain",
             "kaiming_normal_",

@@ -36,6 +36,9 @@ FUSED = (
     "hard",
     "soft",
     "dropout",
+    "_norm",
+    "trilinear",
+    "var_mean",
     "_backward",
 )
 

@@ -116,11 +116,14 @@ def channel_norm(
 
 
 def _follow(running: Tensor, statistic: Tensor, momentum: float | Tensor) -> None:
-    statistic = statistic.to(running.dtype)
     if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling():
         _Follow.apply(running, statistic, momentum)
     else:
-        running.lerp_(statistic, momentum)
+        _step(running, statistic, momentum)
+
+
+def _step(running: Tensor, statistic: Tensor, momentum: float | Tensor) -> Tensor:
+    return running.copy_((1 - momentum) * running.to(statistic.dtype) + momentum * statistic)
 
 
 class _Follow(Function):
@@ -130,7 +133,7 @@ class _Follow(Function):
 
     @staticmethod
     def forward(running: Tensor, statistic: Tensor, momentum: float | Tensor) -> Tensor:
-        return running.lerp_(statistic, momentum).new_zeros(())
+        return _step(running, statistic, momentum).new_zeros(())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

@@ -139,7 +139,7 @@ def _check_trailing(
 def _check_groups(x: Tensor, groups: int) -> None:
     if x.ndim < 2 or 0 in x.shape[1:]:
         raise ShapeError(
-            f"GroupNorm needs x of shape (N, C, *) with a channel and a place at least; got {tuple(x.shape)}. "
+            f"GroupNorm needs x of shape (N, C, *), at least a channel and a place; got {tuple(x.shape)}. "
             "The channels are axis 1."
         )
     if groups < 1 or x.shape[1] % groups:
