@@ -118,9 +118,7 @@ def _activation(
 
 
 def _softmax(ours: type[torch.nn.Module], *draws: Draw, **arguments: Any) -> Case:
-    # These laws backpropagate a sum, whose gradient is zero here, but for torch's own rounding.
-    left_out = ("autocast_gives_torchs_dtypes", "it_compiles_into_one_graph")
-    return _activation(ours, *draws, kind="softmax", leave_out=left_out, **arguments)
+    return _activation(ours, *draws, kind="softmax", **arguments)
 
 
 _INSTANCE = "it_is_an_instance_of_torchs"
