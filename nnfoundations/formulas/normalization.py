@@ -81,21 +81,24 @@ def standardize_backward(
     if not wanted[0]:
         return None, grad_weight, grad_bias
 
+    # One temporary at a time as large as x: fresh memory costs more than the arithmetic in it.
     count = math.prod([x.shape[axis] for axis in over])
-    if weight is None:
-        grad_x = grad_output * r
-    else:
-        w = _laid(weight, x, along, xp)
-        total, product = total * w, xp.scaled(product, w)
-        grad_x = grad_output * (w * r) if first else total * r
-    if shared:
-        total, product = xp.sum(total, shared, keepdims=True), xp.sum(product, shared, keepdims=True)
-    of_d, constant = product * xp.square(r) / -count, total * r / -count
+    w = None if weight is None else _laid(weight, x, along, xp)
+    product = product if w is None else xp.scaled(product, w)
+    product = xp.sum(product, shared, keepdims=True) if shared else product
+    of_d = product * xp.square(r) / -count
     if grad_variance is not None:
         of_d = of_d + grad_variance * (2 / count)
+    h = total if w is None else total * w
+    total = xp.sum(h, shared, keepdims=True) if shared else h
+    constant = total * r / -count
     if grad_mean is not None:
         constant = constant + grad_mean / count
-    return xp.shifted(xp.shifted(xp.scaled(d, of_d), constant), grad_x), grad_weight, grad_bias
+    if w is None:
+        grad_h = grad_output * r
+    else:
+        grad_h = grad_output * (w * r) if first else xp.scaled(h, r)
+    return xp.shifted(xp.shifted(xp.scaled(d, of_d), constant), grad_h), grad_weight, grad_bias
 
 
 def standardize_jvp(
@@ -210,12 +213,13 @@ def rms_norm_backward(
     grad_weight = xp.sum(product, 0) if wanted[1] else None
     if not wanted[0]:
         return None, grad_weight
-    h = grad_output if weight is None else grad_output * xp.conj(weight)
     product = product if weight is None else xp.scaled(product, xp.conj(weight))
     of_x = xp.mean(product, 1, keepdims=True) * -xp.square(r)
+    del product  # its memory serves the next
     if grad_mean_square is not None:
         of_x = of_x + grad_mean_square * (2 / x.shape[1])
-    return xp.shifted(h * r, conjugate * of_x), grad_weight
+    h = grad_output * r if weight is None else xp.scaled(grad_output * xp.conj(weight), r)
+    return xp.shifted(h, conjugate * of_x), grad_weight
 
 
 def rms_norm_jvp(
