@@ -2,6 +2,7 @@
 
 import csv
 import re
+import runpy
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,12 @@ def test_committed_rows_reach_the_goal():
 def test_readme_lists_every_config():
     table = README[README.index("| `--config` |") :]
     assert set(re.findall(r"^\| `([\w/]+)` \|", table, re.M)) == set(packaged_configs())
+
+
+def test_modules_are_described_as_their_docstrings_do():
+    generate = runpy.run_path(str(ROOT / "docs" / "generate_modules.py"))
+    written = (ROOT / "docs" / "modules.md").read_text(encoding="utf-8")
+    assert written == generate["page"](), "run python docs/generate_modules.py"
 
 
 def test_links_lead_somewhere():
