@@ -36,6 +36,7 @@ SHAPES: dict[str, Shape] = {
     "GroupNorm": lambda n: (n // (CHANNELS * 16), CHANNELS, 4, 4),
     "InstanceNorm1d": lambda n: (n // (CHANNELS * 16), CHANNELS, 16),
     "InstanceNorm2d": lambda n: (n // (CHANNELS * 16), CHANNELS, 4, 4),
+    "InstanceNorm3d": lambda n: (n // (CHANNELS * 8), CHANNELS, 2, 2, 2),
     "Dropout1d": lambda n: (n // (CHANNELS * 16), CHANNELS, 16),
     "Dropout2d": lambda n: (n // (CHANNELS * 16), CHANNELS, 4, 4),
     "Dropout3d": lambda n: (n // (CHANNELS * 8), CHANNELS, 2, 2, 2),
@@ -54,10 +55,12 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "GroupNorm": (8, CHANNELS),
     "InstanceNorm1d": (CHANNELS,),
     "InstanceNorm2d": (CHANNELS,),
+    "InstanceNorm3d": (CHANNELS,),
     "Softmax": (-1,),
     "Softmin": (-1,),
     "LogSoftmax": (-1,),
     "Threshold": (0.1, 0.0),
+    "KLDivLoss": (None, None, "batchmean"),
 }
 
 

@@ -45,7 +45,7 @@ def everything() -> torch.nn.Module:
 
 
 MODELS = {
-    "resnet": (resnet, (2, 3, 32, 32)),
+    "resnet": (resnet, (4, 3, 64, 64)),
     "vit": (vit, (2, 3, 32, 32)),
     "encoder": (encoder, (2, 5, 16)),
     "everything": (everything, (3, 6)),
@@ -89,7 +89,7 @@ def test_it_trains_along_torchs_curve(name: str) -> None:
     curves = []
     for model in (theirs, ours):
         torch.manual_seed(2)
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
         losses = []
         for _ in range(4):
             optimizer.zero_grad()

@@ -64,6 +64,8 @@ def test_complex_linear() -> None:
     assert torch.autograd.gradcheck(F.linear, (x, weight, bias))
 
 
+# Torch's own RMSNorm says so under autocast, once a process.
+own_warning = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight:UserWarning")
 NETS = {
     "mlp": lambda m: [m.Linear(8, 16), m.ReLU(), m.Linear(16, 3)],
     "batch": lambda m: [m.Linear(8, 16), m.BatchNorm1d(16), m.SiLU(), m.Dropout(0.2), m.Linear(16, 3)],
@@ -87,7 +89,9 @@ LOSSES = {
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("net", NETS)
-@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight:UserWarning")  # torch's own RMSNorm
+@pytest.mark.filterwarnings(
+    "ignore:Mismatch dtype between input and weight:UserWarning"
+)  # torch's own RMSNorm
 def test_autocast_trains_along_torchs_curve(net: str, loss: str, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(64, 8, generator=generator)
@@ -96,7 +100,7 @@ def test_autocast_trains_along_torchs_curve(net: str, loss: str, dtype: torch.dt
     for source in (nn, torch.nn):
         torch.manual_seed(0)
         model = torch.nn.Sequential(*NETS[net](source))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         losses = []
         for _ in range(20):
             optimizer.zero_grad()
