@@ -65,7 +65,8 @@ def standardize_backward(
 ) -> _Gradients:
     """grad_x = r (h - mean of h - n mean of h n), grad_weight = sum of g n, grad_bias = sum of g.
 
-    What does not vary with w is summed first: where w and m share no axis, sums of g and g n are all it takes.
+    What does not vary with w is summed first: where w and m share no axis, sums of g and g n are all it
+    takes.
     """
     first = tuple([axis for axis in over if axis not in along])
     shared = tuple([axis for axis in over if axis in along])
@@ -94,10 +95,10 @@ def standardize_backward(
     constant = total * r / -count
     if grad_mean is not None:
         constant = constant + grad_mean / count
-    if w is None:
-        grad_h = grad_output * r
+    if first:
+        grad_h = grad_output * (r if w is None else w * r)
     else:
-        grad_h = grad_output * (w * r) if first else xp.scaled(h, r)
+        grad_h = grad_output * r if w is None else xp.scaled(h, r)
     return xp.shifted(xp.shifted(xp.scaled(d, of_d), constant), grad_h), grad_weight, grad_bias
 
 
@@ -156,7 +157,7 @@ def standardize_by_backward(
     wanted: tuple[bool, bool, bool],
     xp: Namespace,
 ) -> _Gradients:
-    """grad_x = g w r, grad_weight = sum of g n, grad_bias = sum of g: the given m and v do not move with x."""
+    """grad_x = g w r, grad_weight = sum of g n, grad_bias = sum of g: m and v do not move with x."""
     grad_x = grad_weight = None
     if wanted[0]:
         r = xp.rsqrt(variance + eps)
@@ -268,7 +269,7 @@ def _affine(
         y = xp.scaled(d, r)
     else:
         w = _laid(weight, d, along, xp)
-        whole = any([axis in along for axis in over])  # r w would be as large as d
+        whole = not set(over).isdisjoint(along)  # r w would be as large as d
         y = xp.scaled(xp.scaled(d, r), w) if whole else xp.scaled(d, r * w)
     return y if bias is None else xp.shifted(y, _laid(bias, d, along, xp))
 

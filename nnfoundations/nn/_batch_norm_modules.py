@@ -134,12 +134,12 @@ def _of_one_or_many(
     if input.shape[axis] != num_features:
         if affine:
             raise ShapeError(
-                f"InstanceNorm needs {num_features} channels on axis {axis}; got {tuple(input.shape)}. Move the "
-                f"channels there, or build it for {input.shape[axis]}."
+                f"InstanceNorm needs {num_features} channels on axis {axis}; got {tuple(input.shape)}. "
+                f"Move the channels there, or build it for {input.shape[axis]}."
             )
         warnings.warn(
-            f"InstanceNorm of {num_features} features got {input.shape[axis]} channels. Without affine it does "
-            "not use the number; build it with the right one to see no warning.",
+            f"InstanceNorm of {num_features} features got {input.shape[axis]} channels. Without affine it "
+            "does not use the number; build it with the right one to see no warning.",
             stacklevel=5,
         )
     x = input if axis else input.unsqueeze(0)
