@@ -303,6 +303,8 @@ def test_values_gradients_and_tangents(
     for a, r in zip(y, as_tuple(oracle(*arrays, **options)), strict=True):
         np.testing.assert_allclose(a, r, rtol=1e-13, atol=1e-14)
 
+    # torch's 1/6 in hardsigmoid's gradient is float32's, also in float64: 3e-8 off, and reproduced.
+    looser = {"hardsigmoid": 4e-8}
     inputs, grads = positional(forward), [n for n in positional(backward) if n.startswith("grad_")]
     outputs = ["y", *(n.removeprefix("grad_") for n in grads[1:])]
     known = dict(zip(inputs, arrays, strict=True)) | dict(zip(outputs, y, strict=True))
@@ -332,10 +334,12 @@ def test_values_gradients_and_tangents(
             unit = np.zeros_like(expected)
             unit[place] = 1
             expected[place] = slope(lambda h, n=n, unit=unit: total({n: known[n] + h * unit}))  # type: ignore[misc]
-        np.testing.assert_allclose(gradient, expected, rtol=1e-8, atol=1e-9, err_msg=n)
+        np.testing.assert_allclose(
+            gradient, expected, rtol=looser.get(forward.__name__, 1e-8), atol=1e-9, err_msg=n
+        )
 
     saved = [known[n] for n in positional(jvp)[len(tangents) or len(grads) :]]
     carried = as_tuple(jvp(*t.values(), *saved, **options, xp=XP))
     for i, tangent in enumerate(carried):
         expected = slope(lambda h, i=i: at({n: known[n] + h * d for n, d in t.items() if d is not None})[i])  # type: ignore[misc]
-        np.testing.assert_allclose(tangent, expected, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(tangent, expected, rtol=looser.get(forward.__name__, 1e-8), atol=1e-9)

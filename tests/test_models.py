@@ -102,7 +102,7 @@ def test_copies() -> None:
 @pytest.mark.parametrize(
     ("activation", "kind"),
     [
-        ("Tanh", torch.nn.Tanh),
+        ("Tanh", nn.Tanh),
         ('{"class_path": "torch.nn.LeakyReLU", "init_args": {"negative_slope": 0.3}}', torch.nn.LeakyReLU),
     ],
 )
