@@ -1,5 +1,6 @@
 """The formulas by themselves: the same text under NumPy and under torch, and no library at import."""
 
+import inspect
 import subprocess
 import sys
 from dataclasses import fields
@@ -71,6 +72,8 @@ ACTIVATIONS: dict[str, dict[str, Any]] = {
 CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("linear", (X, W, B), {}),
     ("linear", (X, W, None), {}),
+    ("sigmoid", (X,), {}),
+    ("tanh", (X,), {}),
     ("linear_backward", (ROWS, X, W), {"wanted": (True, True, True)}),
     ("linear_jvp", (X, W, B, X, W), {}),
     ("linear_jvp", (None, W, None, X, W), {}),
@@ -180,6 +183,12 @@ def _assert_same(found: Any, expected: Any) -> None:
         found, expected = (found,), (expected,)
     for a, r in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, r.numpy(), rtol=1e-13, atol=1e-14)
+
+
+def test_every_formula_is_called() -> None:
+    functions = {name for name in formulas.__all__ if inspect.isfunction(getattr(formulas, name))}
+    over = {n for n in functions if "xp" in inspect.signature(getattr(formulas, n)).parameters}
+    assert over <= {name for name, *_ in CALLS}
 
 
 @pytest.mark.parametrize(("name", "arrays", "options"), CALLS)

@@ -6,6 +6,7 @@ import io
 import pickle
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -143,7 +144,7 @@ def what_torch_refuses_is_refused(subject: Subject) -> None:
             require(may_refuse, f"{spoiled.dtype} of shape {tuple(spoiled.shape)} is refused, torch takes it")
             continue
         if pairs:  # of mixed dtypes the coarser one counts
-            close = {"rtol": 1e-5, "atol": 1e-6} if may_refuse else {}
+            close: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6} if may_refuse else {}
             torch.testing.assert_close(*pairs, equal_nan=True, **close)
 
 
