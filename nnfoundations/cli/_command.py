@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 # Short class names on the command line reach what has been imported.
 import nnfoundations.datamodules
 import nnfoundations.lightning_modules
-import nnfoundations.models  # noqa: F401
+import nnfoundations.models  # noqa: F401  # imported for its names
 from nnfoundations.callbacks import (
     ClassificationFigures,
     ParameterHistograms,

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Its message says what to do; a traceback would bury it.
         print(f"nnfoundations: {error}", file=sys.stderr)
         return 1
-    except Exception:
+    except Exception:  # whatever fails in a user's run: its traceback, and the exit code of a failed run
         traceback.print_exc()
         return 1
     return 0

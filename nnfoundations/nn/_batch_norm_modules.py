@@ -34,7 +34,7 @@ class _Batch(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, *) -> the same."""
-        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]  # torch gives it no types
         tracks = not self.training or self.track_running_stats
         mean, variance = (self.running_mean, self.running_var) if tracks else (None, None)
         counts = self.training and self.track_running_stats
@@ -152,7 +152,7 @@ class _Instance(_InstanceNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, *) or (C, *) -> the same."""
-        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]  # torch gives it no types
         return _of_one_or_many(
             input,
             self.running_mean,
