@@ -1,8 +1,9 @@
 """Callbacks for any Lightning project: what TensorBoard shows of a run, and predictions as a table."""
 
+from nnfoundations.callbacks._diagnostics import Diagnostics
 from nnfoundations.callbacks._figures import ClassificationFigures
 from nnfoundations.callbacks._histograms import ParameterHistograms
 from nnfoundations.callbacks._overview import TensorBoardOverview
 from nnfoundations.callbacks._predictions import PredictionTable
 
-__all__ = ["ClassificationFigures", "ParameterHistograms", "PredictionTable", "TensorBoardOverview"]
+__all__ = ["ClassificationFigures", "Diagnostics", "ParameterHistograms", "PredictionTable", "TensorBoardOverview"]

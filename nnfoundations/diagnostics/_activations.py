@@ -1,0 +1,222 @@
+"""What flows between the layers: measured by hooks that exist for one step only."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from nnfoundations.diagnostics._history import LayerFacts
+from nnfoundations.diagnostics._packet import Packet
+
+_SATURATES = {"Tanh": 0.97, "Softsign": 0.97, "Hardtanh": 0.999, "Sigmoid": 0.96, "Hardsigmoid": 0.999}
+"""Where a bounded activation counts as saturated: |y|, for sigmoids |2y - 1| (0.96 is 0.02 and 0.98)."""
+
+_SHAPELESS = (
+    "Dropout",
+    "Flatten",
+    "Unflatten",
+    "Identity",
+    "Pool",
+    "Pad",
+    "Upsample",
+    "PixelShuffle",
+    "Loss",
+)
+"""Parts of class names of modules whose output says nothing about a unit of a layer."""
+
+
+class ActivationProbe:
+    """Hooks on the leaf modules of a model for the length of one step.
+
+    Measured, a number a layer: `activation_std` of layers with weights; `dead_share`, units that were zero on
+    every sample of the last five looks; `saturated_share`, units saturated on 95 % of the samples; of recurrent
+    layers `recurrent_growth`, log10 of the last over the first hidden state's RMS, and `recurrent_gradient`,
+    log10 of the loss's gradient at the first over that at the last step; of the data `input`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.layers: dict[str, LayerFacts] = {}
+        self.seconds = 0.0
+        self._handles: list[RemovableHandle] = []
+        self._streaks: dict[str, Tensor] = {}
+        self._samples: dict[str, int] = {}
+        self._packet: Packet | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._std: dict[str, Tensor] = {}
+        self._dead: dict[str, Tensor] = {}
+        self._saturated: dict[str, Tensor] = {}
+        self._growth: dict[str, Tensor] = {}
+        self._recurrent: dict[str, Tensor] = {}
+        self._input: Tensor | None = None
+        self.executed: list[str] = []
+        self.training = True
+        self._owner, self._channel_axis = "", 1
+        self._shown: Tensor | None = None
+
+    def attach(self, packet: Packet, timed: Callable[..., Any]) -> None:
+        """Hook every leaf module until `detach`; `timed` wraps what runs inside the forward pass."""
+        self._clear()
+        self._packet = packet
+        for name, module in self.model.named_modules():
+            if next(module.children(), None) is None:
+                self._handles.append(
+                    module.register_forward_pre_hook(timed(self._before(name)), with_kwargs=False)
+                )
+                self._handles.append(module.register_forward_hook(timed(self._after(name))))
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._clear()
+
+    def collect(self) -> None:
+        """Write what was seen into the packet; gradients through time are there after the backward pass."""
+        packet, self._packet = self._packet, None
+        if packet is None:
+            return
+        for quantity, values in (
+            ("activation_std", self._std),
+            ("dead_share", self._dead),
+            ("saturated_share", self._saturated),
+            ("recurrent_growth", self._growth),
+            ("recurrent_gradient", self._recurrent),
+        ):
+            if values:
+                packet.add(quantity, tuple(values), torch.stack([v.float() for v in values.values()]))
+        if self._input is not None:
+            packet.add("input", ("rms", "spread", "samples"), self._input)
+
+    def _before(self, name: str) -> Callable[..., Any]:
+        @torch.no_grad()
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+            x = next((i for i in inputs if isinstance(i, Tensor)), None)
+            if x is None or name in self.executed or not _has_weights(module):
+                return None
+            if not self._owner and x.is_floating_point() and self._input is None and x.ndim > 1:
+                self._input = _input_facts(x)
+            elif x.is_floating_point() and x is not self._shown:
+                self._see_functional(x)
+            if isinstance(module, nn.RNNBase):
+                return self._watch_time(name, module, x, inputs)
+            return None
+
+        return hook
+
+    def _after(self, name: str) -> Callable[..., None]:
+        @torch.no_grad()
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if name in self.executed:  # a module that is called again, such as a cell: its first call counts
+                return
+            self.executed.append(name)
+            self.training = self.training and self.model.training
+            y = output[0] if isinstance(output, tuple) and output else output
+            if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim < 2 or not y.numel():
+                return
+            role = _role(module)
+            if role == "recurrent":
+                time = 1 if getattr(module, "batch_first", False) and y.ndim == 3 else 0
+                self._growth[name] = _growth(y, time)
+            if role in ("weighted", "recurrent"):
+                self._owner = name
+                self._channel_axis = 1 if "Conv" in type(module).__name__ else -1
+                self._std[name] = y.float().std(correction=0)
+            if role == "activation":
+                self._see_units(name, type(module).__name__, y)
+            axis = self._axis(y)
+            units = y.shape[axis]
+            self.layers[name] = LayerFacts(type(module).__name__, role, self._owner or name, units)
+            self._shown = y
+
+        return hook
+
+    def _axis(self, x: Tensor) -> int:
+        """The axis of units: channels of images and of what follows a convolution, else features."""
+        return 1 if x.ndim >= 4 or (x.ndim == 3 and self._channel_axis == 1) else -1
+
+    def _see_functional(self, x: Tensor) -> None:
+        """The input of a layer is the output of the one before it, through an activation that is no module."""
+        owner = self.layers.get(self._owner)
+        if owner is not None and x.shape[self._axis(x)] == owner.units and owner.role == "weighted":
+            name = f"{self._owner} (activation)"
+            self.layers[name] = LayerFacts("functional", "activation", self._owner, owner.units)
+            self._see_units(name, "functional", x)
+
+    def _see_units(self, name: str, kind: str, y: Tensor) -> None:
+        axis = self._axis(y) % y.ndim
+        others = [i for i in range(y.ndim) if i != axis]
+        limit = _SATURATES.get(kind)
+        size = y.detach().abs() if limit is None or "igmoid" not in kind else (2 * y.detach() - 1).abs()
+        silent = y.detach().abs().amax(others) == 0
+        streak = self._streaks.get(name)
+        if streak is None or streak.shape != silent.shape:
+            streak = torch.zeros_like(silent, dtype=torch.int32)
+            self._samples[name] = 0
+        self._streaks[name] = streak = (streak + 1) * silent
+        self._samples[name] += y.numel() // y.shape[axis]
+        self._dead[name] = (streak >= 5).float().mean()
+        if limit is not None:
+            often = (size > limit).float().mean(others) > 0.95
+            self._saturated[name] = often.float().mean()
+
+    def _watch_time(self, name: str, module: nn.RNNBase, x: Tensor, inputs: tuple[Any, ...]) -> Any:
+        """Ask for the loss's gradient at each step of the input, changing no number."""
+        if (
+            not isinstance(x, Tensor)
+            or x.ndim != 3
+            or not module.training
+            or "packed" in str(type(inputs[0]))
+        ):
+            return None
+        time = 1 if module.batch_first else 0
+        if x.shape[time] < 4:
+            return None
+        watched = x if x.requires_grad else x.detach().requires_grad_()
+
+        def read(grad: Tensor) -> None:
+            other = [i for i in range(3) if i != time]
+            size = grad.detach().float().square().mean(other).sqrt()
+            tiny = torch.finfo(torch.float32).tiny
+            # Both ends over a few steps: one alone may get nothing.
+            first, last = size[:2].amax(), size[-2:].amax()
+            self._recurrent[name] = (first + tiny).log10() - (last + tiny).log10()
+
+        watched.register_hook(read)
+        return None if watched is x else (watched, *inputs[1:])
+
+
+def _input_facts(x: Tensor) -> Tensor:
+    """RMS; the largest standard deviation over the batch of any feature, relative to it; samples."""
+    flat = x.detach().float().flatten(1)
+    rms = flat.square().mean().sqrt()
+    spread = flat.std(0, correction=0).amax() / rms.clamp(min=1e-30)
+    return torch.stack([rms, spread, torch.full_like(rms, float(len(flat)))])
+
+
+def _growth(y: Tensor, time: int) -> Tensor:
+    other = [i for i in range(y.ndim) if i != time]
+    size = y.detach().float().square().mean(other).sqrt()
+    return (size[-1] + 1e-30).log10() - (size[0] + 1e-30).log10()
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return _role(module) in ("weighted", "recurrent")
+
+
+def _role(module: nn.Module) -> str:
+    kind = type(module).__name__
+    if isinstance(module, nn.RNNBase):
+        return "recurrent"
+    own = list(module.parameters(recurse=False))
+    if any(p.ndim > 1 for p in own):
+        return "embedding" if "Embedding" in kind else "weighted"
+    if "Norm" in kind:
+        return "normalization"
+    if any(part in kind for part in _SHAPELESS):
+        return "other"
+    return "activation"

@@ -1,0 +1,176 @@
+"""Gradients, weights and updates of all parameters of one optimizer, a few fused calls for all."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nnfoundations.diagnostics._history import ParameterFacts
+from nnfoundations.diagnostics._packet import Packet
+
+SAMPLE = 4096
+"""Entries of a parameter that updates and angles are measured on, evenly spread: norms of all would cost a copy
+of the model."""
+
+
+def parameter_facts(
+    model: nn.Module, optimizers: Sequence[Optimizer]
+) -> tuple[dict[str, ParameterFacts], dict[str, Tensor]]:
+    """Every parameter once, with the optimizer that owns it."""
+    owner = {id(p): i for i, o in enumerate(optimizers) for group in o.param_groups for p in group["params"]}
+    names: dict[int, list[str]] = {}
+    tensors: dict[int, nn.Parameter] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+        tensors[id(parameter)] = parameter
+    facts, parameters = {}, {}
+    for key, parameter in tensors.items():
+        module_name = names[key][0].rpartition(".")[0]
+        module = model.get_submodule(module_name)
+        name = " = ".join(names[key])
+        facts[name] = ParameterFacts(
+            module=module_name,
+            module_class=type(module).__name__,
+            kind=_kind(module, parameter),
+            shape=tuple(parameter.shape),
+            trainable=parameter.requires_grad,
+            optimizer=owner.get(key),
+        )
+        parameters[name] = parameter
+    return facts, parameters
+
+
+def _kind(module: nn.Module, parameter: Tensor) -> str:
+    if "Embedding" in type(module).__name__:
+        return "embedding"
+    return "matrix" if parameter.ndim > 1 else "vector"
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """The 2-norm of each, in float32: half precision overflows at 65504."""
+    return torch.stack(list(torch._foreach_norm(list(tensors), 2, torch.float32)))  # type: ignore[call-arg]
+
+
+class ParameterProbe:
+    """What one optimizer does to its parameters.
+
+    `before_step` and `after_step` enclose the optimizer's step; both write into the packet of that step.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor]) -> None:
+        self.names, self.parameters = tuple(parameters), list(parameters.values())
+        dense = [p for p in self.parameters if p.is_floating_point()]
+        # The sentinel: of each size only the smallest tensors, since a non-finite gradient that flows on to
+        # the layers below reaches their biases too.
+        ordered = sorted(dense, key=Tensor.numel)
+        self._sentinel, entries = [], 0
+        for p in ordered:
+            entries += p.numel()
+            if self._sentinel and entries > 2**16:
+                break
+            self._sentinel.append(p)
+        self._before: Tensor | None = None
+        self._sizes: list[int] = []
+        self._stepped: list[int] = []
+        self._previous: tuple[int, list[int], Tensor] | None = None
+
+    def finite(self) -> bool:
+        """Is every gradient that the sentinel sees finite? Waits for the device: for the CPU only."""
+        grads = [p.grad for p in self._sentinel if p.grad is not None and not p.grad.is_sparse]
+        return not grads or bool(norms(grads).sum().isfinite())
+
+    def nonfinite(self) -> list[str]:
+        """Names of the parameters with a gradient that is not finite. Waits for the device."""
+        pairs = [(n, p.grad) for n, p in zip(self.names, self.parameters, strict=True) if p.grad is not None]
+        return [name for name, grad in pairs if not bool(_values(grad).isfinite().all())]
+
+    def stale(self, packet: Packet) -> None:
+        """How large the gradients are that lie there when a backward pass begins."""
+        grads = [_values(p.grad) for p in self.parameters if p.grad is not None]
+        total = norms(grads).sum() if grads else torch.zeros((), device=self.parameters[0].device)
+        packet.add("stale_gradient", ("norm",), total.reshape(1))
+
+    def missing(self) -> list[str]:
+        """Names of trainable parameters that the backward pass gave no gradient."""
+        pairs = zip(self.names, self.parameters, strict=True)
+        return [name for name, p in pairs if p.requires_grad and p.grad is None]
+
+    def before_step(self, packet: Packet, step: int, scale: Tensor | None = None) -> None:
+        """Measure gradients and weights; keep a sample of the weights for `after_step`.
+
+        Args: scale: what the gradients are still multiplied by, where the optimizer unscales them itself.
+        """
+        stepped = [i for i, p in enumerate(self.parameters) if p.grad is not None and p.numel()]
+        self._stepped = stepped
+        if not stepped:
+            return
+        grads = [_values(self.parameters[i].grad) for i in stepped]
+        weights = [self.parameters[i].detach() for i in stepped]
+        names = tuple(self.names[i] for i in stepped)
+        gradient_norms = norms(grads)
+        packet.add("gradient_norm", names, gradient_norms if scale is None else gradient_norms / scale)
+        packet.add("weight_norm", names, norms(weights))
+
+        sampled = [i for i in stepped if not self.parameters[i].grad.is_sparse]  # type: ignore[union-attr]
+        if not sampled:
+            return
+        self._stepped = sampled
+        pieces = [_sample(self.parameters[i].grad) for i in sampled]
+        self._sizes = [piece.numel() for piece in pieces]
+        now = torch.cat(pieces)
+        if (
+            self._previous
+            and self._previous[:2] == (step - 1, sampled)
+            and (then := self._previous[2]).shape == now.shape
+        ):
+            a, b = self._norms_of(now), self._norms_of(then)
+            # a.b from the norms of a, b and a/|a| + b/|b|: products of small gradients would underflow.
+            unit = now / self._spread(a) + then / self._spread(b)
+            cosine = self._norms_of(unit).square() / 2 - 1
+            packet.add("gradient_cosine", tuple(self.names[i] for i in sampled), cosine)
+        self._previous = (step, sampled, now)
+        self._before = torch.cat([_sample(self.parameters[i]) for i in sampled])
+
+    def after_step(self, packet: Packet) -> None:
+        """Measure how far the step moved the weights, relative to their size."""
+        if self._before is None:
+            return
+        after = torch.cat([_sample(self.parameters[i]) for i in self._stepped])
+        moved = self._norms_of(after - self._before)
+        packet.add(
+            "update_ratio",
+            tuple(self.names[i] for i in self._stepped),
+            moved / self._norms_of(self._before),  # weights of zero: infinite, left out by the rules
+        )
+        self._before = None
+
+    def forget(self) -> None:
+        self._before = self._previous = None
+
+    def _norms_of(self, packed: Tensor) -> Tensor:
+        return norms(packed.split(self._sizes))
+
+    def _spread(self, values: Tensor) -> Tensor:
+        sizes = torch.tensor(self._sizes, device=values.device)
+        return values.clamp(min=1e-30).repeat_interleave(sizes, output_size=sum(self._sizes))
+
+
+def _values(grad: Tensor | None) -> Tensor:
+    assert grad is not None
+    return grad.coalesce().values() if grad.is_sparse else grad
+
+
+def _sample(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None
+    flat = tensor.detach().reshape(-1)
+    return flat[:: max(1, flat.numel() // SAMPLE)].float()
+
+
+def smallest_median_largest(names: Iterable[str], values: Iterable[float]) -> dict[str, tuple[str, float]]:
+    """Which of the named values is the smallest, the median, the largest; non-finite ones are left out."""
+    ranked = sorted((v, n) for n, v in zip(names, values, strict=True) if v - v == 0)
+    if not ranked:
+        return {}
+    places = {"smallest": 0, "median": len(ranked) // 2, "largest": -1}
+    return {place: (ranked[i][1], ranked[i][0]) for place, i in places.items()}

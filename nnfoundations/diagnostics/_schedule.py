@@ -1,0 +1,93 @@
+"""When to look, so that looking costs what was agreed."""
+
+from dataclasses import dataclass, field
+
+DENSE = 20
+"""Steps at the start in which gradients are measured at every one: bad starts show there."""
+
+ACTIVATION_STEPS = (0, 1, 5, 20, 45)
+"""Steps at which activations are measured whatever it costs; later ones wait for the budget."""
+
+FREE_BELOW = 0.1e-3
+"""Seconds a step that are allowed however short the step is: hooks of any kind cost some."""
+
+
+@dataclass
+class Account:
+    """Time that one kind of look may spend: what steps earn, less what looks cost."""
+
+    balance: float = 0.0
+    price: float = 0.0  # of a look, the mean of the last ones
+    last: int = -1
+
+    def affords(self, step: int, interval: int) -> bool:
+        return step - self.last >= interval and self.balance >= self.price
+
+    def pay(self, step: int, seconds: float) -> None:
+        self.price = seconds if not self.price else 0.7 * self.price + 0.3 * seconds
+        self.balance -= seconds
+        self.last = step
+
+
+@dataclass
+class Schedule:
+    """Decide at each step whether gradients, and whether activations, are looked at.
+
+    Dense where bad starts show, then as often as a share `budget` of the running time allows, half of it for
+    each kind. The dense start is paid back before the next look.
+
+    Args: budget: share of the step's time, 0.01 for one in a hundred.
+    """
+
+    budget: float = 0.01
+    gradients: Account = field(default_factory=Account)
+    activations: Account = field(default_factory=Account)
+    spent: float = 0.0
+    trained: float = 0.0
+    steps: int = 0
+    _pair: bool = False
+    _wanted: int = 0
+
+    def wants_gradients(self, step: int) -> bool:
+        """Also for the step after each look: the angle between two gradients needs both."""
+        if self._wanted or self.steps <= DENSE:
+            return True
+        if self._pair:
+            return True
+        return self.gradients.affords(step, min(max(4, self.steps // 50), 50))
+
+    def wants_activations(self, step: int) -> bool:
+        if self.steps in ACTIVATION_STEPS:
+            return True
+        return self.steps > ACTIVATION_STEPS[-1] and self.activations.affords(
+            step, min(max(25, self.steps // 8), 200)
+        )
+
+    def look_closer(self, steps: int = 3) -> None:
+        """Something jumped: look at the next steps whatever it costs."""
+        self._wanted = max(self._wanted, steps)
+
+    def looked(self, step: int, gradients: float, activations: float) -> None:
+        """Book the seconds that the looks of this step took; 0 where there was none."""
+        if gradients:
+            self._pair = not self._pair and self.steps > DENSE
+            self._wanted = max(0, self._wanted - 1)
+            self.gradients.pay(step, gradients)
+        if activations:
+            self.activations.pay(step, activations)
+
+    def advance(self, seconds: float, overhead: float) -> None:
+        """A step is over: it took `seconds` in all, `overhead` of them ours, looks included."""
+        self.steps += 1
+        self.spent += overhead
+        training = max(seconds - overhead, 0.0)
+        self.trained += training
+        # What the hooks take on every step is paid first; looks pay for themselves.
+        earned = max(FREE_BELOW, self.budget * training)
+        for account in (self.gradients, self.activations):
+            account.balance += 0.5 * earned
+
+    def charge(self, overhead: float) -> None:
+        """What a step without a look cost us, taken from both accounts."""
+        for account in (self.gradients, self.activations):
+            account.balance -= 0.5 * overhead

@@ -1,0 +1,76 @@
+"""The loss of every step, written without waiting and read at the looks."""
+
+import torch
+from torch import Tensor
+
+from nnfoundations.diagnostics._history import Array, History
+from nnfoundations.diagnostics._packet import Packet
+
+LENGTH = 64
+
+
+class LossTape:
+    """A ring on the device that the losses of the last steps are copied into, one small copy a step.
+
+    On the CPU, where a number can be read at once, it keeps plain numbers and says when the loss `jumped`.
+    A step of several batches (accumulated gradients) counts with their mean.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._reads = device.type == "cpu"
+        self._ring = torch.empty(0 if self._reads else LENGTH, device=device)
+        self._slots = self._ring.unbind()
+        self._steps: list[int] = []
+        self._values: list[float] = []
+        self._sent: dict[int, list[int]] = {}
+        self._level = float("nan")
+        self.jumped = False
+
+    @property
+    def pending(self) -> int:
+        return len(self._steps)
+
+    @property
+    def full(self) -> bool:
+        return len(self._steps) >= LENGTH // 2
+
+    def write(self, step: int, loss: Tensor, scale: Tensor | float | None) -> float | None:
+        """Keep the loss of a batch; return it where it can be read without waiting."""
+        value = loss.detach()
+        if value.numel() != 1:
+            value = value.mean()
+        if not self._reads:
+            if len(self._steps) < LENGTH:
+                slot = self._slots[len(self._steps)]
+                slot.copy_(value.reshape(()))
+                if scale is not None:
+                    slot.div_(scale)
+                self._steps.append(step)
+            return None
+        number = float(value) / float(1.0 if scale is None else scale)
+        self._steps.append(step)
+        self._values.append(number)
+        self.jumped = number > 3 * self._level
+        if number - number == 0:
+            self._level = number if self._level != self._level else 0.9 * self._level + 0.1 * number
+        return number
+
+    def pack(self, packet: Packet, history: History) -> None:
+        """Put what was written since the last time into a packet; on the CPU into the history."""
+        if self._reads:
+            self._record(self._steps, self._values, history)
+        elif self._steps:
+            packet.add("loss", ("loss",), self._ring[: len(self._steps)].clone())
+            self._sent[id(packet)] = self._steps
+        self._steps, self._values = [], []
+
+    def unpack(self, packet: Packet, values: Array, history: History) -> None:
+        self._record(self._sent.pop(id(packet)), values.tolist(), history)
+
+    @staticmethod
+    def _record(steps: list[int], values: list[float], history: History) -> None:
+        batches: dict[int, list[float]] = {}
+        for step, value in zip(steps, values, strict=True):
+            batches.setdefault(step, []).append(value)
+        for step, group in batches.items():
+            history.record("loss", step, ("loss",), [sum(group) / len(group)])

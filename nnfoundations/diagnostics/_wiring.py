@@ -1,0 +1,73 @@
+"""Facts about how a model and its optimizers are put together. They wait for the device: first steps only."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nnfoundations.diagnostics._history import ParameterFacts
+
+
+def not_in_optimizer(
+    facts: Mapping[str, ParameterFacts], parameters: Mapping[str, Tensor]
+) -> tuple[str, ...]:
+    """Trainable parameters with a gradient that is not zero, and no optimizer."""
+    return tuple(
+        name
+        for name, p in parameters.items()
+        if facts[name].optimizer is None and p.requires_grad and p.grad is not None and bool(p.grad.any())
+    )
+
+
+def cut_off(
+    facts: Mapping[str, ParameterFacts], missing: Sequence[str], executed: Sequence[str]
+) -> tuple[tuple[str, ...], str] | None:
+    """Modules that ran and got no gradient though later ones did, and the first of those.
+
+    Args: missing: trainable parameters without a gradient. executed: modules in the order of the forward pass.
+    """
+    order = {name: i for i, name in enumerate(executed)}
+    cut = {facts[name].module for name in missing} & order.keys()
+    # A module of which any parameter has a gradient is connected.
+    connected = {f.module for name, f in facts.items() if f.optimizer is not None and f.trainable}
+    alive = sorted(order[m] for m in connected - {facts[n].module for n in missing} if m in order)
+    before = sorted((m for m in cut if alive and order[m] < alive[-1]), key=order.__getitem__)
+    if not before:
+        return None
+    last = order[before[-1]]
+    after = next((executed[i] for i in alive if i > last), executed[alive[-1]])
+    return tuple(before), after
+
+
+def mode_sensitive(model: nn.Module) -> tuple[str, ...]:
+    """Modules that behave differently in evaluation: dropout that drops, batch statistics that are learned."""
+    return tuple(
+        name
+        for name, module in model.named_modules()
+        if (getattr(module, "p", 0) and "Dropout" in type(module).__name__)
+        or (
+            getattr(module, "track_running_stats", False)
+            and any(p.requires_grad for p in module.parameters(recurse=False))
+        )
+    )
+
+
+def symmetric(facts: Mapping[str, ParameterFacts], parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Weight matrices of four or more rows, all equal, whose gradient's rows are all equal too."""
+    found = []
+    for name, p in parameters.items():
+        known = facts[name]
+        if known.kind != "matrix" or known.shape[0] < 4 or known.optimizer is None or p.grad is None:
+            continue
+        if p.grad.is_sparse or not _equal_rows(p) or not _equal_rows(p.grad):
+            continue
+        found.append(name)
+    return tuple(found)
+
+
+def _equal_rows(matrix: Tensor) -> bool:
+    rows = matrix.detach().flatten(1)
+    if not torch.equal(rows[0], rows[-1]) and not torch.allclose(rows[0], rows[-1], rtol=1e-3, atol=0):
+        return False  # nearly always settled here
+    largest = rows[0].abs().max()
+    return bool((rows - rows[0]).abs().max() <= 1e-3 * largest)

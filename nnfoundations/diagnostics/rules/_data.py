@@ -1,0 +1,60 @@
+"""What goes into the network: its scale, and whether it varies at all."""
+
+from dataclasses import dataclass
+
+from nnfoundations.diagnostics._finding import Severity, Suspicion
+from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics.rules._rule import Rule, median
+
+
+@dataclass(frozen=True)
+class UnscaledInputs(Rule):
+    """Inputs far from unit size: the first layer's gradients are as many times too large or too small."""
+
+    fault, family, needs = "unscaled-inputs", "data", ("input",)
+    high: float = 50.0  # diagnostics.md e.2: input RMS > 50 or < 1e-3
+    low: float = 1e-3
+
+    def judge(self, history: History) -> Suspicion | None:
+        series = history["input"]
+        size = median(series.last(5).column("rms"))
+        if self.low <= size <= self.high or not size > 0:
+            return None
+        first = next(iter(history.layers), "")
+        far = f"{size:.3g}, beyond {self.high:g}" if size > self.high else f"{size:.3g}, below {self.low:g}"
+        return self.suspect(
+            series.steps[0],
+            (first,) if first else (),
+            f"The inputs have a root mean square of {far}.",
+            "The gradient of the first layer is proportional to its input, so one learning rate cannot suit "
+            "it and the layers above.",
+            f"Divide the inputs by {size:.3g}, or subtract their mean and divide by their standard deviation.",
+            Severity.ERROR,
+            rms=size,
+        )
+
+
+@dataclass(frozen=True)
+class ConstantInputs(Rule):
+    """Every sample of a batch is the same: there is nothing to tell apart."""
+
+    fault, family, needs = "constant-inputs", "data", ("input",)
+    spread: float = 1e-6  # diagnostics.md d, F08: batch deviation below 1e-6 in every feature
+
+    def judge(self, history: History) -> Suspicion | None:
+        series = history["input"]
+        recent = series.last(3)
+        several = recent.column("samples") > 1
+        if not several.any() or (recent.column("spread")[several] >= self.spread).any():
+            return None
+        n = int(recent.column("samples").max())
+        return self.suspect(
+            series.steps[0],
+            (),
+            f"All {n} samples of a batch are equal in every feature.",
+            "The loader gives the same input again and again, so the network can only learn how often each "
+            "answer occurs.",
+            "Look at one batch of the training loader: its indexing, its transforms, and what fills its buffer.",
+            Severity.ERROR,
+            spread=float(recent.column("spread").max()),
+        )

@@ -1,0 +1,102 @@
+"""What holds for the training data only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnfoundations.diagnostics._finding import Severity, Suspicion
+from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics.rules._rule import Rule, smooth
+
+
+@dataclass(frozen=True)
+class Overfitting(Rule):
+    """Validation is past its best and gets worse while the training loss still falls.
+
+    Or training and validation accuracy are far apart and validation has not improved for a third of the run.
+    """
+
+    fault, family, needs = "overfitting", "generalization", ("validation_loss", "loss")
+    checks: int = 3
+    rise: float = 0.06  # diagnostics.md e.1: the lowest of the last 3 is at most 5.3 % above the best
+    errors: float = 3.0  # standard errors of the validation loss
+    gap: float = 0.08  # of accuracies; healthy gaps reach 6 points (e.2)
+
+    def judge(self, history: History) -> Suspicion | None:
+        series = history["validation_loss"]
+        if len(series) < self.checks + 1:
+            return None
+        return self._rising(history) or self._gap(history)
+
+    def _rising(self, history: History) -> Suspicion | None:
+        series = history["validation_loss"]
+        values = series.column("loss")
+        at = int(np.nanargmin(values))
+        best = float(values[at])
+        if len(values) - 1 - at < self.checks:
+            return None
+        lowest = float(values[-self.checks :].min())
+        rise = lowest - best
+        if not (rise > self.rise * abs(best) and rise > self.errors * _error(history, at)):
+            return None
+        losses = history["loss"]
+        then = smooth(losses.between(0, series.steps[at]).rows[:, 0], 20)
+        now = smooth(losses.rows[:, 0], 20)
+        if not now < then:
+            return None
+        return self._said(
+            history, at,
+            f"Validation loss was best at step {series.steps[at]} ({best:.3g}) and has been at least "
+            f"{lowest:.3g} in the last {self.checks} checks, while the training loss fell from {then:.3g} to "
+            f"{now:.3g}.",
+            best=best, lowest=lowest, train_then=then, train_now=now,
+        )  # fmt: skip
+
+    def _gap(self, history: History) -> Suspicion | None:
+        series, accuracy = history["validation_loss"], history["validation_accuracy"]
+        train = history["train_accuracy"]
+        if len(accuracy) < 6 or not len(train):
+            return None
+        validated = accuracy.column("accuracy")
+        at = int(np.nanargmax(validated))
+        quiet = len(validated) - 1 - at >= max(self.checks, len(validated) // 3)
+        now = float(validated[-3:].mean())
+        fitted = smooth(train.rows[:, 0], 5)
+        n = history.settings.get("validation_samples", 0) or 100
+        error = (max(now * (1 - now), 1e-4) / n) ** 0.5
+        if not quiet or not fitted - now > max(self.gap, 4 * error):
+            return None
+        if smooth(series.column("loss"), 3) < 1.02 * float(series.column("loss").min()):
+            return None  # still the best loss so far: it generalises better, not worse
+        at_loss = int(np.nanargmin(series.column("loss")))
+        return self._said(
+            history, at_loss,
+            f"Accuracy is {fitted:.3f} on training and {now:.3f} on validation data, which has not improved since "
+            f"step {accuracy.steps[at]}.",
+            train_accuracy=fitted, validation_accuracy=now,
+        )  # fmt: skip
+
+    def _said(self, history: History, at: int, evidence: str, **numbers: float) -> Suspicion:
+        step = int(history["validation_loss"].steps[at])
+        return self.suspect(
+            step,
+            (),
+            evidence,
+            "The network learns its training samples by heart: it has more freedom than they determine.",
+            f"Stop at the best check (EarlyStopping, the checkpoint of step {step}), get more data or augment it, "
+            "or use weight decay, dropout or a smaller network.",
+            Severity.WARNING,
+            best_step=step,
+            **numbers,
+        )
+
+
+def _error(history: History, at: int) -> float:
+    """The standard error of a validation loss: from its batches where they were seen, else from its noise."""
+    series = history["validation_loss"]
+    measured = series.column("error")
+    if np.isfinite(measured).any():
+        return float(np.nanmedian(measured))
+    values = series.column("loss")
+    steps = np.abs(np.diff(values))
+    return float(np.median(steps)) / 2 if len(steps) > 3 else 0.0

@@ -1,0 +1,176 @@
+"""The size of the steps: too large, too small."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnfoundations.diagnostics._finding import Severity, Suspicion
+from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, matrices, median, smooth, stuck
+
+
+def total_norm(history: History) -> tuple[np.ndarray, np.ndarray]:
+    """Steps, and the norm of the whole gradient at each."""
+    series = history["gradient_norm"]
+    return series.steps, np.sqrt(np.nansum(np.square(series.rows), axis=1))
+
+
+@dataclass(frozen=True)
+class LearningRateTooHigh(Rule):
+    """Steps so large that the loss jumps instead of falling."""
+
+    fault, family, needs = "learning-rate-too-high", "learning-rate", ("update_ratio", "loss")
+    at_once = True
+    first_ratio: float = 0.35  # diagnostics.md e.1: healthy runs reach 0.135 in steps 0 to 4
+    jump: float = 2.5  # of the first loss within 12 steps; healthy runs reach 1.19 (e.2)
+    spike: float = 20.0  # gradient norm over its median of 50 (e.2)
+    target: float = 0.02  # an update ratio that trained in every case of e.2's check
+    stays: int = 10  # steps for which the loss stays above twice its best
+
+    def judge(self, history: History) -> Suspicion | None:
+        return self._start(history) or self._later(history)
+
+    def _start(self, history: History) -> Suspicion | None:
+        updates, losses = history["update_ratio"], history["loss"]
+        early = updates.between(updates.steps[0], updates.steps[0] + 4)
+        if early.steps[0] > 5 or (history.settings.get("resumed", 0)):
+            return None
+        chosen = matrices(history, updates.columns)
+        ratios = early.rows[:, chosen]
+        ratios = np.where(np.isfinite(ratios), ratios, np.nan)
+        each = [median(row) for row in ratios]
+        ratio = float(np.nanmax(each)) if len(each) and np.isfinite(each).any() else float("nan")
+        first, soon = float(losses.rows[0, 0]), losses.between(0, losses.steps[0] + 12).rows[:, 0]
+        baseline = history.loss.baseline
+        known = not baseline > 0 or first > 0.5 * baseline
+        jumped = known and len(soon) > 2 and float(np.nanmax(soon)) > self.jump * first
+        if not (ratio > self.first_ratio or jumped):
+            return None
+        if not stuck(history, 0.5):  # it learns all the same
+            return None
+        worst = updates.columns[chosen[int(np.nanargmax(np.nanmax(ratios, 0)))]] if chosen else ""
+        rate = learning_rate(history, early.steps[-1])
+        better = rate * self.target / ratio
+        said = f"Within the first steps weights move by {ratio:.2g} of their size a step"
+        if jumped:
+            said += f", and the loss goes from {first:.3g} to {float(np.nanmax(soon)):.3g}"
+        return self.suspect(
+            early.steps[0],
+            (worst,) if worst else (),
+            f"{said} (about 0.001 to 0.02 is healthy).",
+            f"The learning rate {rate:.3g} is too high for this network.",
+            f"Set lr={better:.2g} (now {rate:.3g}): updates are then {self.target:g} of the weights.",
+            Severity.ERROR,
+            update_ratio=ratio,
+            lr=rate,
+            suggested_lr=better,
+        )
+
+    def _later(self, history: History) -> Suspicion | None:
+        """The rate or the loss jumps in mid-run and the loss does not come back."""
+        losses = history["loss"]
+        if len(losses) < 20 + self.stays:
+            return None
+        values = losses.rows[:, 0]
+        best = np.minimum.accumulate(np.convolve(values, np.ones(5) / 5, mode="valid"))
+        level = best[max(0, len(best) - 1 - 60)] if len(best) > 60 else best[-1]
+        recent = values[-self.stays :]
+        if not (recent > 2 * best[-1]).all() or not smooth(values, 10) > 2 * level:
+            return None
+        # When did it leave its best? The gradient or the rate must have jumped there.
+        above = values > 2 * best[-1]
+        onset = len(values) - int(np.argmin(above[::-1])) if not above.all() else 0
+        step = int(losses.steps[min(onset, len(values) - 1)])
+        steps, norms = total_norm(history)
+        before = norms[(steps < step - 1) & (steps >= step - 200)]
+        near = norms[(steps >= step - 3) & (steps <= step + 5)]
+        rates = history["lr"]
+        rate_before = learning_rate(history, step - 4)
+        rate = max(
+            (float(np.nanmax(row)) for row in rates.between(step - 3, step + 1).rows),
+            default=learning_rate(history, step),
+        )
+        rate_jumped = rate > 3 * rate_before
+        spiked = len(before) > 4 and len(near) and float(near.max()) > self.spike * median(before)
+        if not (rate_jumped or spiked):
+            return None
+        updates = history["update_ratio"].between(step - 3, step + 3)
+        ratio = (
+            float(np.nanmax(np.where(np.isfinite(updates.rows), updates.rows, np.nan)))
+            if len(updates)
+            else np.nan
+        )
+        why = (
+            f"The learning rate went from {rate_before:.3g} to {rate:.3g} there."
+            if rate_jumped
+            else f"The learning rate {rate:.3g} is too high for where the run had come."
+        )
+        better = rate_before if rate_jumped else rate / 10
+        return self.suspect(
+            step,
+            (),
+            f"At step {step} the loss leaves its best of {best[-1]:.3g} and stays at {smooth(values):.3g}, with "
+            f"updates of {ratio:.2g} of the weights.",
+            why,
+            f"Keep lr at {better:.2g}, and go on from a checkpoint before step {step}.",
+            Severity.ERROR,
+            update_ratio=ratio,
+            lr=rate,
+            suggested_lr=better,
+        )
+
+
+@dataclass(frozen=True)
+class LearningRateTooLow(Rule):
+    """Steps so small that nothing happens, all in the same direction."""
+
+    fault, family = "learning-rate-too-low", "learning-rate"
+    needs = ("update_ratio", "gradient_cosine", "loss")
+    ratio: float = 1e-5  # diagnostics.md e.1: healthy medians lie above 1.4e-5
+    cosine: float = 0.6  # only with the ratio: healthy runs reach 0.71
+    slope: float = 4.0  # |t| of the loss's slope over 60 steps (e.2)
+    target: float = 3e-3  # e.2's check: 1e-3 was too timid
+
+    def judge(self, history: History) -> Suspicion | None:
+        losses, rates = history["loss"], history["lr"]
+        if len(losses) < 60 or history.settings.get("steps_per_epoch") == 1:
+            return None
+        updates = history["update_ratio"].between(10).last(10)
+        cosines = history["gradient_cosine"].between(10).last(10)
+        if not len(updates) or not len(cosines):
+            return None
+        ratio = median(updates.rows[:, matrices(history, updates.columns)])
+        cosine = median(cosines.rows[:, matrices(history, cosines.columns)])
+        if not (ratio < self.ratio and cosine > self.cosine):
+            return None
+        y = losses.rows[-60:, 0]
+        if abs(_t_of_slope(y)) >= self.slope:
+            return None
+        rate = learning_rate(history)
+        peak = float(np.nanmax(rates.rows)) if len(rates) else rate
+        rising = len(rates) > 1 and float(np.nanmax(rates.rows[0])) < 0.5 * rate
+        if rate < 0.01 * peak or rising:  # annealed, or still warming up
+            return None
+        better = rate * self.target / max(ratio, 1e-12)
+        return self.suspect(
+            updates.steps[0],
+            (),
+            f"Weights move by {ratio:.1e} of their size a step (about 0.001 is healthy), always in the same "
+            f"direction (cosine {cosine:.2f}), and the loss has stood still for 60 steps.",
+            f"The learning rate {rate:.3g} is too low for this network.",
+            f"Set lr={better:.2g} (now {rate:.3g}): updates are then {self.target:g} of the weights.",
+            Severity.WARNING,
+            update_ratio=ratio,
+            cosine=cosine,
+            lr=rate,
+            suggested_lr=better,
+        )
+
+
+def _t_of_slope(y: np.ndarray) -> float:
+    """Slope of a straight line through y over its standard error."""
+    x = np.arange(len(y)) - (len(y) - 1) / 2
+    slope = float(x @ y / (x @ x))
+    rest = y - y.mean() - slope * x
+    error = (float(rest @ rest) / (len(y) - 2) / float(x @ x)) ** 0.5
+    return slope / error if error > 0 else float("inf") * np.sign(slope) if slope else 0.0

@@ -1,0 +1,115 @@
+"""NaN and infinity: where they came from. Exact facts, no statistics."""
+
+from dataclasses import dataclass
+
+from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
+from nnfoundations.diagnostics._history import Event, History
+from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, median
+
+EVENT = "non-finite"
+
+
+def first_event(history: History) -> Event | None:
+    events = history.events_of(EVENT)
+    return events[0] if events else None
+
+
+@dataclass(frozen=True)
+class NonFiniteInput(Rule):
+    """A batch holds NaN or infinity before any layer has touched it."""
+
+    fault, family = "non-finite-input", "non-finite"
+    at_once = True
+
+    def judge(self, history: History) -> Suspicion | None:
+        event = first_event(history)
+        if event is None or event["place"] != "input":
+            return None
+        batch = f"Batch {event['batch']}" if event["batch"] is not None else "A batch"
+        return self.suspect(
+            event.step,
+            event.where,
+            f"{batch} (step {event.step}) holds numbers that are not finite, in {listed(event.where)}.",
+            "One such number makes the loss, every gradient and, after the step, every weight NaN.",
+            "Find the sample in that batch; drop or repair it in the data set, or check with "
+            "torch.isfinite in __getitem__.",
+            Severity.ERROR,
+        )
+
+
+@dataclass(frozen=True)
+class UnstableLoss(Rule):
+    """The loss is not finite though the network's outputs are."""
+
+    fault, family = "unstable-loss-function", "non-finite"
+    at_once = True
+
+    def judge(self, history: History) -> Suspicion | None:
+        event = first_event(history)
+        if event is None or event["place"] != "loss":
+            return None
+        return self.suspect(
+            event.step,
+            (),
+            f"At step {event.step} the loss is {event['value']} while inputs, outputs and weights are finite.",
+            "The loss takes a logarithm of 0, divides by 0 or overflows in an exponential.",
+            "Use the loss on logits (CrossEntropyLoss, BCEWithLogitsLoss), or clamp what goes into the "
+            "logarithm to at least 1e-7.",
+            Severity.ERROR,
+        )
+
+
+@dataclass(frozen=True)
+class NonFinite(Rule):
+    """A layer, forward or backward, or the weights hold NaN or infinity."""
+
+    fault, family = "non-finite", "non-finite"
+    at_once = True
+    skips: float = 0.25  # diagnostics.md c: share of steps skipped by a loss scaler, after step 50
+
+    def judge(self, history: History) -> Suspicion | None:
+        event = first_event(history)
+        if event is None:
+            return self._skipped(history)
+        if event["place"] in ("input", "loss"):
+            return None
+        place = {
+            "forward": f"first in the output of {listed(event.where)}",
+            "backward": f"first in the backward pass, at {listed(event.where)}",
+            "gradient": f"first seen in the gradient of {listed(event.where)}",
+            "weights": f"in the weights of {listed(event.where)}",
+        }.get(event["place"], "in the loss")
+        rate = learning_rate(history, event.step)
+        before = history["gradient_norm"].between(0, event.step - 1).last(5)
+        norm = float((before.rows**2).sum(1).mean() ** 0.5) if len(before) else float("nan")
+        batch = f", batch {event['batch']}" if event["batch"] is not None else ""
+        known = f" The last finite gradient norm was {norm:.3g}." if norm == norm else ""
+        return self.suspect(
+            event.step,
+            event.where,
+            f"At step {event.step}{batch} numbers are not finite, {place}.{known}",
+            "An overflow, a division by 0, or a root or logarithm at 0.",
+            f"Guard that operation (an eps inside the root or division), clip gradients, or lower lr={rate:.3g}.",
+            Severity.ERROR,
+            gradient_norm=norm,
+            lr=rate,
+        )
+
+    def _skipped(self, history: History) -> Suspicion | None:
+        series = history["skipped"]
+        late = series.between(50)
+        if len(late) < 2:
+            return None
+        steps = late.steps[-1] - late.steps[0]
+        share = (late.rows[-1, 0] - late.rows[0, 0]) / max(steps, 1)
+        if steps < 20 or share <= self.skips:
+            return None
+        return self.suspect(
+            late.steps[0],
+            (),
+            f"The loss scaler skipped {share:.0%} of the steps since step {late.steps[0]}.",
+            "In float16 gradients overflow again after each lowering of the scale.",
+            'Use precision="bf16-mixed", or lower the scaler\'s growth_factor or init_scale.',
+            share=float(share),
+            median=median(series.rows[:, 0]),
+        )

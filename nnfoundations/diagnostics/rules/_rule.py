@@ -1,0 +1,88 @@
+"""What a rule is: a pure function of the history, with its thresholds as fields."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from nnfoundations.diagnostics._finding import Severity, Suspicion
+from nnfoundations.diagnostics._history import Array, History
+
+
+@dataclass(frozen=True)
+class Rule(ABC):
+    """Judge a history. Subclasses hold thresholds as fields, each with its source beside it.
+
+    `fault` is the catalogue's id, `family` what `Diagnostics(families=...)` chooses by, `needs` the quantities
+    without which it does not run, and `at_once` says that one look is enough: it reads exact facts.
+    """
+
+    fault: ClassVar[str]
+    family: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    at_once: ClassVar[bool] = False
+
+    @abstractmethod
+    def judge(self, history: History) -> Suspicion | None:
+        """Is the fault there now? Called when one of `needs` has a new row."""
+
+    def not_run(self, history: History) -> str:
+        """Why this rule cannot be judged, empty where it can."""
+        for quantity in self.needs:
+            if quantity in history.unavailable:
+                return history.unavailable[quantity]
+        missing = [quantity for quantity in self.needs if not len(history[quantity])]
+        return f"no {missing[0].replace('_', ' ')} was seen" if missing else ""
+
+    def suspect(
+        self,
+        onset: float,
+        where: tuple[str, ...],
+        evidence: str,
+        cause: str,
+        remedy: str,
+        severity: Severity = Severity.WARNING,
+        **numbers: float,
+    ) -> Suspicion:
+        return Suspicion(self.fault, severity, int(onset), where, evidence, cause, remedy, dict(numbers))
+
+
+def matrices(history: History, columns: tuple[str, ...]) -> list[int]:
+    """Positions of the weight matrices among the columns, in the order of the forward pass."""
+    order = {name: i for i, name in enumerate(history.layers)}
+    chosen = [
+        i
+        for i, name in enumerate(columns)
+        if (facts := history.parameters.get(name)) and facts.kind == "matrix" and facts.trainable
+    ]
+    if not order:
+        return chosen
+    last = len(order)
+    return sorted(chosen, key=lambda i: (order.get(history.parameters[columns[i]].module, last), i))
+
+
+def median(values: Array) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
+
+
+def smooth(values: Array, n: int = 5) -> float:
+    """The mean of the last n finite values."""
+    finite = values[np.isfinite(values)]
+    return float(finite[-n:].mean()) if len(finite) else float("nan")
+
+
+def learning_rate(history: History, step: float = float("inf")) -> float:
+    """The largest rate of any group at a step."""
+    rates = history["lr"].between(0, step)
+    return float(np.nanmax(rates.rows[-1])) if len(rates) else float("nan")
+
+
+def stuck(history: History, share: float = 0.8) -> bool:
+    """Has the loss not fallen below a share of what it was at the start?"""
+    losses = history["loss"].rows[:, 0]
+    if len(losses) < 2:
+        return True
+    start = float(losses[:3].mean())
+    return not smooth(losses) < share * start

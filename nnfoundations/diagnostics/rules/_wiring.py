@@ -1,0 +1,111 @@
+"""Is everything connected? Exact facts of the first steps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
+from nnfoundations.diagnostics._history import Event, History
+from nnfoundations.diagnostics.rules._rule import Rule
+
+
+def _seen_twice(history: History, kind: str) -> Event | None:
+    """The event, once it was seen at two steps: the first alone may be a peculiarity of the start."""
+    events = history.events_of(kind)
+    return events[0] if len({event.step for event in events}) >= 2 else None
+
+
+@dataclass(frozen=True)
+class ParameterNotInOptimizer(Rule):
+    """A trainable parameter gets a gradient, and no optimizer has it."""
+
+    fault, family = "parameter-not-in-optimizer", "wiring"
+    at_once = True
+
+    def judge(self, history: History) -> Suspicion | None:
+        event = _seen_twice(history, self.fault)
+        if event is None:
+            return None
+        n = len(event.where)
+        return self.suspect(
+            event.step,
+            event.where,
+            f"{n} trainable parameter{'s' * (n > 1)} with a gradient, {listed(event.where)}, in no optimizer's "
+            "groups.",
+            "They stay at their initial values, and optimizer.zero_grad() never clears their gradients.",
+            "Pass them too: optimizer = ...(self.parameters(), ...) after the last layer was made; or set "
+            "requires_grad=False if they are meant to stay.",
+            Severity.ERROR,
+            parameters=n,
+        )
+
+
+@dataclass(frozen=True)
+class GraphCut(Rule):
+    """Layers ran, later ones have gradients, they have none."""
+
+    fault, family = "graph-cut", "wiring"
+    at_once = True
+
+    def judge(self, history: History) -> Suspicion | None:
+        event = _seen_twice(history, self.fault)
+        if event is None:
+            return None
+        after = event["after"]
+        return self.suspect(
+            event.step,
+            event.where,
+            f"{listed(event.where)} ran in the forward pass, are trainable and got no gradient, while later "
+            f"layers, from {after} on, did.",
+            f"The graph is cut before {after}: .detach(), torch.no_grad(), .item(), or a way through NumPy.",
+            f"Remove the cut before {after}, or set requires_grad=False for what is meant to be frozen.",
+            Severity.ERROR,
+            layers=len(event.where),
+        )
+
+
+@dataclass(frozen=True)
+class GradientsNotZeroed(Rule):
+    """Gradients of the last step lie there when the next backward pass begins."""
+
+    fault, family, needs = "gradients-not-zeroed", "wiring", ("stale_gradient",)
+    at_once = True
+
+    def judge(self, history: History) -> Suspicion | None:
+        stale = history["stale_gradient"]
+        recent = stale.last(3)
+        if len(recent) < 3 or not (recent.rows[:, 0] > 0).all():
+            return None
+        first = int(stale.steps[np.argmax(stale.rows[:, 0] > 0)])
+        return self.suspect(
+            first,
+            (),
+            f"Gradients of summed norm {recent.rows[-1, 0]:.3g} are there when a backward pass begins, right "
+            "after a step.",
+            "Each step then follows the sum of all gradients so far, as with a momentum of 1.",
+            "Call optimizer.zero_grad() before each backward pass that follows a step.",
+            Severity.ERROR,
+            norm=float(recent.rows[-1, 0]),
+        )
+
+
+@dataclass(frozen=True)
+class TrainModeOff(Rule):
+    """The training forward pass runs in evaluation mode, and the model has layers that care."""
+
+    fault, family = "train-mode-off", "wiring"
+    at_once = True
+
+    def judge(self, history: History) -> Suspicion | None:
+        event = _seen_twice(history, self.fault)
+        if event is None:
+            return None
+        return self.suspect(
+            event.step,
+            event.where,
+            f"The training forward pass of step {event.step} runs in evaluation mode; {listed(event.where)} "
+            "behave differently in it.",
+            "Dropout drops nothing and batch normalization uses running statistics that no longer follow.",
+            "Call self.train() after evaluating within the training step, and take self.eval() out of it.",
+            Severity.WARNING,
+        )
