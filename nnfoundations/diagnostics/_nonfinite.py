@@ -67,7 +67,8 @@ class _ForwardWatch(_Watch):
         # (module, finite inputs, finite output, a scalar), inner modules before those that hold them
         self._seen: list[tuple[str, bool, bool, bool]] = []
         for name, module in model.named_modules():
-            self._handles.append(module.register_forward_hook(self._after(name or type(model).__name__)))
+            self._handles.append(module.register_forward_hook(self._after(name)))
+        self._root = type(model).__name__
 
     def _after(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -78,18 +79,17 @@ class _ForwardWatch(_Watch):
         return hook
 
     def origin(self, loss: Tensor | None) -> Origin | None:
-        before = ""
-        for name, finite_in, finite_out, scalar in self._seen:
+        for i, (name, finite_in, finite_out, scalar) in enumerate(self._seen):
             if finite_out:
-                before = name
-            elif scalar and finite_in:
-                return Origin("loss", (name,))
-            elif finite_in:
-                return Origin("forward", (name,))
-            elif before:  # made by the code between two modules
-                return Origin("forward", (before, name))
-            else:
-                return Origin("input", (name,))
+                continue
+            last = all(not later or name.startswith(f"{later}.") for later, *_ in self._seen[i + 1 :])
+            if scalar and finite_in and last:
+                return Origin("loss", (name or self._root,))
+            if not finite_in and not i:
+                return Origin("input", (name or self._root,))
+            # Where what comes in is bad already, the code between two modules made it.
+            between = () if finite_in else (self._seen[i - 1][0],)
+            return Origin("forward", (*between, name or self._root))
         return Origin("loss", ()) if loss is not None and not finite(loss) else None
 
 
