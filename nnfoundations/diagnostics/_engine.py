@@ -11,23 +11,19 @@ from functools import wraps
 from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from nnfoundations.diagnostics._activations import ActivationProbe
 from nnfoundations.diagnostics._error import FaultError
 from nnfoundations.diagnostics._finding import Finding
 from nnfoundations.diagnostics._history import Event, History
 from nnfoundations.diagnostics._judge import Judge
 from nnfoundations.diagnostics._loss import batch_accuracy, loss_facts
-from nnfoundations.diagnostics._packet import Packet
-from nnfoundations.diagnostics._parameters import BY_PARAMETER, ParameterProbe, parameter_facts, record_named
+from nnfoundations.diagnostics._parameters import ParameterProbe
+from nnfoundations.diagnostics._post import Post
 from nnfoundations.diagnostics._schedule import Schedule
-from nnfoundations.diagnostics._sentinel import Sentinel
-from nnfoundations.diagnostics._tape import LossTape
-from nnfoundations.diagnostics._wiring import EARLY, limits, mode_sensitive, wiring_events
+from nnfoundations.diagnostics._subject import Subject
+from nnfoundations.diagnostics._wiring import EARLY
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -98,23 +94,18 @@ class Engine:
 
     def _start(self, schedule: Schedule) -> None:
         self.schedule, self.step = schedule, 0
-        self._probes: dict[int, ParameterProbe] = {}
-        self._parameters: dict[str, Tensor] = {}
-        self._activations: ActivationProbe | None = None
-        self._tape: LossTape | None = None
-        self._sentinel = Sentinel(self.model, self.replay, waits=False)
-        self._packet: Packet | None = None
-        self._travelling: list[Packet] = []
-        self._measured: set[int] = set()
-        self._open = self._stepped = self._tried = self._fresh = self._looking = self._sampling = (
-            self._hooked
-        ) = False
-        self._gradient_seconds = self._activation_seconds = self._own = 0.0
-        self._last_end: float | None = None
-        self._skipped = 0
-        self._rates: list[float] = []
+        self._subject: Subject | None = None
+        self._post = Post(self.scaled)
         self._batch: Any = None
         self._index: int | None = None
+        self._measured: set[int] = set()  # optimizers, in this step
+        self._open = False  # a step has begun and is not over
+        self._stepped = self._tried = self._unread = False
+        self._looking = self._sampling = self._hooked = self._fresh = False
+        self._gradient_seconds = self._activation_seconds = self._own = 0.0
+        self._last_end: float | None = None
+        self._skips = 0
+        self._rates: list[float] = []
 
     @property
     def findings(self) -> list[Finding]:
@@ -128,21 +119,23 @@ class Engine:
         if step < self.step:
             self.reset()  # another run
         self.step, self._batch, self._index = step, batch, index
-        if self._tape is None or (self.schedule.steps == 1 and not self._open and self._has_grown()):
-            self._set_up()
-        if self._tape is None:
+        subject = self._subject
+        if subject is None or (self.schedule.steps == 1 and not self._open and subject.outgrown(self.model)):
+            subject = self._set_up()
+        if subject is None:
             return
-        self._sentinel.begin(self._device)
+        subject.sentinel.begin(subject.device)
         if self._open:
             return
-        self._open, self._stepped, self._tried, self._fresh = True, False, False, True
+        self._open = self._fresh = True
+        self._stepped = self._tried = False
         self._measured.clear()
         self._gradient_seconds = self._activation_seconds = 0.0
         self._looking = self.schedule.wants_gradients(step)
         self._sampling = self.schedule.wants_activations(step)
-        if self._sampling and self._activations is not None:
+        if self._sampling and subject.activations is not None:
             start = perf_counter()
-            self._activations.attach(self._letter(), self._booked)
+            subject.activations.attach(self._post.packet(step), self._booked)
             self._hooked = True
             self._activation_seconds += perf_counter() - start
 
@@ -152,23 +145,24 @@ class Engine:
 
         Args: scale: what it was multiplied by: a loss scaler's factor, or one over the accumulated batches.
         """
-        if self._tape is None or (self._measured and len(self.optimizers) == 1):
+        subject = self._subject
+        if subject is None or (self._measured and subject.one_loss):
             return  # a closure that is evaluated again: its first loss counts
-        value = self._tape.write(self.step, loss, scale)
+        value = subject.tape.write(self.step, loss, scale)
         if self._unread and loss.requires_grad:
             self.history.loss, self._unread = loss_facts(loss), False
-        if self._mode_sensitive and not self.model.training:
-            self._note(Event("train-mode-off", self.step, self._mode_sensitive))
+        if subject.mode_sensitive and not self.model.training:
+            self._note(Event("train-mode-off", self.step, subject.mode_sensitive))
         if value is not None:
             if value - value != 0:
-                self._not_finite("loss", value)
-            elif self._tape.jumped:
+                self._not_finite("loss", loss=value)
+            elif subject.tape.jumped:
                 self.schedule.look_closer(2)
                 self._looking = True
-        if self._looking and self._fresh and len(self.optimizers) == 1 and loss.requires_grad:
-            loss.register_hook(self._booked(self._look_for_stale_gradients))
-        if self._sampling and self._fresh and (accuracy := batch_accuracy(loss)) is not None:
-            self._letter().add("train_accuracy", ("accuracy",), accuracy.reshape(1))
+        if self._fresh and self._looking and subject.one_loss and loss.requires_grad:
+            loss.register_hook(self._booked(lambda grad: subject.stale(self._post.packet(self.step))))
+        if self._fresh and self._sampling and (accuracy := batch_accuracy(loss)) is not None:
+            self._post.packet(self.step).add("train_accuracy", ("accuracy",), accuracy.reshape(1))
         self._fresh = False
 
     @event
@@ -177,21 +171,18 @@ class Engine:
 
         Args: scale: what gradients are still multiplied by, where the optimizer unscales them itself.
         """
-        probe = self._probes.get(id(optimizer))
-        if probe is None or not self._open or id(optimizer) in self._measured:
+        subject, probe = self._probe_of(optimizer)
+        if subject is None or probe is None or id(optimizer) in self._measured:
             return  # a closure that is evaluated again: the first gradients count
         self._measured.add(id(optimizer))
         self._read_rates()
-        if self._sentinel.waits and not self._sentinel.done and not self.scaled and not probe.finite():
+        if subject.waits and not self.scaled and not subject.sentinel.done and not probe.finite():
             self._not_finite("gradient", probe=probe)
         if self._looking:
             start = perf_counter()
-            probe.before_step(self._letter(), self.step, scale)
+            probe.before_step(self._post.packet(self.step), self.step, scale)
             if self.schedule.steps <= EARLY:
-                executed = self._activations.executed if self._activations is not None else []
-                for fact in wiring_events(
-                    self.step, self.history.parameters, self._parameters, probe.missing(), executed
-                ):
+                for fact in subject.wiring(self.step, probe):
                     self._note(fact)
             self._gradient_seconds += perf_counter() - start
 
@@ -201,13 +192,13 @@ class Engine:
 
         Args: overflow: not 0 where the optimizer, which unscales by itself, left them where they were.
         """
-        probe = self._probes.get(id(optimizer))
-        if probe is None or not self._open:
+        subject, probe = self._probe_of(optimizer)
+        if subject is None or probe is None:
             return
-        self._stepped = self._stepped or overflow is None or not self._sentinel.waits or not bool(overflow)
+        self._stepped = self._stepped or overflow is None or not subject.waits or not bool(overflow)
         if self._looking and id(optimizer) in self._measured:
             start = perf_counter()
-            probe.after_step(self._letter(), overflow)
+            probe.after_step(self._post.packet(self.step), overflow)
             self._gradient_seconds += perf_counter() - start
 
     @event
@@ -231,32 +222,35 @@ class Engine:
     @event
     def _end(self) -> None:
         self._batch = None
-        if self._hooked and self._activations is not None:
+        subject = self._subject
+        if subject is None:
+            return
+        if self._hooked and subject.activations is not None:
             start = perf_counter()
-            self._activations.collect()
-            self.history.layers = dict(self._activations.layers)
-            self._activations.detach()
+            subject.activations.collect()
+            self.history.layers = dict(subject.activations.layers)
+            subject.detach()
             self._hooked = False
             self._activation_seconds += perf_counter() - start
-        if not self._open or self._tape is None or not (self._stepped or self._measured or self._tried):
+        if not self._open or not (self._stepped or self._measured or self._tried):
             return  # accumulating
         self._open = False
         if self.scaled and not self._stepped:
-            self._skipped += 1
-            for probe in self._probes.values():
+            self._skips += 1
+            for probe in subject.probes.values():
                 probe.forget()
         self.schedule.looked(self.step, self._gradient_seconds, self._activation_seconds)
-        if self._packet is None and not self._tape.full:
-            if self._travelling:
+        if self._post.empty and not subject.tape.full:
+            if self._post.travelling:
                 self._receive()
             return
-        self._tape.pack(self._letter(), self.history)
+        subject.tape.pack(self._post.packet(self.step), self.history)
         if self.scaled:
-            self.history.record("skipped", self.step, ("steps",), [self._skipped])
-        if not self._sentinel.waits:
+            self.history.record("skipped", self.step, ("steps",), [self._skips])
+        if not subject.waits:
             self._receive()  # what was sent at the last look; this one is on its way until the next
-        self._send()
-        if self._sentinel.waits:
+        self._post.send()
+        if subject.waits:
             self._receive()
 
     @event
@@ -279,43 +273,36 @@ class Engine:
     @event
     def close(self) -> None:
         """The run is over: take the hooks off, and read and judge what is still on its way."""
-        self.detach()
+        self._detach()
         self._open = False
-        if self._tape is not None and self._tape.pending:
-            self._packet = self._packet or Packet(self.step)
-            self._tape.pack(self._packet, self.history)
-        self._send()
+        if self._subject is not None and self._subject.tape.pending:
+            self._subject.tape.pack(self._post.packet(self.step), self.history)
+        self._post.send()
         self._receive(wait=True)
 
-    def detach(self) -> None:
-        """Take all hooks off."""
-        if self._activations is not None:
-            self._activations.detach()
-        self._hooked = False
+    # -- between runs ------------------------------------------------------------------------------------
 
     def fail(self, error: Exception) -> None:
         """Something is wrong with the watching itself: say so, and watch no more."""
-        self.detach()
-        self._batch = self._packet = None
-        self._travelling.clear()
+        self._detach()
+        self._batch = None
+        self._post.drop()
         if self.failure is None:
             self.failure = error
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
-            print(
-                f"Diagnostics failed at step {self.step} and are off; training goes on. {text}",
-                file=sys.stderr,
-            )
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            print(f"Diagnostics are off, the training goes on. Step {self.step}: {what}", file=sys.stderr)
 
     def adopt(self, optimizers: Sequence[Optimizer]) -> None:
         """Others step the same model from now on: some callbacks make them anew in the middle of a run."""
         self.optimizers = list(optimizers)
-        if self._tape is not None:
-            self._tape.pack(self._letter(), self.history)
+        if self._subject is not None:
+            self._detach()
+            self._subject.tape.pack(self._post.packet(self.step), self.history)
             self._set_up()
 
     def reset(self) -> None:
         """Forget what was measured: another run of the same model begins."""
-        self.detach()
+        self._detach()
         settings, unavailable = self.history.settings, self.history.unavailable
         self.judge, self.history = Judge(self.judge.rules, self.judge.mute), History()
         self.history.settings, self.history.unavailable = settings, unavailable
@@ -332,44 +319,30 @@ class Engine:
 
     # -- what happens in them ----------------------------------------------------------------------------
 
-    def _set_up(self) -> None:
-        if any(is_lazy(p) for p in self.model.parameters()):
-            return  # their shapes come with the first batch
-        facts, parameters = parameter_facts(self.model, self.optimizers)
-        self.history.parameters = facts
-        self.history.unavailable |= (reasons := limits(self.model, self.optimizers))
-        measured = "gradient_norm" not in reasons
-        self._parameters = parameters if measured else {}
-        self._probes = {
-            id(optimizer): ParameterProbe(
-                {name: p for name, p in self._parameters.items() if facts[name].optimizer == i}
-            )
-            for i, optimizer in enumerate(self.optimizers)
-        }
-        first = next(iter(parameters.values()), None)
-        self._device = torch.device("cpu") if first is None else first.device
-        self._tape = LossTape(self._device)
-        self._sentinel = Sentinel(
-            self.model, self.replay, self.locate_nonfinite or self._device.type == "cpu"
-        )
-        self._unread = True
-        self._mode_sensitive = mode_sensitive(self.model)
-        self._activations = None if "activation_std" in reasons else ActivationProbe(self.model)
+    def _set_up(self) -> Subject | None:
+        if not Subject.ready(self.model):
+            return None
+        subject = Subject(self.model, self.optimizers, self.replay, self.locate_nonfinite)
+        self.history.parameters = subject.facts
+        self.history.unavailable |= subject.reasons
+        self._subject, self._unread = subject, True
+        return subject
 
-    def _has_grown(self) -> bool:
-        """Some modules make their parameters on their first call."""
-        return len(list(self.model.parameters())) != len(self.history.parameters)
+    def _detach(self) -> None:
+        if self._subject is not None:
+            self._subject.detach()
+        self._hooked = False
 
-    def _letter(self) -> Packet:
-        if self._packet is None:
-            self._packet = Packet(self.step)
-        return self._packet
+    def _probe_of(self, optimizer: Optimizer) -> tuple[Subject | None, ParameterProbe | None]:
+        if self._subject is None or not self._open:
+            return None, None
+        return self._subject, self._subject.probes.get(id(optimizer))
 
     def _booked(self, hook: Callable[..., R]) -> Callable[..., R | None]:
         """What runs inside the forward and the backward pass is our time, and our failure, too."""
 
         def run(*args: Any, **kwargs: Any) -> R | None:
-            if self.failure is not None or self._sentinel.replaying:
+            if self.failure is not None or self._subject is None or self._subject.sentinel.replaying:
                 return None
             start = perf_counter()
             try:
@@ -399,52 +372,24 @@ class Engine:
         columns = tuple(f"group {i}" for i in range(len(rates)))
         self.history.record("lr", self.step, columns, self._rates)
 
-    def _look_for_stale_gradients(self, grad: Tensor) -> None:
-        for probe in self._probes.values():
-            probe.stale(self._letter())
-
     def _note(self, fact: Event) -> None:
         if len(self.history.events_of(fact.kind)) < SAME:
             self.history.events.append(fact)
 
     def _not_finite(self, seen: str, loss: float | None = None, probe: ParameterProbe | None = None) -> None:
-        if self._sentinel.done or self.scaled:
-            return
-        fact = self._sentinel.found(
-            seen, self.step, self._parameters, self._batch, self._index, loss=loss, probe=probe
-        )
-        self._note(fact)
-        self._judge(self.step)
-
-    def _send(self) -> None:
-        if self._packet is not None:
-            self._packet.send()
-            self._travelling.append(self._packet)
-            self._packet = None
+        subject = self._subject
+        if subject is not None and not subject.sentinel.done and not self.scaled:
+            batch = self._batch, self._index
+            self._note(subject.sentinel.found(seen, self.step, subject.parameters, *batch, loss=loss, probe=probe))
+            self._judge(self.step)
 
     def _receive(self, wait: bool = False) -> None:
         """Take in what has arrived, and judge it."""
-        while self._travelling and self._travelling[0].arrived(wait):
-            packet = self._travelling.pop(0)
-            self._record(packet)
-            if not self.scaled and (fact := self._sentinel.late(self.history, packet.step)):
+        subject = self._subject
+        for step in self._post.arrivals(self.history, subject and subject.tape, wait):
+            if subject is not None and not self.scaled and (fact := subject.sentinel.late(self.history, step)):
                 self._note(fact)
-            self._judge(packet.step)
-
-    def _record(self, packet: Packet) -> None:
-        named: dict[str, dict[str, float]] = {}
-        for quantity, columns, values in packet.rows():
-            if quantity == "loss":
-                assert self._tape is not None
-                self._tape.unpack(packet, values, self.history)
-            elif quantity in BY_PARAMETER:  # of several optimizers, one row
-                named.setdefault(quantity, {}).update(zip(columns, values.tolist(), strict=True))
-            else:
-                self.history.record(quantity, packet.step, columns, values)
-        if self.scaled and not all(v - v == 0 for v in named.get("gradient_norm", {}).values()):
-            return  # the scaler skips this step
-        for quantity, row in named.items():
-            record_named(self.history, quantity, packet.step, row)
+            self._judge(step)
 
     def _judge(self, step: int) -> None:
         with warnings.catch_warnings():
