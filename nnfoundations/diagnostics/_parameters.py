@@ -16,6 +16,9 @@ of the model."""
 BY_PARAMETER = ("gradient_norm", "gradient_cosine", "weight_norm", "update_ratio")
 """Quantities with a column a parameter."""
 
+NEWBORN = 20
+"""Looks for which a weight that starts at zero, as in LoRA, has no size that an update could be compared with."""
+
 SENTINEL = 2**16
 """Entries of the gradients that are checked at every step."""
 
@@ -68,6 +71,8 @@ class ParameterProbe:
         self.names, self.parameters = tuple(parameters), list(parameters.values())
         self._vectors, self._others = _sentinel(parameters)
         self._before: Tensor | None = None
+        self._newborn: Tensor | None = None
+        self._looks = 0
         self._sizes: list[int] = []
         self._stepped: list[int] = []
         self._previous: tuple[int, list[int], Tensor] | None = None
@@ -114,7 +119,12 @@ class ParameterProbe:
         names = tuple(self.names[i] for i in stepped)
         gradient_norms = norms(grads)
         packet.add("gradient_norm", names, gradient_norms if scale is None else gradient_norms / scale)
-        packet.add("weight_norm", names, norms(weights))
+        weight_norms = norms(weights)
+        packet.add("weight_norm", names, weight_norms)
+        if self._newborn is None:
+            self._newborn = torch.zeros(len(self.parameters), dtype=torch.bool, device=weight_norms.device)
+        if not self._looks:
+            self._newborn[stepped] = weight_norms == 0
 
         sampled = [i for i in stepped if not self.parameters[i].grad.is_sparse]  # type: ignore[union-attr]
         if not sampled:
@@ -142,12 +152,15 @@ class ParameterProbe:
             return
         after = torch.cat([_sample(self.parameters[i]) for i in self._stepped])
         moved = self._norms_of(after - self._before)
+        if self._newborn is not None and self._looks < NEWBORN:
+            moved = torch.where(self._newborn[self._stepped], float("nan"), moved)
+        self._looks += 1
         if overflow is not None:
             moved = torch.where(overflow.to(moved.device) > 0, float("nan"), moved)
         packet.add(
             "update_ratio",
             tuple(self.names[i] for i in self._stepped),
-            moved / self._norms_of(self._before),  # weights of zero: infinite, left out by the rules
+            moved / self._norms_of(self._before),
         )
         self._before = None
 
