@@ -62,6 +62,7 @@ class Engine:
         optimizers: all that step its parameters.
         judge: the rules, and what is muted.
         budget: the share of a step's time that watching may take; below 10 ms a step, 0.1 ms.
+        compiled: it runs compiled, though it is passed as it was before.
         scaled: gradients pass a loss scaler, whose skipped steps are no fault.
         locate_nonfinite: name the module of a number that is not finite on CUDA too, where it costs a wait for
             the device at every step. On the CPU it is always named.
@@ -78,6 +79,7 @@ class Engine:
         *,
         judge: Judge | None = None,
         budget: float = 0.01,
+        compiled: bool = False,
         scaled: bool = False,
         locate_nonfinite: bool = False,
         replay: Callable[[], Tensor | None] | None = None,
@@ -85,7 +87,7 @@ class Engine:
         on_look: Callable[[int], None] | None = None,
     ) -> None:
         self.model, self.optimizers = model, list(optimizers)
-        self.scaled, self.locate_nonfinite, self.replay = scaled, locate_nonfinite, replay
+        self.compiled, self.scaled, self.locate_nonfinite, self.replay = compiled, scaled, locate_nonfinite, replay
         self.on_finding, self.on_look = on_finding, on_look
         self.judge = judge or Judge()
         self.history = History()
@@ -322,7 +324,7 @@ class Engine:
     def _set_up(self) -> Subject | None:
         if not Subject.ready(self.model):
             return None
-        subject = Subject(self.model, self.optimizers, self.replay, self.locate_nonfinite)
+        subject = Subject(self.model, self.optimizers, self.compiled, self.replay, self.locate_nonfinite)
         self.history.parameters = subject.facts
         self.history.unavailable |= subject.reasons
         self._subject, self._unread = subject, True

@@ -15,6 +15,7 @@ from nnfoundations.diagnostics._engine import Engine
 from nnfoundations.diagnostics._finding import Finding
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics._judge import Judge
+from nnfoundations.diagnostics._wiring import is_compiled
 
 _WRAPPERS = ("_FabricModule", "DistributedDataParallel", "DataParallel")
 """Classes that hold the network as `module`, and whose names before a layer's say nothing."""
@@ -74,6 +75,7 @@ class Monitor:
             every,
             judge=Judge(mute=mute),
             budget=budget,
+            compiled=is_compiled(model),
             scaled=scaler is not None and scaler.is_enabled(),
             locate_nonfinite=locate_nonfinite,
             replay=self._replay,

@@ -26,11 +26,12 @@ class Subject:
         self,
         model: nn.Module,
         optimizers: Sequence[Optimizer],
+        compiled: bool,
         replay: Callable[[], Tensor | None] | None,
         locate_nonfinite: bool,
     ) -> None:
         self.facts, parameters = parameter_facts(model, optimizers)
-        self.reasons = limits(model, optimizers)
+        self.reasons = limits(model, optimizers, compiled)
         self.parameters = {} if "gradient_norm" in self.reasons else parameters
         self.probes = {
             id(optimizer): ParameterProbe(

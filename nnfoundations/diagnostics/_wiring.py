@@ -22,10 +22,10 @@ ACTIVATIONS = (
 GRADIENTS = ("gradient_norm", "gradient_cosine", "weight_norm", "update_ratio", "stale_gradient")
 
 
-def limits(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, str]:
+def limits(model: nn.Module, optimizers: Sequence[Optimizer], compiled: bool) -> dict[str, str]:
     """Quantities that cannot be measured on this model, each with the reason."""
     reasons: dict[str, str] = {}
-    if compiled(model):
+    if compiled or is_compiled(model):
         reasons |= dict.fromkeys(ACTIVATIONS, "the model is compiled: what flows inside it is not observed")
     if sharded(model):
         reasons |= dict.fromkeys(
@@ -42,7 +42,7 @@ def limits(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, str]:
     return reasons
 
 
-def compiled(model: nn.Module) -> bool:
+def is_compiled(model: nn.Module) -> bool:
     """Is any part of it compiled? Hooks set later are ignored in there, or break its graph."""
     return getattr(model, "_compiler_ctx", None) is not None or any(
         type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
