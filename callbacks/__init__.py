@@ -6,4 +6,10 @@ from nnfoundations.callbacks._histograms import ParameterHistograms
 from nnfoundations.callbacks._overview import TensorBoardOverview
 from nnfoundations.callbacks._predictions import PredictionTable
 
-__all__ = ["ClassificationFigures", "Diagnostics", "ParameterHistograms", "PredictionTable", "TensorBoardOverview"]
+__all__ = [
+    "ClassificationFigures",
+    "Diagnostics",
+    "ParameterHistograms",
+    "PredictionTable",
+    "TensorBoardOverview",
+]

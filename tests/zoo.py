@@ -46,6 +46,14 @@ class MLP(nn.Sequential):
                 nn.init.zeros_(layer.bias)
 
 
+def he(net: nn.Module) -> nn.Module:
+    """Initial values for ReLU (He et al. 2015)."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return net
+
+
 class CNN(nn.Sequential):
     def __init__(self, norm: bool = False, depth: int = 3) -> None:
         layers: list[nn.Module] = [nn.Unflatten(1, (1, 8, 8))]
@@ -54,6 +62,7 @@ class CNN(nn.Sequential):
             layers += [nn.BatchNorm2d(16)] if norm else []
             layers.append(nn.ReLU())
         super().__init__(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(256, 10))
+        he(self)
 
 
 class Residual(nn.Module):
@@ -183,7 +192,11 @@ def loaders(
     generator = torch.Generator().manual_seed(seed)
     return (
         DataLoader(
-            TensorDataset(x[:train], y[:train]), batch_size, shuffle=True, drop_last=False, generator=generator
+            TensorDataset(x[:train], y[:train]),
+            batch_size,
+            shuffle=True,
+            drop_last=False,
+            generator=generator,
         ),
         DataLoader(TensorDataset(xv[:validation], yv[:validation]), 250),
     )

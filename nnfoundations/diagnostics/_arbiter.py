@@ -8,7 +8,7 @@ gradients before units before generalisation.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from nnfoundations.diagnostics._finding import Finding, Severity
+from nnfoundations.diagnostics._finding import Finding
 
 if TYPE_CHECKING:
     from nnfoundations.diagnostics._judge import Case
@@ -35,7 +35,7 @@ FAMILIES: dict[str, int] = {
     "dead-units": 6,
     "overfitting": 7,
 }
-"""The place of each fault's family in the causal order."""
+"""Faults in causal order, with the number of their family."""
 
 _STEP = (
     "learning-rate-too-high",
@@ -79,9 +79,10 @@ def arbitrate(cases: Mapping[str, "Case"]) -> list[Finding]:
     A suspicion becomes a consequence of one that stands before it in the order and absorbs it. A second cause
     stands on its own only if it differs from every earlier one in its layers and in its family.
     """
+    order = {fault: i for i, fault in enumerate(FAMILIES)}
     ranked = sorted(
         ((fault, case) for fault, case in cases.items() if case.confirmed and case.suspicion is not None),
-        key=lambda pair: (pair[1].first_step // WINDOW, FAMILIES[pair[0]], pair[1].first_step),
+        key=lambda pair: (pair[1].first_step // WINDOW, order[pair[0]]),
     )
     causes: list[Finding] = []
     for fault, case in ranked:
@@ -95,7 +96,7 @@ def arbitrate(cases: Mapping[str, "Case"]) -> list[Finding]:
         causes.append(
             Finding(
                 fault,
-                suspicion.severity if not case.resolved else Severity(suspicion.severity),
+                suspicion.severity,
                 case.first_step,
                 case.last_step,
                 suspicion.where,

@@ -157,7 +157,7 @@ class History:
         series.append(step, row)
 
     def __getitem__(self, quantity: str) -> Series:
-        return self.series.get(quantity) or Series((), 0)
+        return self.series.get(quantity) or Series(("nothing",), 0)
 
     def events_of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.kind == kind]

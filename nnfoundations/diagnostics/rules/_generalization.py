@@ -24,7 +24,7 @@ class Overfitting(Rule):
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["validation_loss"]
-        if len(series) < self.checks + 1:
+        if len(series) < self.checks + 1 or not np.isfinite(series.column("loss")).all():
             return None
         return self._rising(history) or self._gap(history)
 

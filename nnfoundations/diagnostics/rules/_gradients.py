@@ -69,9 +69,11 @@ class VanishingGradients(Rule):
         series = history["recurrent_gradient"]
         if not len(series) or not stuck(history, 0.9):
             return None
+        if len(series) < 3:
+            return None
         recent = [median(series.last(3).rows[:, i]) for i in range(len(series.columns))]
-        worst = int(np.nanargmin(recent))
-        if not recent[worst] < self.through_time or len(series) < 3:
+        worst = int(np.argmin(np.nan_to_num(recent, nan=0.0)))
+        if not recent[worst] < self.through_time:
             return None
         name = series.columns[worst]
         return self.suspect(
@@ -153,7 +155,7 @@ class ExplodingGradients(Rule):
         row = history["gradient_norm"].rows[-1]
         before = np.nanmedian(history["gradient_norm"].rows[-51:-1], 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            worst = history["gradient_norm"].columns[int(np.nanargmax(row / before))]
+            worst = history["gradient_norm"].columns[int(np.argmax(np.nan_to_num(row / before)))]
         return self.suspect(
             steps[-1],
             (history.parameters[worst].module,),

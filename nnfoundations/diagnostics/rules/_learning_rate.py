@@ -6,7 +6,7 @@ import numpy as np
 
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, matrices, median, smooth, stuck
+from nnfoundations.diagnostics.rules._rule import Rule, gain, learning_rate, matrices, median, smooth, stuck
 
 
 def total_norm(history: History) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +35,8 @@ class LearningRateTooHigh(Rule):
         early = updates.between(updates.steps[0], updates.steps[0] + 4)
         if early.steps[0] > 5 or (history.settings.get("resumed", 0)):
             return None
-        chosen = matrices(history, updates.columns)
+        # A layer that starts at zero (the second half of an adapter, a last layer) has no ratio yet.
+        chosen = [i for i in matrices(history, updates.columns) if gain(history, updates.columns[i]) > 1e-6]
         ratios = early.rows[:, chosen]
         ratios = np.where(np.isfinite(ratios), ratios, np.nan)
         each = [median(row) for row in ratios]
@@ -48,7 +49,8 @@ class LearningRateTooHigh(Rule):
             return None
         if not stuck(history, 0.5):  # it learns all the same
             return None
-        worst = updates.columns[chosen[int(np.nanargmax(np.nanmax(ratios, 0)))]] if chosen else ""
+        largest = np.nan_to_num(ratios, nan=0.0).max(0)
+        worst = updates.columns[chosen[int(np.argmax(largest))]] if chosen else ""
         rate = learning_rate(history, early.steps[-1])
         better = rate * self.target / ratio
         said = f"Within the first steps weights move by {ratio:.2g} of their size a step"
@@ -128,6 +130,7 @@ class LearningRateTooLow(Rule):
     needs = ("update_ratio", "gradient_cosine", "loss")
     ratio: float = 1e-5  # diagnostics.md e.1: healthy medians lie above 1.4e-5
     cosine: float = 0.6  # only with the ratio: healthy runs reach 0.71
+    tiny: float = 2e-6  # a ratio for which a cosine of 0.3 will do: noisy gradients of a net that never moved
     slope: float = 4.0  # |t| of the loss's slope over 60 steps (e.2)
     target: float = 3e-3  # e.2's check: 1e-3 was too timid
 
@@ -141,7 +144,8 @@ class LearningRateTooLow(Rule):
             return None
         ratio = median(updates.rows[:, matrices(history, updates.columns)])
         cosine = median(cosines.rows[:, matrices(history, cosines.columns)])
-        if not (ratio < self.ratio and cosine > self.cosine):
+        limit = 0.3 if ratio < self.tiny else self.cosine
+        if not (ratio < self.ratio and cosine > limit and stuck(history, 0.9)):
             return None
         y = losses.rows[-60:, 0]
         if abs(_t_of_slope(y)) >= self.slope:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import Event, History
 from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, median
@@ -12,6 +14,13 @@ EVENT = "non-finite"
 def first_event(history: History) -> Event | None:
     events = history.events_of(EVENT)
     return events[0] if events else None
+
+
+def diverged(history: History, step: int) -> bool:
+    """Had the loss grown far beyond its first value before that step? Then it overflowed, and that is no cause."""
+    before = history["loss"].between(0, step - 1).rows[:, 0]
+    before = before[np.isfinite(before)]
+    return len(before) > 0 and float(before.max()) > 10 * max(float(before[0]), 1e-3)
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class UnstableLoss(Rule):
 
     def judge(self, history: History) -> Suspicion | None:
         event = first_event(history)
-        if event is None or event["place"] != "loss":
+        if event is None or event["place"] != "loss" or diverged(history, event.step):
             return None
         return self.suspect(
             event.step,
@@ -71,7 +80,7 @@ class NonFinite(Rule):
         event = first_event(history)
         if event is None:
             return self._skipped(history)
-        if event["place"] in ("input", "loss"):
+        if event["place"] == "input" or (event["place"] == "loss" and not diverged(history, event.step)):
             return None
         place = {
             "forward": f"first in the output of {listed(event.where)}",

@@ -49,22 +49,38 @@ class Rule(ABC):
 
 
 def matrices(history: History, columns: tuple[str, ...]) -> list[int]:
-    """Positions of the weight matrices among the columns, in the order of the forward pass."""
+    """Positions of the weight matrices among the columns, in the order of the forward pass.
+
+    One whose module was not seen to run (it is used by another, as in attention) keeps its place in the model.
+    """
     order = {name: i for i, name in enumerate(history.layers)}
-    chosen = [
-        i
-        for i, name in enumerate(columns)
-        if (facts := history.parameters.get(name)) and facts.kind == "matrix" and facts.trainable
-    ]
-    if not order:
-        return chosen
-    last = len(order)
-    return sorted(chosen, key=lambda i: (order.get(history.parameters[columns[i]].module, last), i))
+    chosen, at = [], -1
+    for i, name in enumerate(columns):
+        facts = history.parameters.get(name)
+        if facts is None:
+            continue
+        at = order.get(facts.module, at)
+        if facts.kind == "matrix" and facts.trainable:
+            chosen.append((at, i))
+    return [i for _, i in sorted(chosen)]
 
 
 def median(values: Array) -> float:
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else float("nan")
+
+
+def gain(history: History, name: str) -> float:
+    """By what factor a weight matrix stretches inputs of unit size: RMS of its entries times sqrt(fan_in).
+
+    At the first look, that is of the initial weights; NaN where they were not seen. He initial values have
+    sqrt(2), Xavier's about 1.
+    """
+    series, facts = history["weight_norm"], history.parameters.get(name)
+    if facts is None or name not in series.columns:
+        return float("nan")
+    entries = float(np.prod(facts.shape))
+    return float(series.column(name)[0]) * (facts.fan_in / entries) ** 0.5
 
 
 def smooth(values: Array, n: int = 5) -> float:

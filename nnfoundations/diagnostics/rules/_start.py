@@ -6,7 +6,7 @@ import numpy as np
 
 from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, median
+from nnfoundations.diagnostics.rules._rule import Rule, gain, matrices, median
 
 
 def depth_ratio(history: History) -> tuple[float, list[str], np.ndarray]:
@@ -21,85 +21,130 @@ def depth_ratio(history: History) -> tuple[float, list[str], np.ndarray]:
     if len(hidden) < 3:
         return 0.0, [], np.empty(0)
     std = np.array([series.column(name)[0] for name in hidden])
-    with np.errstate(divide="ignore"):
-        logs = np.log10(np.maximum(std, 1e-38))
+    if not (std > 1e-30).all():  # exact zeros are dead or symmetric units, whatever the scale
+        return 0.0, [], np.empty(0)
+    logs = np.log10(std)
     return float(logs[-1] - logs[0]), hidden, std
+
+
+def initial_gains(history: History) -> dict[str, float]:
+    """`gain` of every weight matrix, in the order of the forward pass; the last is the output layer's."""
+    columns = history["weight_norm"].columns
+    return {columns[i]: gain(history, columns[i]) for i in matrices(history, columns)}
+
+
+def first_loss(history: History) -> float:
+    """The first loss over that of a network that knows nothing; NaN where that is not known."""
+    losses, baseline = history["loss"], history.loss.baseline
+    if not len(losses) or losses.steps[0] > 5 or history.settings.get("resumed") or not baseline > 0:
+        return float("nan")
+    return float(losses.rows[0, 0]) / baseline
 
 
 @dataclass(frozen=True)
 class BadInitialization(Rule):
-    """Activations grow or shrink layer by layer at the very first step."""
+    """Activations grow or shrink layer by layer at the very first step, or all layers start too large."""
 
-    fault, family, needs = "bad-initialization", "initialization", ("activation_std",)
+    fault, family, needs = "bad-initialization", "initialization", ("weight_norm", "loss")
     at_once = True
     decades: float = 1.5  # diagnostics.md e.1: healthy runs lie within -0.88 and 0.35
+    factor: float = 3.0  # of the first loss; healthy runs reach 2.08 ln K (e.1)
+    stretch: float = 2.5  # the median layer's gain; He has 1.41
+    large: float = 1.8  # the same, where activations are seen to grow
+    small: float = 0.7  # and where they shrink; torch's default has 0.58
 
     def judge(self, history: History) -> Suspicion | None:
-        ratio, names, std = depth_ratio(history)
-        if abs(ratio) < self.decades:
+        if history.settings.get("resumed"):
             return None
-        gain = 10 ** (ratio / (len(names) - 1))
-        gains = std[1:] / np.maximum(std[:-1], 1e-38)
-        off = [i + 1 for i, g in enumerate(gains) if not 0.5 <= g <= 2]
-        worst = names[off[0]] if off else names[0]
-        facts = history.parameters.get(f"{worst}.weight")
-        fix = "Use torch.nn.init.kaiming_normal_ (ReLU) or xavier_uniform_ (tanh, sigmoid)"
-        if facts is not None:
-            now = history["weight_norm"]
-            if len(now) and f"{worst}.weight" in now.columns:
-                size = now.column(f"{worst}.weight")[0] / float(np.prod(facts.shape)) ** 0.5
-                good = (2 / facts.fan_in) ** 0.5
-                fix = f"{worst}: weights of standard deviation {size:.3g}, use {good:.3g} = sqrt(2 / fan_in)"
+        return self._by_depth(history) or self._by_size(history)
+
+    def _by_depth(self, history: History) -> Suspicion | None:
+        ratio, names, std = depth_ratio(history)
+        usual = median(np.array(list(initial_gains(history).values())[:-1]))
+        # The weights must be at fault: a layer that a bias has shut off shrinks what follows it too.
+        if abs(ratio) < self.decades or not (usual > self.large if ratio > 0 else usual < self.small):
+            return None
+        each = 10 ** (ratio / (len(names) - 1))
+        gains = std[1:] / std[:-1]
+        off = [name for name, g in zip(names[1:], gains, strict=True) if not 0.5 <= g <= 2] or names[1:2]
         verb = "grow" if ratio > 0 else "shrink"
         return self.suspect(
             history["activation_std"].steps[0],
-            tuple(names[i] for i in off) or (worst,),
-            f"Activations {verb} by a factor of {gain:.3g} a layer, {10 ** abs(ratio):.3g} in all, from "
-            f"{names[0]} to {names[-1]} at the first step.",
+            tuple(off),
+            f"Activations {verb} by a factor of {max(each, 1 / each):.3g} a layer, {10 ** abs(ratio):.3g} in all, "
+            f"from {names[0]} to {names[-1]} at the first step.",
             "The initial weights are too " + ("large." if ratio > 0 else "small."),
-            f"{fix}; or put a normalization between the layers.",
+            _better(history, f"{off[0]}.weight"),
             Severity.ERROR,
             log10_ratio=ratio,
-            gain=float(gain),
+            gain=float(each),
         )
+
+    def _by_size(self, history: History) -> Suspicion | None:
+        first, gains = first_loss(history), initial_gains(history)
+        hidden = list(gains.values())[:-1]
+        if not first > self.factor or len(hidden) < 2 or not median(np.array(hidden)) > self.stretch:
+            return None
+        worst = max(gains, key=gains.__getitem__)
+        return self.suspect(
+            history["loss"].steps[0],
+            tuple(history.parameters[name].module for name, g in gains.items() if g > self.stretch),
+            f"The first loss is {first:.1f} times that of a network that knows nothing, and the layers stretch "
+            f"what goes in by {median(np.array(hidden)):.2g} (1 to 1.4 is usual).",
+            "The initial weights are too large.",
+            _better(history, worst),
+            Severity.ERROR,
+            first_loss=first,
+            gain=median(np.array(hidden)),
+        )
+
+
+def _better(history: History, name: str) -> str:
+    facts, now = history.parameters.get(name), gain(history, name)
+    if facts is None or now != now:
+        return "Use torch.nn.init.kaiming_normal_ (ReLU) or xavier_uniform_ (tanh, sigmoid), or normalise between layers."
+    size, good = now / facts.fan_in**0.5, (2 / facts.fan_in) ** 0.5
+    return (
+        f"{name} has a standard deviation of {size:.3g}: use {good:.3g} = sqrt(2 / fan_in) "
+        "(torch.nn.init.kaiming_normal_), or put a normalization between the layers."
+    )
 
 
 @dataclass(frozen=True)
 class BadOutputScale(Rule):
-    """The first loss is far above that of a network that knows nothing."""
+    """The first loss is far above that of a network that knows nothing, and the last layer makes it so."""
 
-    fault, family, needs = "bad-output-scale", "initialization", ("loss",)
+    fault, family, needs = "bad-output-scale", "initialization", ("weight_norm", "loss")
     at_once = True
     factor: float = 3.0  # diagnostics.md e.1: healthy runs reach 2.08 ln K
+    stretch: float = 3.0  # gain of the last layer, and that over the median of the others
 
     def not_run(self, history: History) -> str:
-        if history.loss.baseline != history.loss.baseline:
+        if len(history["loss"]) and history.loss.baseline != history.loss.baseline:
             return "the loss is not one whose starting value is known"
         return super().not_run(history)
 
     def judge(self, history: History) -> Suspicion | None:
-        losses = history["loss"]
-        baseline = history.loss.baseline
-        if not len(losses) or losses.steps[0] > 5 or not baseline > 0:
+        first, gains = first_loss(history), initial_gains(history)
+        if not first > self.factor or not gains:
             return None
-        first = float(losses.rows[0, 0])
-        if not first > self.factor * baseline:
+        *hidden, last = gains.values()
+        usual = median(np.array(hidden)) if hidden else 1.0
+        if not (last > self.stretch and last > self.stretch * usual):
             return None
-        std = history["activation_std"]
-        layer = std.columns[-1] if len(std) else ""
-        spread = float(std.rows[0, -1]) if len(std) else float("nan")
+        layer = history.parameters[list(gains)[-1]].module
+        loss, baseline = float(history["loss"].rows[0, 0]), history.loss.baseline
         return self.suspect(
-            losses.steps[0],
-            (layer,) if layer else (),
-            f"The first loss is {first:.3g}, {first / baseline:.1f} times the {baseline:.3g} of a network that "
-            f"knows nothing; its outputs have a standard deviation of {spread:.3g}.",
+            history["loss"].steps[0],
+            (layer,),
+            f"The first loss is {loss:.3g}, {first:.1f} times the {baseline:.3g} of a network that knows nothing; "
+            f"{layer} stretches what goes in by {last:.3g} (1 to 1.4 is usual).",
             "The network starts out sure of answers it cannot know, and first has to unlearn them.",
-            f"Scale the initial weights of {layer or 'the last layer'} down by {max(spread, first / baseline):.2g}"
-            ", or set them to zero.",
+            f"Divide the initial weights of {layer} by {last:.2g}, or set them to zero.",
             Severity.WARNING,
-            loss=first,
+            loss=loss,
             baseline=baseline,
-            output_std=spread,
+            gain=last,
         )
 
 
@@ -117,7 +162,7 @@ class SymmetricWeights(Rule):
         where = events[-1].where
         units = max((history.parameters[name].shape[0] for name in where), default=0)
         return self.suspect(
-            events[0].step,
+            0 if events[0].step <= 2 else events[0].step,  # the first step has no gradient to compare
             where,
             f"All rows of {listed(where)} are equal, and so are all rows of the gradient.",
             f"{units} units that start equal and get equal gradients stay equal: the layer is one unit wide.",
@@ -125,5 +170,4 @@ class SymmetricWeights(Rule):
             "biases.",
             Severity.ERROR,
             layers=len(where),
-            median=median(np.array([1.0])),
         )
