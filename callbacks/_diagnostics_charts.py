@@ -20,8 +20,8 @@ QUANTITIES = ("gradient_norm", "update_ratio")
 class Charts:
     """Write ``diagnostics/...``.
 
-    - Numbers, to every logger: the norm of the whole gradient; of the weight matrices the smallest, the median
-      and the largest gradient norm and update ratio. As often as the Trainer logs.
+    - Numbers, to every logger, as often as the Trainer logs: the norm of the whole gradient; of the weight
+      matrices the smallest, the median and the largest gradient norm and update ratio.
     - Where the logger's experiment takes text and figures, as TensorBoard's does: ``findings``; ``layers``,
       which matrices those are by name; a heat map of all ``layers``; and ``health``, the loss above the
       findings in time.

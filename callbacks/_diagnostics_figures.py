@@ -123,11 +123,15 @@ def draw_loss(axes: "Axes", steps: Any, values: Array, label: str, colour: str, 
         axes.set_yscale("log")
 
 
-def shortened(name: str, most: int = 30) -> str:
-    """A layer's name for an axis: its middle goes first, since both ends tell more.
+def shortened(name: str, most: int = 33) -> str:
+    """A layer's name for an axis: modules are cut to their first letters, from the outermost on.
 
-    >>> shortened("net.0.weight"), shortened("encoder.layers.11.self_attn.in_proj_weight")
-    ('net.0', 'encoder.lay….in_proj_weight')
+    >>> shortened("net.0.weight"), shortened("net.encoder.layers.11.self_attn.in_proj_weight")
+    ('net.0', 'n.e.l.11.self_attn.in_proj_weight')
     """
-    name = name.removesuffix(".weight")
-    return name if len(name) <= most else f"{name[: most // 3 + 1]}…{name[-(most // 2) :]}"
+    parts = name.removesuffix(".weight").split(".")
+    for i, part in enumerate(parts[:-1]):
+        if len(".".join(parts)) <= most:
+            break
+        parts[i] = part if part.isdigit() else part[0]
+    return ".".join(parts)

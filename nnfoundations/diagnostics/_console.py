@@ -67,11 +67,7 @@ def announcement(finding: Finding, width: int) -> list[Line]:
     """A finding as it is printed at once."""
     place = f" in {listed(finding.where)}" if finding.where else ""
     head = f"Diagnostics: {finding.fault} ({finding.severity}), step {finding.first_step}{place}"
-    return [
-        *_wrapped(head, width, hang=4, style=_STYLES[finding.severity]),
-        *_wrapped(f"{finding.evidence} {finding.cause}", width, indent=2),
-        *_wrapped(f"-> {finding.remedy}", width, indent=2, hang=5),
-    ]
+    return [*_wrapped(head, width, hang=4, style=_STYLES[finding.severity]), *_body(finding, width, 2)]
 
 
 def closing(engine: "Engine", width: int) -> list[Line]:
@@ -96,11 +92,16 @@ def _entry(number: int, finding: Finding, width: int) -> list[Line]:
     steps = f"steps {first} to {last}" if last > first else f"step {first}"
     place = f", {listed(finding.where)}" if finding.where else ""
     style = "bold green" if finding.resolved else _STYLES[finding.severity]
-    lines = _wrapped(f"{number}. {finding.fault} ({state}), {steps}{place}", width, 2, 5, style)
-    lines += _wrapped(f"{finding.evidence} {finding.cause}", width, 5)
-    lines += _wrapped(f"-> {finding.remedy}", width, 5, 8)
+    head = f"{number}. {finding.fault} ({state}), {steps}{place}"
+    return [*_wrapped(head, width, 2, 5, style), *_body(finding, width, 5)]
+
+
+def _body(finding: Finding, width: int, indent: int) -> list[Line]:
+    """Evidence and cause, the remedy, and what comes of it."""
+    lines = _wrapped(f"{finding.evidence} {finding.cause}", width, indent)
+    lines += _wrapped(f"-> {finding.remedy}", width, indent, indent + 3)
     if finding.consequences:
-        lines += _wrapped(f"explains {', '.join(finding.consequences)}", width, 5, 8, "dim")
+        lines += _wrapped(f"explains {', '.join(finding.consequences)}", width, indent, indent + 3, "dim")
     return lines
 
 
