@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from io import StringIO
 from textwrap import wrap
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
@@ -136,14 +137,16 @@ def stream() -> TextIO | None:
     return sys.stdout if "ipykernel" in sys.modules else sys.stderr
 
 
+def is_terminal(out: TextIO | None) -> bool:
+    try:
+        return out is not None and out.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
 def columns() -> int:
     """The width to lay out for."""
-    out = stream()
-    try:
-        terminal = out is not None and out.isatty()
-    except ValueError:  # it is closed
-        terminal = False
-    wide = shutil.get_terminal_size((WIDEST, 24)).columns if terminal else WIDEST
+    wide = shutil.get_terminal_size((WIDEST, 24)).columns if is_terminal(stream()) else WIDEST
     return max(30, min(wide - 1, WIDEST))  # the last column of some terminals breaks the line
 
 
@@ -170,8 +173,10 @@ def _coloured(lines: Sequence[Line], out: TextIO) -> str:
         from rich.text import Text
     except ImportError:
         return "".join(f"{line}\n" for _, line in lines)
-    console = RichConsole(file=out)
-    with console.capture() as captured:
-        for style, line in lines:
-            console.print(Text(line, style=style), soft_wrap=True)
-    return captured.get()
+    # Not to `out` itself: where nobody reads a pipe any more, rich ends the process.
+    page = StringIO()
+    colours = is_terminal(out) or "ipykernel" in sys.modules or None  # None: the environment says
+    console = RichConsole(file=page, force_terminal=colours, force_jupyter=False)
+    for style, line in lines:
+        console.print(Text(line, style=style), soft_wrap=True)
+    return page.getvalue()
