@@ -287,7 +287,7 @@ FAULTS = (
     Fault("F14", "M", ("vanishing-gradients",), 20, to_sigmoids, twin=sigmoids),
     Fault("F15", "L", ("vanishing-gradients",), 50, recurrent_times(0.5), twin=recurrent),
     Fault("F16", "L", ("exploding-gradients", "bad-initialization"), 5, recurrent_times(2.0),
-          twin=lambda name: recurrent(name, "relu")),
+          twin=lambda name: usual(name, net=RNN(nonlinearity="relu"))),
     Fault("F18", "MC", ("dead-units",), 50, second_bias, where=lambda case: SECOND[case.name]),
     Fault("F19", "ML", ("saturated-units", "bad-initialization"), 30,
           set_weights(lambda p: p.normal_(0, 1.5)), twin=tanh_net),

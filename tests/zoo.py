@@ -93,9 +93,9 @@ class Residual(nn.Module):
 class LSTM(nn.Module):
     """Reads an image row by row."""
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, layers: int = 1) -> None:
         super().__init__()
-        self.rnn = nn.LSTM(8, width, batch_first=True)
+        self.rnn = nn.LSTM(8, width, layers, batch_first=True)
         self.head = nn.Linear(width, 10)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -39,9 +39,7 @@ class Overfitting(Rule):
         rise = lowest - best
         if not (rise > self.rise * abs(best) and rise > self.errors * _error(history, at)):
             return None
-        losses = history["loss"]
-        then = smooth(losses.between(0, series.steps[at]).rows[:, 0], 20)
-        now = smooth(losses.rows[:, 0], 20)
+        then, now = _training_loss(history, at)
         if not now < then:
             return None
         return self._said(
@@ -69,6 +67,9 @@ class Overfitting(Rule):
         if smooth(series.column("loss"), 3) < 1.02 * float(series.column("loss").min()):
             return None  # still the best loss so far: it generalises better, not worse
         at_loss = int(np.nanargmin(series.column("loss")))
+        then, after = _training_loss(history, at_loss)
+        if not after < then:
+            return None
         return self._said(
             history, at_loss,
             f"Accuracy is {fitted:.3f} on training and {now:.3f} on validation data, which has not improved since "
@@ -89,6 +90,12 @@ class Overfitting(Rule):
             best_step=step,
             **numbers,
         )
+
+
+def _training_loss(history: History, at: int) -> tuple[float, float]:
+    """Around the check of that number, and now."""
+    losses, step = history["loss"], int(history["validation_loss"].steps[at])
+    return smooth(losses.between(0, step).rows[:, 0], 20), smooth(losses.rows[:, 0], 20)
 
 
 def _error(history: History, at: int) -> float:

@@ -25,7 +25,7 @@ class VanishingGradients(Rule):
 
     def _through_layers(self, history: History) -> Suspicion | None:
         series = history["gradient_norm"].last(10)
-        chosen = matrices(history, series.columns)
+        chosen = _one_a_module(history, series.columns)
         if len(chosen) < 3 or len(series) < 3:
             return None
         size = np.array([np.prod(history.parameters[series.columns[i]].shape) for i in chosen]) ** 0.5
@@ -89,12 +89,21 @@ class VanishingGradients(Rule):
         )
 
 
+def _one_a_module(history: History, columns: tuple[str, ...]) -> list[int]:
+    """The first weight matrix of each module: those of one recurrent layer are no depth."""
+    first: dict[str, int] = {}
+    for i in matrices(history, columns):
+        first.setdefault(history.parameters[columns[i]].module, i)
+    return list(first.values())
+
+
 @dataclass(frozen=True)
 class ExplodingGradients(Rule):
     """Gradients far above what they were, and a loss that shows it; or a state that grows without bound."""
 
     fault, family, needs = "exploding-gradients", "gradients", ("gradient_norm", "loss")
     spike: float = 20.0  # diagnostics.md e.2, only with a loss above twice its best
+    times: int = 3
     growth: float = 1.5  # decades of activations over the layers, or of a hidden state over a sequence
     at_once = True
 
@@ -143,28 +152,31 @@ class ExplodingGradients(Rule):
         )
 
     def _spike(self, history: History) -> Suspicion | None:
+        """Again and again: one spike heals, and a spike that does not is the learning rate's."""
         steps, norms = total_norm(history)
         losses = history["loss"].rows[:, 0]
-        if len(norms) < 30 or len(losses) < 30:
+        if len(norms) < 60 or len(losses) < 60:
             return None
-        usual = median(norms[-51:-1])
-        level = smooth(losses, 10)
-        best = float(np.min(np.convolve(losses, np.ones(5) / 5, mode="valid")))
-        if not (norms[-1] > self.spike * usual and level > 2 * best):
+        usual = median(norms[-101:])
+        high = steps[-50:][norms[-50:] > self.spike * usual]
+        apart = 1 + int((np.diff(high) > 5).sum()) if len(high) else 0
+        level, best = smooth(losses, 5), float(np.min(np.convolve(losses, np.ones(5) / 5, mode="valid")))
+        if not (apart >= self.times and level > 2 * best):
             return None
-        row = history["gradient_norm"].rows[-1]
-        before = np.nanmedian(history["gradient_norm"].rows[-51:-1], 0)
+        series = history["gradient_norm"]
+        last = int(np.searchsorted(steps, high[-1]))
         with np.errstate(divide="ignore", invalid="ignore"):
-            worst = history["gradient_norm"].columns[int(np.argmax(np.nan_to_num(row / before)))]
+            rise = np.nan_to_num(series.rows[last] / np.nanmedian(series.rows[-101:], 0))
+        worst = series.columns[int(np.argmax(rise))]
         return self.suspect(
-            steps[-1],
+            high[0],
             (history.parameters[worst].module,),
-            f"The gradient norm is {norms[-1]:.3g}, {norms[-1] / usual:.0f} times its usual {usual:.3g}, and the "
-            f"loss {level:.3g} where it has been {best:.3g}.",
-            f"Steps at lr={learning_rate(history):.3g} have left the region in which the network had learned.",
+            f"{apart} times in {int(steps[-1] - steps[-50:][0])} steps the gradient norm was over {self.spike:g} "
+            f"times its usual {usual:.3g}, and the loss is {level:.3g} where it has been {best:.3g}.",
+            f"Single steps at lr={learning_rate(history):.3g} throw the network far from where it had come.",
             f"Set gradient_clip_val={2 * usual:.2g} in Trainer (twice the usual norm), or lower the rate.",
             Severity.WARNING,
-            gradient_norm=float(norms[-1]),
+            times=apart,
             usual=usual,
             suggested_clip=2 * usual,
         )

@@ -25,7 +25,8 @@ class LearningRateTooHigh(Rule):
     jump: float = 2.5  # of the first loss within 12 steps; healthy runs reach 1.19 (e.2)
     spike: float = 20.0  # gradient norm over its median of 50 (e.2)
     target: float = 0.02  # an update ratio that trained in every case of e.2's check
-    stays: int = 10  # steps for which the loss stays above twice its best
+    stays: int = 8  # steps for which the loss stays above twice its best
+    lost: float = 10.0  # times the first loss: no way back; a spike that heals reaches 5 after 8 steps
 
     def judge(self, history: History) -> Suspicion | None:
         return self._start(history) or self._later(history)
@@ -69,16 +70,18 @@ class LearningRateTooHigh(Rule):
         )
 
     def _later(self, history: History) -> Suspicion | None:
-        """The rate or the loss jumps in mid-run and the loss does not come back."""
+        """The rate or the gradient jumps in mid-run and the loss does not come back."""
         losses = history["loss"]
-        if len(losses) < 20 + self.stays:
-            return None
         values = losses.rows[:, 0]
-        best = np.minimum.accumulate(np.convolve(values, np.ones(5) / 5, mode="valid"))
-        level = best[max(0, len(best) - 1 - 60)] if len(best) > 60 else best[-1]
-        recent = values[-self.stays :]
-        if not (recent > 2 * best[-1]).all() or not smooth(values, 10) > 2 * level:
+        if len(values) < 30 or not np.isfinite(values).all():
             return None
+        best = np.minimum.accumulate(np.convolve(values, np.ones(5) / 5, mode="valid"))
+        recent = values[-self.stays :]
+        if not (recent > 2 * best[-1]).all():
+            return None
+        lost = recent[self.stays // 2 :].mean() > self.lost * values[0]
+        if not lost and ((values[-20:] <= 2 * best[-1]).any() or _t_of_slope(np.log(values[-20:])) < -2):
+            return None  # a spike that is short, or on its way back
         # When did it leave its best? The gradient or the rate must have jumped there.
         above = values > 2 * best[-1]
         onset = len(values) - int(np.argmin(above[::-1])) if not above.all() else 0

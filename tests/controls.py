@@ -1,0 +1,392 @@
+"""Healthy runs that look ill to a careless rule, a line each. Diagnostics must be silent on all of them.
+
+Nothing here is a test. The ids and what each looks like are those of the fault catalogue.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from faults import Case, usual
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import get_ema_avg_fn
+from torch.utils.data import DataLoader, TensorDataset
+from zoo import CNN, LSTM, MLP, Autoencoder, Module, Residual, Transformer, digits, loaders
+
+
+@dataclass(frozen=True)
+class Control:
+    """`looks_like` is the fault that a careless rule would see in it."""
+
+    id: str
+    looks_like: str
+    make: Callable[[], Case]
+
+    def __str__(self) -> str:
+        return f"{self.id}-{self.looks_like.replace(' ', '-')}"
+
+
+def adam(rate: float) -> Callable[[Any], torch.optim.Optimizer]:
+    return lambda parameters: Adam(parameters, rate)
+
+
+def sgd(rate: float) -> Callable[[Any], torch.optim.Optimizer]:
+    return lambda parameters: SGD(parameters, rate, momentum=0.9)
+
+
+def of(net: nn.Module, optimizer: Any = None, **changes: Any) -> Case:
+    name = "A" if isinstance(net, Autoencoder) else "M"
+    changes.setdefault("steps", 260)
+    return usual(name, net=net, **({"optimizer": optimizer} if optimizer else {}), **changes)
+
+
+def sigmoid_mlp(depth: int) -> nn.Module:
+    return MLP(depth, activation=nn.Sigmoid)
+
+
+class Scheduled(Module):
+    """The rate of each step as a multiple of the optimizer's."""
+
+    @staticmethod
+    def factor(step: int) -> float:
+        return 1.0
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return [optimizer], [{"scheduler": LambdaLR(optimizer, self.factor), "interval": "step"}]
+
+
+class WarmUpAndCosine(Scheduled):
+    @staticmethod
+    def factor(step: int) -> float:
+        import math
+
+        return (
+            max(step, 1) / 100 if step < 100 else 0.5 * (1 + math.cos(math.pi * min(1, (step - 100) / 300)))
+        )
+
+
+class CosineEnd(Scheduled):
+    @staticmethod
+    def factor(step: int) -> float:
+        import math
+
+        return 0.5 * (1 + math.cos(math.pi * min(1, step / 270))) if step < 270 else 0.0
+
+
+def trained(net: nn.Module, rate: float = 3e-3, epochs: int = 12) -> nn.Module:
+    """A net that has learned, by a plain loop."""
+    x, y, _, _ = digits()
+    optimizer = Adam(net.parameters(), rate)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x), generator=generator).split(64):
+            optimizer.zero_grad()
+            F.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+    return net
+
+
+def frozen_backbone() -> Case:
+    net = trained(CNN(norm=True), epochs=4)
+    for p in net.parameters():
+        p.requires_grad_(False)
+    net[12] = nn.Linear(256, 10)
+
+    class HeadOnly(Module):
+        def on_train_epoch_start(self) -> None:
+            self.net[:12].eval()
+
+    return of(net, module=HeadOnly)
+
+
+class Adapter(nn.Module):
+    """LoRA: the frozen layer plus B A x, with B = 0 at the start (Hu et al. 2021)."""
+
+    def __init__(self, layer: nn.Linear, rank: int = 4) -> None:
+        super().__init__()
+        self.layer = layer.requires_grad_(False)
+        self.A = nn.Linear(layer.in_features, rank, bias=False)
+        self.B = nn.Linear(rank, layer.out_features, bias=False)
+        nn.init.zeros_(self.B.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + self.B(self.A(x))
+
+
+def lora() -> Case:
+    net = trained(MLP(4), epochs=3)
+    for i, layer in enumerate(net):
+        if isinstance(layer, nn.Linear):
+            net[i] = Adapter(layer)
+    return of(net, adam(1e-3))
+
+
+def with_dropout() -> Case:
+    net = nn.Sequential(
+        nn.Linear(64, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 10)
+    )  # fmt: skip
+    return of(net)
+
+
+def smoothed(out: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(out, y, label_smoothing=0.1)
+
+
+class Mixup(Module):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        share = float(torch.distributions.Beta(0.4, 0.4).sample())
+        other = torch.randperm(len(x))
+        out = self(share * x + (1 - share) * x[other])
+        return share * F.cross_entropy(out, y) + (1 - share) * F.cross_entropy(out, y[other])
+
+
+def changed_batch(step: int, change: Callable[[Tensor], Tensor]) -> type[Module]:
+    class Once(Module):
+        def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            if self.trainer.training and self.trainer.global_step == step:
+                return change(batch[0]), batch[1]
+            return batch
+
+    return Once
+
+
+class OneBigStep(Scheduled):
+    @staticmethod
+    def factor(step: int) -> float:
+        return 150.0 if step == 60 else 1.0
+
+
+def imbalanced() -> Case:
+    x, y, xv, yv = digits()
+    keep = (y != 3) | (torch.rand(len(y), generator=torch.Generator().manual_seed(0)) < 0.1)
+    weight = torch.ones(10)
+    weight[3] = 10
+    data = (
+        DataLoader(TensorDataset(x[keep], y[keep]), 64, shuffle=True),
+        DataLoader(TensorDataset(xv, yv), 250),
+    )
+    return of(MLP(3), loss=lambda out, t: F.cross_entropy(out, t, weight), data=data)
+
+
+class GAN(Module):
+    """A small one on the digits, two optimizers, manual optimization."""
+
+    automatic_optimization = False
+
+    def __init__(self, net: nn.Module, optimizer: Any = None, loss: Any = None) -> None:
+        super().__init__(net, optimizer, loss)
+        self.critic = nn.Sequential(nn.Linear(64, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        real, _ = batch
+        one, two = self.optimizers()
+        fake = self.net(torch.randn(len(real), 16))
+        ones, zeros = torch.ones(len(real), 1), torch.zeros(len(real), 1)
+        loss = F.binary_cross_entropy_with_logits(self.critic(real), ones)
+        loss = loss + F.binary_cross_entropy_with_logits(self.critic(fake.detach()), zeros)
+        two.zero_grad()
+        self.manual_backward(loss)
+        two.step()
+        loss = F.binary_cross_entropy_with_logits(self.critic(fake), ones)
+        one.zero_grad()
+        self.manual_backward(loss)
+        one.step()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        return None
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.net.parameters(), 2e-4, (0.5, 0.9)), Adam(self.critic.parameters(), 2e-4, (0.5, 0.9))
+
+
+def generator() -> nn.Module:
+    return nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 64))
+
+
+class Tied(Autoencoder):
+    """The decoder uses the encoder's weight, transposed, as a parameter under two names."""
+
+    def __init__(self) -> None:
+        nn.Sequential.__init__(self)
+        self.encoder, self.decoder = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.decoder.weight = self.encoder.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(torch.tanh(self.encoder(x)))
+
+
+class Words(nn.Module):
+    """Pixels as words of a vocabulary of 400, of which 17 occur."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(400, 16)
+        self.head = nn.Linear(64 * 16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = ((x - x.min()) * 5).long().clamp(0, 399)
+        return self.head(self.embedding(levels).flatten(1))
+
+
+def converged() -> Case:
+    return of(trained(MLP(3), epochs=60), adam(1e-4), data=loaders(600), steps=200)
+
+
+def resumed() -> Case:
+    """From the weights and the optimizer state of three epochs; the engine sees a run that starts warm."""
+    net = MLP(3)
+    optimizer = Adam(net.parameters(), 1e-3)
+    x, y, _, _ = digits()
+    for _ in range(3):
+        for rows in torch.randperm(len(x)).split(64):
+            optimizer.zero_grad()
+            F.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+    state = copy.deepcopy(optimizer.state_dict())
+
+    class Warm(Module):
+        def configure_optimizers(self) -> Any:
+            again = Adam(self.parameters(), 1e-3)
+            again.load_state_dict(state)
+            return again
+
+    return of(net, module=Warm)
+
+
+def small_last_batch() -> Case:
+    return of(MLP(3), data=loaders(64 * 10 + 5))
+
+
+def course() -> Case:
+    """784-256-128-10 of the course, on the digits enlarged to 28 x 28."""
+
+    class Enlarged(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            image = F.interpolate(x.view(-1, 1, 8, 8), size=(28, 28), mode="bilinear")
+            return super().forward(image.flatten(1))
+
+    net = Enlarged(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
+    return of(net, lambda p: SGD(p, 0.01))
+
+
+def default(net: nn.Module) -> nn.Module:
+    """torch's own initial values."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear):
+            layer.reset_parameters()
+    return net
+
+
+def gru() -> nn.Module:
+    net = LSTM()
+    net.rnn = nn.GRU(8, 64, batch_first=True)
+    return net
+
+
+def layer_norm_mlp() -> nn.Module:
+    layers: list[nn.Module] = []
+    for _ in range(6):
+        layers += [nn.Linear(64, 64), nn.LayerNorm(64), nn.GELU()]
+    return nn.Sequential(*layers, nn.Linear(64, 10))
+
+
+class OneCycle(Module):
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=260)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+class StepDecay(Scheduled):
+    @staticmethod
+    def factor(step: int) -> float:
+        return 0.1 ** (step // 120)
+
+
+def averaged() -> Case:
+    ema = WeightAveraging(avg_fn=get_ema_avg_fn(0.9))
+    return of(MLP(3), options={"callbacks": [ema]})
+
+
+CONTROLS = (
+    Control("H01", "dead units", lambda: of(MLP(3, 512))),
+    Control("H02", "dead units", lambda: of(Transformer(64, 3), steps=600)),
+    Control("H03", "vanishing", lambda: of(MLP(8))),
+    Control("H03b", "vanishing", lambda: of(MLP(16))),
+    Control("H04", "vanishing", lambda: of(sigmoid_mlp(3), adam(3e-3))),
+    Control("H05", "learning rate too low", lambda: of(sigmoid_mlp(4), steps=600)),
+    Control("H06", "saturation", lambda: of(MLP(8, activation=nn.Tanh), steps=600)),
+    Control("H07", "saturation", lambda: of(LSTM())),
+    Control("H08", "exploding", lambda: of(LSTM(), options={"gradient_clip_val": 0.25})),
+    Control(
+        "H09", "unstable then stalled", lambda: of(MLP(4), adam(3e-3), module=WarmUpAndCosine, steps=400)
+    ),
+    Control("H10", "stopped learning", lambda: of(MLP(4), adam(3e-3), module=CosineEnd, steps=300)),
+    Control("H11", "learning rate too low", lambda: of(trained(MLP(4)), adam(1e-5))),
+    Control("H12", "no gradient", frozen_backbone),
+    Control("H13", "zero gradient", lora),
+    Control("H14", "dead branch", lambda: of(Residual(4))),
+    Control("H15", "leak", with_dropout),
+    Control("H16", "plateau", lambda: of(MLP(4), loss=smoothed, steps=600)),
+    Control("H17", "high loss", lambda: of(MLP(4), module=Mixup)),
+    Control(
+        "H18",
+        "oscillation",
+        lambda: of(MLP(3), lambda p: SGD(p, 0.01), data=loaders(batch_size=8), steps=600),
+    ),
+    Control("H19", "noise", lambda: of(CNN(norm=True), data=loaders(batch_size=8), steps=400)),
+    Control("H20", "divergence", lambda: of(MLP(4), module=changed_batch(100, lambda x: 4 * x))),
+    Control("H20b", "divergence", lambda: of(MLP(4), module=OneBigStep)),
+    Control("H21", "imbalance", imbalanced),
+    Control("H22", "overfitting", lambda: of(MLP(3), data=loaders(validation=100), steps=600)),
+    Control("H23", "divergence", lambda: of(generator(), module=GAN, steps=800)),
+    Control("H24", "unused", lambda: of(Tied())),
+    Control("H25", "spikes", lambda: of(MLP(4), options={"accumulate_grad_batches": 4}, steps=150)),
+    Control("H27", "zero gradients", lambda: of(Words())),
+    Control("H28", "mismatch", averaged),
+    Control("H29", "plateau", lambda: of(Autoencoder(8), steps=600)),
+    Control("H30", "vanishing", converged),
+    Control("H31", "jump", resumed),
+    Control("H32", "spike", small_last_batch),
+    Control("H33", "slow start", course),
+)
+
+HELD_OUT = (
+    Control("O01", "Adagrad", lambda: of(MLP(4), lambda p: torch.optim.Adagrad(p, 1e-2))),
+    Control("O02", "RMSprop", lambda: of(MLP(4), lambda p: torch.optim.RMSprop(p, 1e-3))),
+    Control("O03", "Adam 1e-2", lambda: of(MLP(3), adam(1e-2))),
+    Control("O04", "SGD 0.2", lambda: of(MLP(3), lambda p: SGD(p, 0.2))),
+    Control("O05", "batch 256", lambda: of(MLP(4), data=loaders(batch_size=256))),
+    Control("O06", "SELU", lambda: of(MLP(6, activation=nn.SELU))),
+    Control("O07", "SiLU", lambda: of(MLP(6, activation=nn.SiLU))),
+    Control("O08", "default init", lambda: of(default(MLP(8)), steps=400)),
+    Control("O09", "sixteen layers, SGD", lambda: of(MLP(16), sgd(0.01))),
+    Control("O10", "deeper CNN", lambda: of(CNN(depth=6))),
+    Control("O11", "deeper CNN, BatchNorm", lambda: of(CNN(norm=True, depth=6))),
+    Control("O12", "deeper residual", lambda: of(Residual(6), adam(3e-3))),
+    Control("O13", "deeper transformer", lambda: of(Transformer(32, 4), adam(2e-3), steps=400)),
+    Control(
+        "O14", "AdamW, decay 0.1", lambda: of(MLP(4), lambda p: torch.optim.AdamW(p, 1e-3, weight_decay=0.1))
+    ),
+    Control("O15", "GRU", lambda: of(gru())),
+    Control("O16", "two-layer LSTM", lambda: of(LSTM(layers=2), adam(3e-3), steps=400)),
+    Control("O17", "GELU", lambda: of(MLP(6, activation=nn.GELU))),
+    Control("O18", "LeakyReLU", lambda: of(MLP(8, activation=nn.LeakyReLU))),
+    Control("O19", "LayerNorm MLP", lambda: of(layer_norm_mlp())),
+    Control("O20", "width 16", lambda: of(MLP(3, 16), adam(3e-3))),
+    Control("O21", "batch 8", lambda: of(CNN(), data=loaders(batch_size=8), steps=600)),
+    Control("O22", "one-cycle", lambda: of(MLP(4), lambda p: SGD(p, 0.05, momentum=0.9), module=OneCycle)),
+    Control("O23", "Nesterov 0.1", lambda: of(CNN(norm=True), lambda p: SGD(p, 0.1, 0.9, nesterov=True))),
+    Control("O24", "step decay", lambda: of(MLP(4), adam(3e-3), module=StepDecay, steps=400)),
+)
+"""More healthy runs, on which no threshold was set."""
+
+"""H26, a float16 scaler that skips its first steps, runs through `Monitor` in `test_diagnostics_monitor.py`."""
