@@ -1,10 +1,14 @@
 """What people see of diagnostics: the terminal, files, loggers, the command."""
 
 import csv
+import dataclasses
 import io
 import json
+import re
+import runpy
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,13 +27,14 @@ from nnfoundations.callbacks._diagnostics_charts import Charts, layers_table, nu
 from nnfoundations.callbacks._diagnostics_figures import MOST, health_figure, layers_figure, shortened
 from nnfoundations.callbacks._reporters import Files, Terminal, log_folder, reporters
 from nnfoundations.cli import main
-from nnfoundations.diagnostics import Finding, History, Severity, diagnose
+from nnfoundations.diagnostics import RULES, Finding, History, Severity, diagnose
 from nnfoundations.diagnostics import _console as console
 from nnfoundations.diagnostics._findings_file import FindingsFile
 from nnfoundations.diagnostics._history import LayerFacts, ParameterFacts
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
+DOCS = Path(__file__).parent.parent / "docs"
 RATE = Finding(
     "learning-rate-too-high",
     Severity.ERROR,
@@ -505,3 +510,38 @@ def test_ones_own_diagnostics_come_alone(tmp_path, capsys):
 def test_a_fault_can_be_muted(tmp_path, capsys):
     fit(tmp_path, *SPOILT, "--diagnostics.mute", "[learning-rate-too-high]")
     assert "learning-rate-too-high (error)" not in capsys.readouterr().err
+
+
+# -- the document ------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_what_the_rules_and_the_rows_say():
+    generate = runpy.run_path(str(DOCS / "generate_diagnostics.py"))
+    written = (DOCS / "diagnostics.md").read_text(encoding="utf-8")
+    assert written == generate["page"](), (
+        "run python docs/generate_diagnostics.py, --page where words changed"
+    )
+    assert {fault.id for fault in FAULTS} <= set(generate["INJECTED"]), "a fault without words for it"
+
+
+def test_every_rule_has_a_section_and_small_figures():
+    page = (DOCS / "diagnostics.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^### (\S+)$", page, re.M)) == {rule.fault for rule in RULES}
+    figures = re.findall(r"\]\((images/\S+\.png)\)", page)
+    assert len(figures) >= 15
+    for figure in figures:
+        assert (DOCS / figure).stat().st_size < 60_000
+
+
+def test_the_limits_are_those_of_the_rules():
+    limits_of = runpy.run_path(str(DOCS / "generate_diagnostics.py"))["limits_of"]
+    for rule in RULES:
+        shown = {name: float(value) for name, value, _ in limits_of(rule)}
+        assert shown == {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule)}
+
+
+def test_the_committed_rows_are_right():
+    with (DOCS / "results" / "diagnostics_faults.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["fault"] for row in rows} == {fault.id for fault in FAULTS}
+    assert [row["fault"] for row in rows if row["right"] != "yes"] == []
