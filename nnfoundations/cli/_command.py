@@ -22,6 +22,7 @@ import nnfoundations.lightning_modules
 import nnfoundations.models  # noqa: F401  # imported for its names
 from nnfoundations.callbacks import (
     ClassificationFigures,
+    Diagnostics,
     ParameterHistograms,
     PredictionTable,
     TensorBoardOverview,
@@ -59,6 +60,7 @@ class FoundationsCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.save_last": True})
+        parser.add_lightning_class_args(StandingDiagnostics, "diagnostics")
         parser.add_lightning_class_args(ParameterHistograms, "histograms")
         parser.add_lightning_class_args(ClassificationFigures, "figures")
         parser.add_lightning_class_args(TensorBoardOverview, "overview")
@@ -87,6 +89,10 @@ class FoundationsCLI(LightningCLI):
             callbacks.remove(checkpoint)  # Lightning 2.6.6 saves the last one even in a fast_dev_run
         elif checkpoint.dirpath is None:  # else a logger of the user's own would take it elsewhere
             checkpoint.dirpath = str(Path(config["default_root_dir"]) / "checkpoints")
+        (diagnostics,) = (callback for callback in callbacks if isinstance(callback, StandingDiagnostics))
+        of_ones_own = any(isinstance(callback, Diagnostics) for callback in config["callbacks"] or [])
+        if self.subcommand != "fit" or of_ones_own or not diagnostics.enabled:
+            callbacks.remove(diagnostics)
         own_bar = any(isinstance(callback, ProgressBar) for callback in config["callbacks"] or [])
         if config["enable_progress_bar"] is not False and not own_bar:
             callbacks.append(Bar())
@@ -129,6 +135,22 @@ class FoundationsCLI(LightningCLI):
 
     def after_predict(self) -> None:
         print_summary(self.trainer, self.root, self.name)
+
+
+class StandingDiagnostics(Diagnostics):
+    """Those of every `fit`, with a flag to turn them off.
+
+    Args:
+        enabled: watch the run; ``false`` leaves it alone.
+    """
+
+    def __init__(self, *, enabled: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.enabled = enabled
+
+    @property
+    def state_key(self) -> str:
+        return Diagnostics.__qualname__  # checkpoints do not tell whose they were
 
 
 class Bar(RichProgressBar):

@@ -27,8 +27,11 @@ def print_summary(trainer: Trainer, root: Path, name: str) -> None:
     lines = [f"Run          {folder}"]
     if (folder / "predictions.csv").exists():
         lines.append(f"Predictions  {folder / 'predictions.csv'}")
+    found = (folder / "findings.jsonl").exists()
+    if found:
+        lines.append(f"Findings     {folder / 'findings.jsonl'}")
     lines.append(f"TensorBoard  {prefix}tensorboard --logdir {root}")
-    if trainer.state.fn == "test" and name in _NEXT:
+    if trainer.state.fn == "test" and name in _NEXT and not found:  # else this run is to be mended first
         lines.append(f"Next         {prefix}nnfoundations fit --config {_NEXT[name]}")
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,121 @@
+"""Diagnostics in every logger: a few numbers in all of them, text and figures where they can be shown."""
+
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from nnfoundations.callbacks._diagnostics_figures import health_figure, layers_figure
+from nnfoundations.diagnostics import Engine, Finding, History
+from nnfoundations.diagnostics._finding import listed
+from nnfoundations.diagnostics._parameters import smallest_median_largest
+from nnfoundations.diagnostics.rules._rule import matrices
+
+DRAW_EVERY = 600.0
+"""Seconds between two drawings of the figures; they are always drawn at the end."""
+
+QUANTITIES = ("gradient_norm", "update_ratio")
+
+
+class Charts:
+    """Write ``diagnostics/...``.
+
+    - Numbers, to every logger, as often as the Trainer logs: the norm of the whole gradient; of the weight
+      matrices the smallest, the median and the largest gradient norm and update ratio.
+    - Where the logger's experiment takes text and figures, as TensorBoard's does: ``findings``; ``layers``,
+      which matrices those are by name; a heat map of all ``layers``; and ``health``, the loss above the
+      findings in time.
+
+    Loggers are known by what they can do, so that those of ``pytorch_lightning`` serve as well.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+        self._logged = -1
+        self._drawn = monotonic()
+
+    def found(self, finding: Finding) -> None:
+        for writer in self._writers("add_text"):
+            writer.add_text("diagnostics/findings", markdown(finding), finding.first_step)
+
+    def looked(self, engine: Engine, step: int) -> None:
+        steps = engine.history["gradient_norm"].steps
+        every = max(1, self._trainer.log_every_n_steps)
+        if len(steps) and (self._logged < 0 or steps[-1] >= self._logged + every):
+            self._log(engine.history)
+        if monotonic() - self._drawn > DRAW_EVERY:
+            self._draw(engine, step)
+
+    def closed(self, engine: Engine) -> None:
+        steps = engine.history["gradient_norm"].steps
+        if len(steps) and steps[-1] > self._logged:
+            self._log(engine.history)
+        self._draw(engine, engine.step)
+        text = "\n\n---\n\n".join(map(markdown, engine.findings)) or "Nothing found."
+        for writer in self._writers("add_text"):
+            writer.add_text("diagnostics/findings", text, engine.step)
+
+    def _log(self, history: History) -> None:
+        self._logged = int(history["gradient_norm"].steps[-1])
+        for logger in self._trainer.loggers:
+            logger.log_metrics(numbers(history), self._logged)
+
+    def _draw(self, engine: Engine, step: int) -> None:
+        self._drawn = monotonic()
+        for writer in self._writers("add_text"):
+            writer.add_text("diagnostics/layers", layers_table(engine.history), step)
+        if writers := self._writers("add_figure"):
+            figures = {"health": health_figure(engine.history, engine.findings)}
+            if len(engine.history["gradient_norm"]):
+                figures["layers"] = layers_figure(engine.history)
+            for writer in writers:
+                for name, figure in figures.items():
+                    writer.add_figure(f"diagnostics/{name}", figure, step)
+
+    def _writers(self, method: str) -> list[Any]:
+        return [logger.experiment for logger in self._trainer.loggers if hasattr(logger.experiment, method)]
+
+
+def extremes(history: History, quantity: str) -> dict[str, tuple[str, float]]:
+    """The smallest, median and largest weight matrix of the last look, by name."""
+    series = history[quantity]
+    if not len(series):
+        return {}
+    chosen = matrices(history, series.columns) or range(len(series.columns))
+    return smallest_median_largest(
+        [series.columns[i] for i in chosen], series.rows[-1, list(chosen)].tolist()
+    )
+
+
+def numbers(history: History) -> dict[str, float]:
+    """What is logged as scalars."""
+    total = float(np.sqrt(np.square(history["gradient_norm"].rows[-1]).sum()))
+    values = {"diagnostics/gradient_norm/total": total}
+    for quantity in QUANTITIES:
+        for place, (_, value) in extremes(history, quantity).items():
+            values[f"diagnostics/{quantity}/{place}"] = value
+    return values
+
+
+def layers_table(history: History) -> str:
+    """`extremes` as a Markdown table."""
+    columns = [extremes(history, quantity) for quantity in QUANTITIES]
+    rows = ["| | gradient norm | update ratio |", "|---|---|---|"]
+    for place in ("smallest", "median", "largest"):
+        cells = [f"`{c[place][0]}` {c[place][1]:.3g}" if place in c else "" for c in columns]
+        rows.append(f"| {place} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def markdown(finding: Finding) -> str:
+    """A finding as text in a logger."""
+    state = f"{finding.severity}, resolved" if finding.resolved else str(finding.severity)
+    place = f", `{listed(finding.where)}`" if finding.where else ""
+    parts = [
+        f"**{finding.fault}** ({state}), steps {finding.first_step} to {finding.last_step}{place}",
+        f"{finding.evidence} {finding.cause}",
+        f"**Remedy:** {finding.remedy}",
+    ]
+    if finding.consequences:
+        parts.append(f"Explains {', '.join(finding.consequences)}.")
+    return "\n\n".join(parts)

@@ -1,0 +1,292 @@
+"""Write docs/diagnostics.md from the rules' docstrings and limits, and from a real run of every fault.
+
+python docs/generate_diagnostics.py          the runs (two minutes), their rows and figures, and the page
+python docs/generate_diagnostics.py --page   the page alone, from the committed rows
+"""
+
+import csv
+import inspect
+import re
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnfoundations.diagnostics import RULES, Finding, History, Rule, Severity
+from nnfoundations.diagnostics._console import announcement
+from nnfoundations.diagnostics.rules._rule import matrices, median
+
+HERE = Path(__file__).parent
+PAGE, HEAD = HERE / "diagnostics.md", HERE / "diagnostics_head.md"
+ROWS, IMAGES = HERE / "results" / "diagnostics_faults.csv", HERE / "images"
+
+INJECTED = {
+    "F01": "all weights drawn with a standard deviation of 0.01",
+    "F02": "He initial values times 2.5",
+    "F03": "all weights 0",
+    "F04": "all parameters 0.05",
+    "F05": "the last layer's weights times 100",
+    "F07": "inputs times 1000",
+    "F08": "the loader gives one image again and again",
+    "F11": "one NaN pixel at step 100",
+    "F14": "ten sigmoid layers in place of ReLU ones",
+    "F15": "recurrent weights of a tanh RNN halved, 64 steps",
+    "F16": "recurrent weights of a ReLU RNN doubled, 64 steps",
+    "F18": "the bias of the second layer set to -10",
+    "F19": "all weights of a tanh net drawn with a standard deviation of 1.5",
+    "F21": "SGD with lr 3.0 and momentum 0.9",
+    "F22": "Adam with lr 0.3",
+    "F23": "lr times 500 for one step, at step 60",
+    "F24": "Adam with lr 1e-7",
+    "F27": "a softmax in the model before cross-entropy",
+    "F30": "a cross-entropy written by hand, without a floor under the logarithm",
+    "F31": "60 training samples, a wide net",
+    "F37": "one layer left out of the optimizer",
+    "F38": "a `.detach()` after the second layer",
+    "F39": "no `zero_grad`",
+    "F40": "`self.eval()` in `training_step`",
+}
+NETS = {
+    "M": "deep MLP", "C": "CNN", "B": "CNN with BatchNorm", "R": "residual CNN", "L": "LSTM or RNN",
+    "T": "transformer", "A": "autoencoder",
+}  # fmt: skip
+FAMILIES = {
+    "data": "Data", "wiring": "Wiring", "loss": "Loss", "initialization": "Initial values",
+    "learning-rate": "Learning rate", "gradients": "Gradients", "non-finite": "Numbers that are not finite",
+    "units": "Units", "generalization": "Generalization",
+}  # fmt: skip
+TELLING = {
+    "unscaled-inputs": "input of rms",
+    "constant-inputs": "input of spread",
+    "parameter-not-in-optimizer": "update_ratio by layer",
+    "graph-cut": "gradient_norm by layer",
+    "gradients-not-zeroed": "stale_gradient of norm",
+    "symmetric-weights": "gradient_norm by layer",
+    "bad-initialization": "activation_std by layer",
+    "bad-output-scale": "activation_std by layer",
+    "vanishing-gradients": "gradient_norm by layer",
+    "saturated-units": "saturated_share",
+    "dead-units": "dead_share",
+    "overfitting": "validation_loss of loss",
+    "learning-rate-too-high": "update_ratio",
+    "learning-rate-too-low": "update_ratio",
+}
+"""The quantity that a figure shows beside the loss; of a fault that is not here, the gradient norm."""
+
+TITLES = {
+    "input of rms": "RMS of the inputs",
+    "input of spread": "standard deviation of an input over the batch",
+    "stale_gradient of norm": "gradient norm before the backward pass",
+    "saturated_share": "share of saturated units, worst layer",
+    "dead_share": "share of dead units, worst layer",
+    "validation_loss of loss": "validation loss",
+    "update_ratio": "update / weight, median layer",
+    "update_ratio by layer": "update / weight, layer by layer",
+    "gradient_norm": "gradient norm",
+    "gradient_norm by layer": "gradient norm, layer by layer",
+    "activation_std by layer": "standard deviation of activations, layer by layer",
+}
+
+
+# -- runs ------------------------------------------------------------------------------------------------
+
+
+def rows_and_figures() -> list[dict[str, Any]]:
+    """Train each fault in its first net, and its healthy twin; in others, where a rule has no example."""
+    sys.path.insert(0, str(HERE.parent / "tests"))
+    import faults
+
+    rows: list[dict[str, Any]] = []
+    shown = set()
+    plan = [(fault, fault.nets[0]) for fault in faults.FAULTS]
+    others = [(fault, net) for fault in faults.FAULTS for net in fault.nets[1:]]
+    for i, (fault, net) in enumerate(plan + others):
+        cause = fault.causes[0]
+        if cause in shown and i >= len(plan):
+            continue
+        row, histories = run(fault, net)
+        if row["named"] == cause and cause not in shown:
+            shown.add(cause)
+            draw(cause, *histories)
+            row["figure"] = "yes"
+        if i < len(plan) or row["figure"] == "yes":
+            rows.append(row)
+            sys.stdout.write(f"{fault.id} {net}: {row['named'] or 'nothing'} ({row['right']})\n")
+    return rows
+
+
+def run(fault: Any, net: str) -> tuple[dict[str, Any], tuple[History, History]]:
+    """A fault in a net: its row, and what was measured of the healthy and of the broken run."""
+    import zoo
+
+    healthy, broken = (
+        zoo.run(case.build(), case.steps, case.data, **case.options)
+        for case in (fault.healthy(net), fault.broken(net))
+    )
+    found = broken.findings[0] if broken.findings else None
+    right = found is not None and found.fault in fault.causes and found.first_step <= fault.by
+    row = {
+        "fault": fault.id, "net": net, "expected": fault.causes[0], "named": found.fault if found else "",
+        "step": found.first_step if found else "", "right": "yes" if right else "no",
+        "twin": ", ".join(finding.fault for finding in healthy.findings) or "silent", "figure": "no",
+        "severity": str(found.severity) if found else "", "where": "; ".join(found.where) if found else "",
+        "explains": "; ".join(found.consequences) if found else "",
+    }  # fmt: skip
+    row |= {name: getattr(found, name) if found else "" for name in ("evidence", "cause", "remedy")}
+    return row, (healthy._engine.history, broken._engine.history)
+
+
+def draw(fault: str, healthy: History, broken: History) -> None:
+    """The loss, and what tells: the broken run beside its healthy twin."""
+    from matplotlib.figure import Figure
+
+    telling = TELLING.get(fault, "gradient_norm")
+    figure = Figure(figsize=(8, 2.5), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for history, label, colour in ((healthy, "healthy twin", "#7f7f7f"), (broken, fault, "#c0392b")):
+        losses, (x, y) = history["loss"], curve(history, telling)
+        left.plot(losses.steps, losses.rows[:, :1], color=colour, label=label, linewidth=1.2)
+        right.plot(x, y, color=colour, marker="o" if len(x) < 40 else "", markersize=3, linewidth=1.2)
+        lost = losses.steps[~np.isfinite(losses.rows[:, :1].ravel())]
+        if len(lost):
+            left.axvline(lost[0], color=colour, linestyle=":", label=f"not finite from step {lost[0]} on")
+    right.set_xlabel("layer, from the input" if "by layer" in telling else "step", fontsize=8)
+    left.set_xlabel("step", fontsize=8)
+    left.legend(fontsize=8, frameon=False)
+    for axes, title in ((left, "training loss"), (right, TITLES.get(telling, telling.replace("_", " ")))):
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        values = np.concatenate([np.ravel(line.get_ydata()).astype(float) for line in axes.lines])
+        seen = values[np.isfinite(values) & (values > 0)]
+        if len(seen) and seen.max() > 30 * seen.min() and "share" not in title:
+            axes.set_yscale("log")
+    figure.savefig(image_of(fault))
+
+
+def curve(history: History, telling: str) -> tuple[Any, Any]:
+    """What a figure draws of a quantity: over the layers of the first looks, or one number over the steps."""
+    quantity, _, by_layer = telling.partition(" by ")
+    quantity, _, column = quantity.partition(" of ")
+    series = history[quantity]
+    if not len(series):
+        return [], []
+    if column:
+        return series.steps, series.column(column)
+    if quantity.endswith("share"):
+        return series.steps, series.rows.max(1)
+    chosen = matrices(history, series.columns) or list(range(len(series.columns)))
+    rows = np.where(np.isfinite(series.rows), series.rows, np.nan)[:, chosen]
+    if quantity == "gradient_norm" and not by_layer:
+        return series.steps, np.sqrt(np.square(rows).sum(1))
+    if not by_layer:
+        return series.steps, [median(row) for row in rows]
+    measured = dict(zip([series.columns[i] for i in chosen], np.median(rows[:3], axis=0), strict=True))
+    if set(measured) <= set(history.parameters):  # one that is missing leaves a gap
+        every = matrices(history, tuple(history.parameters))
+        measured = {
+            name: measured.get(name, np.nan) for name in [tuple(history.parameters)[i] for i in every]
+        }
+    return list(range(len(measured))), list(measured.values())
+
+
+def image_of(fault: str) -> Path:
+    return IMAGES / f"diagnostics_{fault}.png"
+
+
+# -- page ------------------------------------------------------------------------------------------------
+
+
+def page() -> str:
+    """The whole document, from the rules and the committed rows."""
+    with ROWS.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    example = next((row for row in rows if row["named"] == "learning-rate-too-high"), rows[0])
+    head = HEAD.read_text(encoding="utf-8").replace("{example}", "\n".join(t for _, t in told(example)))
+    parts = [head.rstrip(), summary(rows)]
+    ordered = sorted(
+        RULES, key=lambda rule: list(FAMILIES).index(rule.family) if rule.family in FAMILIES else 99
+    )
+    for family, members in groupby(ordered, key=lambda rule: rule.family):
+        parts.append(f"## {FAMILIES.get(family, family.capitalize())}")
+        parts += [section(rule, [row for row in rows if row["expected"] == rule.fault]) for rule in members]
+    return "\n\n".join(parts) + "\n"
+
+
+def told(row: dict[str, str]) -> list[tuple[str, str]]:
+    """A row as the terminal showed it."""
+    where, explains = (tuple(filter(None, row[name].split("; "))) for name in ("where", "explains"))
+    step = int(row["step"])
+    return announcement(
+        Finding(row["named"], Severity(row["severity"]), step, step, where, row["evidence"], row["cause"],
+                row["remedy"], explains),
+        100,
+    )  # fmt: skip
+
+
+def summary(rows: list[dict[str, str]]) -> str:
+    right = sum(row["right"] == "yes" for row in rows)
+    silent = sum(row["twin"] == "silent" for row in rows)
+    lines = [
+        "## What it names",
+        "Each fault was put into a net that trains on 1,297 real digits; its healthy twin is the same run\n"
+        f"without it. {right} of {len(rows)} faults were named in time as the first cause, and {silent} of "
+        "their\nhealthy twins stayed silent ([rows](results/diagnostics_faults.csv)).",
+        "| put in | net | named | from step |\n|---|---|---|---|",
+    ]
+    for row in rows:
+        named = f"[`{row['named']}`](#{row['named']})" if row["named"] else "nothing"
+        wrong = "" if row["right"] == "yes" else f" (not `{row['expected']}`)"
+        lines[-1] += f"\n| {injected(row)} | {NETS[row['net']]} | {named}{wrong} | {row['step']} |"
+    return "\n\n".join(lines)
+
+
+def injected(row: dict[str, str]) -> str:
+    return INJECTED.get(row["fault"], row["fault"])
+
+
+def section(rule: Rule, rows: list[dict[str, str]]) -> str:
+    """A rule's own part."""
+    parts = [f"### {rule.fault}", " ".join(inspect.cleandoc(type(rule).__doc__ or "").split())]
+    seen = next((row for row in rows if row["figure"] == "yes"), None)
+    what = injected(seen or rows[0]) if rows else ""
+    if seen:
+        parts.append(f"![{rule.fault}: {what}]({image_of(rule.fault).relative_to(HERE).as_posix()})")
+        parts.append(f"*{NETS[seen['net']]}: {what}.*")
+        evidence = "\n".join(
+            f"- **{title}**: {seen[name]}"
+            for title, name in (("Evidence", "evidence"), ("Cause", "cause"), ("Fix", "remedy"))
+        )
+        explains = seen["explains"].replace("; ", ", ")
+        parts.append(evidence + (f"\n- **Explains here**: {explains}" if explains else ""))
+    elif rows and rows[0]["named"]:
+        parts.append(f"Put in ({what}), it showed as [`{rows[0]['named']}`](#{rows[0]['named']}), its cause.")
+    if limits := limits_of(rule):
+        table = ["| limit | | why |", "|---|---|---|"]
+        table += [f"| `{name}` | {value} | {why} |" for name, value, why in limits]
+        parts.append("\n".join(table))
+    needs = ", ".join(quantity.replace("_", " ") for quantity in rule.needs)
+    return "\n\n".join([*parts, f"Needs: {needs}." if needs else "Reads facts: one look is enough."])
+
+
+def limits_of(rule: Rule) -> list[tuple[str, str, str]]:
+    """The rule's thresholds, each with what its line says of it."""
+    source = inspect.getsource(type(rule))
+    found = re.findall(r"^    (\w+): (?:int|float) = ([^#\n]+?)\s*(?:# (.*))?$", source, re.M)
+    reference = re.compile(
+        r"diagnostics\.md \w(?:\.\d+)?(?:, F\d+)?:? ?| \(\w\.\d+\)|\(?\w\.\d+'s check\)?:? ?"
+    )
+    return [(name, value, reference.sub("", why).strip().replace("|", r"\|")) for name, value, why in found]
+
+
+if __name__ == "__main__":
+    if "--page" not in sys.argv:
+        table = rows_and_figures()
+        with ROWS.open("w", newline="", encoding="utf-8") as out:
+            writer = csv.DictWriter(out, list(table[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
+    PAGE.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"{PAGE.name}: {len(RULES)} rules\n")
