@@ -11,8 +11,8 @@ from nnfoundations.diagnostics._replay import RandomState, untouched
 
 
 class Origin(NamedTuple):
-    """Where it began. `place`: input, weights, forward, loss, backward; gradient or first loss where no more is
-    known; of a second run also unknown, or finite: its forward pass is, and more could not be run.
+    """Where it began. `place`: input, weights, forward, loss, backward; gradient or first loss where no more
+    is known; of a second run also unknown, or finite: its forward pass is, and more could not be run.
 
     `where`: names of modules, parameters, or places in the batch such as ``batch[0][3, 10]``.
     """
@@ -156,7 +156,7 @@ class _BackwardWatch(_Watch):
 
 
 def nonfinite_inputs(batch: Any) -> tuple[str, ...]:
-    """Where in a batch the first number is that is not finite, such as ``batch[0][3, 10]``. Waits for the device."""
+    """Where a batch holds the first number that is not finite: ``batch[0][3, 10]``. Waits for the device."""
     return tuple(f"batch{path}{_first(x)}" for path, x in _paths(batch) if not finite(x))
 
 
