@@ -269,7 +269,7 @@ class Engine:
         Args: error: the standard error of the loss over the batches, NaN where it is not known.
         """
         self._last_end = None  # its time is no step's
-        if loss is not None:
+        if loss is not None and loss - loss == 0:  # rules take the least of all; of a lost run there is none
             self.history.record("validation_loss", self.step, ("loss", "error"), [loss, error])
         if accuracy is not None:
             self.history.record("validation_accuracy", self.step, ("accuracy",), [accuracy])
