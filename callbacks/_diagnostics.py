@@ -32,7 +32,7 @@ def guarded(
     """A failure of ours is no failure of the training."""
 
     @wraps(hook)
-    def run(self: "Diagnostics", *args: P.args, **kwargs: P.kwargs) -> None:
+    def run(self: "Diagnostics", /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             hook(self, *args, **kwargs)
         except FaultError:
@@ -52,12 +52,12 @@ class Diagnostics(Callback):
     end, are listed in `findings`, written to ``findings.jsonl`` beside the logs, and shown in TensorBoard.
 
     Args:
-        action: what a finding of severity error does: ``warn``, ``stop`` the run after this batch, ``raise`` a
-            `FaultError`, or ``checkpoint``: save one and go on. On a CPU, a number that is not finite is found
-            before the optimizer steps: the weights are still good.
+        action: what a finding of severity error does: ``warn``, ``stop`` the run after this batch, ``raise``
+            a `FaultError`, or ``checkpoint``: save one and go on. On a CPU, a number that is not finite is
+            found before the optimizer steps: the weights are still good.
         mute: faults, or ``FAULT:PATTERN`` for layers by name, that are not reported.
-        families: kinds of rules to run, None for all of these: data, wiring, loss, initialization, learning-rate,
-            gradients, units, non-finite, generalization.
+        families: kinds of rules to run, None for all of these: data, wiring, loss, initialization,
+            learning-rate, gradients, units, non-finite, generalization.
         on_finding: called with each new finding.
         budget: share of a step's time that watching may take; below 10 ms a step, 0.1 ms.
         locate_nonfinite: name the module of a NaN on CUDA too; it waits for the device at each step.

@@ -1,4 +1,4 @@
-"""What a Trainer knows that diagnostics need: the length of the run, its validation, and how to run a batch again.
+"""What a Trainer knows that diagnostics need: the run's length, its validation, how to run a batch again.
 
 By duck: `lightning.pytorch` and `pytorch_lightning` have a class of each name.
 """
@@ -93,7 +93,7 @@ class Validation:
 
 
 def named(metrics: Mapping[str, Any], what: str) -> float | None:
-    """The validation metric whose name says so: ``val_loss``, ``val/loss``, ``validation_loss``, ``loss/val``."""
+    """The validation metric whose name says so: ``val_loss``, ``val/loss``, ``validation_loss``."""
     names = [n for n in metrics if what in n.lower() and "val" in n.lower() and "train" not in n.lower()]
     return float(metrics[min(names, key=lambda n: (len(n), n))]) if names else None
 

@@ -1,4 +1,4 @@
-"""Diagnostics under a real Trainer: every way of training that could be mistaken for a fault, and every exit."""
+"""Diagnostics under a real Trainer: ways of training that could be mistaken for a fault, and every exit."""
 
 import copy
 import json
@@ -102,7 +102,7 @@ def test_accumulation_with_a_short_last_cycle():
 
 def test_norms_are_those_before_clipping():
     diagnostics = silent(run(Module(MLP(3)), 40, gradient_clip_val=1e-3, diagnostics=watcher()))
-    assert (diagnostics.history["gradient_norm"].rows**2).sum(1).min() > 1e-3**2
+    assert (diagnostics.history["gradient_norm"].rows ** 2).sum(1).min() > 1e-3**2
 
 
 class Manual(Module):
@@ -152,7 +152,9 @@ def test_several_optimizers_have_their_own_gradients():
 
 
 def test_lbfgs_counts_the_first_closure():
-    diagnostics = run(Module(MLP(2), optimizer=lambda p: LBFGS(p, lr=0.1, max_iter=5)), 30, diagnostics=watcher())
+    diagnostics = run(
+        Module(MLP(2), optimizer=lambda p: LBFGS(p, lr=0.1, max_iter=5)), 30, diagnostics=watcher()
+    )
     silent(diagnostics)
     assert diagnostics.history["loss"].steps.tolist() == list(range(30))
     assert "LBFGS" in diagnostics.not_run["learning-rate-too-low"]
@@ -394,7 +396,9 @@ def test_validation_is_found_by_its_name(name):
     diagnostics = watcher()
     t = trainer(diagnostics, max_epochs=2)
     t.fit(Named(MLP(2)), *loaders())
-    assert diagnostics.history["validation_loss"].rows[-1, 0] == pytest.approx(float(t.callback_metrics[name]))
+    assert diagnostics.history["validation_loss"].rows[-1, 0] == pytest.approx(
+        float(t.callback_metrics[name])
+    )
     assert 0.1 < diagnostics.history["validation_accuracy"].rows[-1, 0] <= 1
 
 
@@ -483,7 +487,9 @@ def test_twins(capsys):
 
 
 def test_monitors_watch_their_own(capsys):
-    monitors = [m(verbose=False, budget=1.0) for m in (GradientMonitor, ActivationMonitor, OverfittingMonitor)]
+    monitors = [
+        m(verbose=False, budget=1.0) for m in (GradientMonitor, ActivationMonitor, OverfittingMonitor)
+    ]
     module = Module(MLP(10, activation=nn.Sigmoid), optimizer=lambda p: SGD(p, 0.05, momentum=0.9))
     trainer(*monitors, max_steps=100).fit(module, *loaders())
     gradients, activations, overfitting = ([f.fault for f in m.findings] for m in monitors)
@@ -616,7 +622,8 @@ class Net(Module):
 diagnostics = Diagnostics(verbose=False, budget=1.0, action="warn" if CASE == "healthy" else CASE)
 trainer = Trainer(
     accelerator="cpu", devices=2, strategy="ddp", max_steps=60, max_epochs=-1, logger=False,
-    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[diagnostics],
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    callbacks=[diagnostics],
 )
 torch.manual_seed(0)
 raised = False

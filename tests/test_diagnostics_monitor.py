@@ -103,7 +103,7 @@ def test_evaluation_in_between_is_no_batch(net):
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_loss_scaler_that_skips(net, fused):
-    """Scale 2^28: the first steps overflow. Norms are unscaled, skipped steps are counted and are no fault."""
+    """Scale 2^28: the first steps overflow. Norms are unscaled, skipped steps are counted, no fault."""
     optimizer = Adam(net.parameters(), 1e-3, fused=fused)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**28)
     monitor = watch(net, optimizer, scaler=scaler)
@@ -299,11 +299,16 @@ monitor.close()
 
 def test_an_exception_in_the_loop_takes_the_hooks_off(net):
     optimizer = SGD(net.parameters(), 1e-3)
-    with pytest.raises(ZeroDivisionError), watch(net, optimizer) as monitor:
-        for x, y in batches(20):
-            loss = F.cross_entropy(net(x), y)
-            monitor.observe(loss)
-            1 / 0
+    monitor = watch(net, optimizer)
+
+    def loop():
+        with monitor:
+            for x, y in batches(20):
+                monitor.observe(F.cross_entropy(net(x), y))
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        loop()
     assert hooks(net, optimizer) == 0
     assert monitor.failure is None
 

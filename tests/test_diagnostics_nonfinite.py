@@ -1,4 +1,4 @@
-"""Numbers that are not finite: found before the optimizer steps, named by module, and nothing else disturbed."""
+"""Numbers that are not finite: found before the optimizer steps, named by module, nothing else disturbed."""
 
 import copy
 
@@ -204,9 +204,7 @@ def test_the_second_run_leaves_no_trace(tmp_path):
                 accelerator="cpu", max_steps=15, max_epochs=-1, logger=logger, enable_checkpointing=False,
                 enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
             ).fit(module, *loaders())  # fmt: skip
-        rows = [
-            line for line in (tmp_path / logger.name / "version_0" / "metrics.csv").read_text().splitlines()
-        ]
+        rows = (tmp_path / logger.name / "version_0" / "metrics.csv").read_text().splitlines()
         results.append((module, torch.rand(3), rows))
     (a, drawn_a, rows_a), (b, drawn_b, rows_b) = results
     assert torch.equal(drawn_a, drawn_b)

@@ -31,7 +31,7 @@ class ActivationProbe:
     """Hooks on the leaf modules of a model for the length of one step.
 
     Measured, a number a layer: `activation_std` of layers with weights; `dead_share`, units that were zero on
-    every sample of the last five looks; `saturated_share`, units saturated on 95 % of the samples; of recurrent
+    every sample of the last five looks; `saturated_share`, units saturated on 95 % of samples; of recurrent
     layers `recurrent_growth`, log10 of the last over the first hidden state's RMS, and `recurrent_gradient`,
     log10 of the loss's gradient at the first over that at the last step; of the data `input`.
     """
@@ -140,7 +140,7 @@ class ActivationProbe:
         return 1 if x.ndim >= 4 or (x.ndim == 3 and self._channel_axis == 1) else -1
 
     def _see_functional(self, x: Tensor) -> None:
-        """The input of a layer is the output of the one before it, through an activation that is no module."""
+        """The input of a layer is the output of the one before it, through a functional activation."""
         owner = self.layers.get(self._owner)
         if owner is not None and x.shape[self._axis(x)] == owner.units and owner.role == "weighted":
             name = f"{self._owner} (activation)"

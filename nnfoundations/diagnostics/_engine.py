@@ -38,7 +38,7 @@ def event(
     """Book the time of an event on the engine's account, and keep its failure away from the training."""
 
     @wraps(method)
-    def run(self: "Engine", *args: P.args, **kwargs: P.kwargs) -> None:
+    def run(self: "Engine", /, *args: P.args, **kwargs: P.kwargs) -> None:
         if self.failure is not None:
             return
         start = perf_counter()
@@ -64,12 +64,12 @@ class Engine:
         budget: the share of a step's time that watching may take; below 10 ms a step, 0.1 ms.
         compiled: it runs compiled, though it is passed as it was before.
         scaled: gradients pass a loss scaler, whose skipped steps are no fault.
-        locate_nonfinite: name the module of a number that is not finite on CUDA too, where it costs a wait for
-            the device at every step. On the CPU it is always named.
+        locate_nonfinite: name the module of a number that is not finite on CUDA too, where it costs a wait
+            for the device at every step. On the CPU it is always named.
         replay: runs the batch of this step again and returns its loss; None where there is no way to.
         on_finding: called with each cause that is new.
-        on_look: called with the step of each look, after it was judged. Both may raise `FaultError`; any other
-            exception in here is kept in `failure`, said in one line, and ends the watching, not the training.
+        on_look: called with the step of each look, after it was judged. Both may raise `FaultError`; any
+            other exception in here is kept in `failure`, said in one line, and ends the watching only.
     """
 
     def __init__(
@@ -87,7 +87,12 @@ class Engine:
         on_look: Callable[[int], None] | None = None,
     ) -> None:
         self.model, self.optimizers = model, list(optimizers)
-        self.compiled, self.scaled, self.locate_nonfinite, self.replay = compiled, scaled, locate_nonfinite, replay
+        self.compiled, self.scaled, self.locate_nonfinite, self.replay = (
+            compiled,
+            scaled,
+            locate_nonfinite,
+            replay,
+        )
         self.on_finding, self.on_look = on_finding, on_look
         self.judge = judge or Judge()
         self.history = History()
@@ -160,7 +165,7 @@ class Engine:
                 self._not_finite("loss", loss=value)
             elif subject.tape.jumped:
                 self.schedule.look_closer(2)
-                self._looking = True
+                self._looking = self._looking or self.schedule.wants_gradients(self.step)
         if self._fresh and self._looking and subject.one_loss and loss.requires_grad:
             loss.register_hook(self._booked(lambda grad: subject.stale(self._post.packet(self.step))))
         if self._fresh and self._sampling and (accuracy := batch_accuracy(loss)) is not None:
@@ -264,7 +269,7 @@ class Engine:
         Args: error: the standard error of the loss over the batches, NaN where it is not known.
         """
         self._last_end = None  # its time is no step's
-        if loss is not None:
+        if loss is not None and loss - loss == 0:  # rules take the least of all; of a lost run there is none
             self.history.record("validation_loss", self.step, ("loss", "error"), [loss, error])
         if accuracy is not None:
             self.history.record("validation_accuracy", self.step, ("accuracy",), [accuracy])
@@ -382,14 +387,20 @@ class Engine:
         subject = self._subject
         if subject is not None and not subject.sentinel.done and not self.scaled:
             batch = self._batch, self._index
-            self._note(subject.sentinel.found(seen, self.step, subject.parameters, *batch, loss=loss, probe=probe))
+            self._note(
+                subject.sentinel.found(seen, self.step, subject.parameters, *batch, loss=loss, probe=probe)
+            )
             self._judge(self.step)
 
     def _receive(self, wait: bool = False) -> None:
         """Take in what has arrived, and judge it."""
         subject = self._subject
-        for step in self._post.arrivals(self.history, subject and subject.tape, wait):
-            if subject is not None and not self.scaled and (fact := subject.sentinel.late(self.history, step)):
+        for step in self._post.arrivals(self.history, subject.tape if subject else None, wait):
+            if (
+                subject is not None
+                and not self.scaled
+                and (fact := subject.sentinel.late(self.history, step))
+            ):
                 self._note(fact)
             self._judge(step)
 

@@ -40,7 +40,7 @@ class Monitor:
     []
 
     `observe` is called for each batch, also where gradients are accumulated over several, and before the loss
-    is scaled. The optimizer's step is seen by its own hooks; with a `torch.amp.GradScaler`, pass it as `scaler`.
+    is scaled. The optimizer's step is seen by its own hooks; a `torch.amp.GradScaler` is passed as `scaler`.
     What Fabric has set up is passed as it is.
 
     Args:
@@ -128,7 +128,7 @@ class Monitor:
         self._engine.validated(loss, accuracy, samples=samples)
 
     def close(self) -> None:
-        """Take all hooks off, judge what is left, and print the table of findings. A second call does nothing."""
+        """Take all hooks off, judge what is left, print the table of findings. Again, it does nothing."""
         if not self._handles:
             return
         for handle in self._handles:
@@ -182,9 +182,7 @@ class Monitor:
         """A closure's first backward pass begins; when it is through, gradients are whole."""
         optimizer = self._closure
         if optimizer is not None:
-            Variable._execution_engine.queue_callback(  # type: ignore[attr-defined]
-                lambda: self._engine.before_step(optimizer)
-            )
+            Variable._execution_engine.queue_callback(lambda: self._engine.before_step(optimizer))
 
     def _on_stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._closure = None
@@ -225,7 +223,7 @@ def _network(model: nn.Module) -> nn.Module:
 
 
 def _hookable(model: nn.Module) -> nn.Module | None:
-    """Where a hook sees each batch and no compiler sees the hook: the outermost module that is not compiled."""
+    """Where a hook sees each batch and no compiler sees the hook."""
     return None if getattr(model, "_compiled_call_impl", None) is not None else model
 
 

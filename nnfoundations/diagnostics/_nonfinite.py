@@ -11,7 +11,8 @@ from nnfoundations.diagnostics._replay import RandomState, untouched
 
 
 class Origin(NamedTuple):
-    """Where it began. `place`: input, weights, forward, loss, backward, gradient, or unknown.
+    """Where it began. `place`: input, weights, forward, loss, backward; gradient or first loss where no more
+    is known; of a second run also unknown, or finite: its forward pass is, and more could not be run.
 
     `where`: names of modules, parameters, or places in the batch such as ``batch[0][3, 10]``.
     """
@@ -47,7 +48,7 @@ def locate(model: nn.Module, replay: Callable[[], Tensor | None], random_state: 
         finally:
             forward.remove()
             backward.remove()
-    return origin or Origin("unknown", ())
+    return origin or Origin("finite" if loss is None and forward.ran else "unknown", ())
 
 
 class _Watch:
@@ -69,6 +70,10 @@ class _ForwardWatch(_Watch):
         for name, module in model.named_modules():
             self._handles.append(module.register_forward_hook(self._after(name)))
         self._root = type(model).__name__
+
+    @property
+    def ran(self) -> bool:
+        return bool(self._seen)
 
     def _after(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -151,7 +156,7 @@ class _BackwardWatch(_Watch):
 
 
 def nonfinite_inputs(batch: Any) -> tuple[str, ...]:
-    """Where in a batch the first number is that is not finite, such as ``batch[0][3, 10]``. Waits for the device."""
+    """Where a batch holds the first number that is not finite: ``batch[0][3, 10]``. Waits for the device."""
     return tuple(f"batch{path}{_first(x)}" for path, x in _paths(batch) if not finite(x))
 
 

@@ -10,14 +10,14 @@ from nnfoundations.diagnostics._history import History, ParameterFacts
 from nnfoundations.diagnostics._packet import Packet
 
 SAMPLE = 4096
-"""Entries of a parameter that updates and angles are measured on, evenly spread: norms of all would cost a copy
-of the model."""
+"""Entries of a parameter that updates and angles are measured on, evenly spread: all would cost a copy of the
+model."""
 
 BY_PARAMETER = ("gradient_norm", "gradient_cosine", "weight_norm", "update_ratio")
 """Quantities with a column a parameter."""
 
 NEWBORN = 20
-"""Looks for which a weight that starts at zero, as in LoRA, has no size that an update could be compared with."""
+"""Looks for which a weight that starts at zero, as in LoRA, has no size to compare an update with."""
 
 SENTINEL = 2**16
 """Entries of the gradients that are checked at every step."""
@@ -33,7 +33,8 @@ def parameter_facts(
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
         tensors[id(parameter)] = parameter
-    facts, parameters = {}, {}
+    facts: dict[str, ParameterFacts] = {}
+    parameters: dict[str, Tensor] = {}
     for key, parameter in tensors.items():
         module_name = names[key][0].rpartition(".")[0]
         module = model.get_submodule(module_name)
@@ -58,7 +59,7 @@ def _kind(module: nn.Module, parameter: Tensor) -> str:
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """The 2-norm of each, in float32: half precision overflows at 65504."""
-    return torch.stack(list(torch._foreach_norm(list(tensors), 2, torch.float32)))  # type: ignore[call-arg]
+    return torch.stack(list(torch._foreach_norm(list(tensors), 2, torch.float32)))
 
 
 class ParameterProbe:
@@ -176,7 +177,7 @@ class ParameterProbe:
 
 
 def _sentinel(parameters: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Vectors and others whose gradients tell of all: a non-finite one reaches the biases of all layers below.
+    """Vectors and others whose gradients tell of all: a NaN reaches the biases of all layers below.
 
     Where a module has no bias its smallest tensor counts; the first module, which all flows down to, always.
     """

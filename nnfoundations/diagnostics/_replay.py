@@ -1,4 +1,4 @@
-"""Run a batch again, and leave no trace of it: random numbers, buffers, attributes and gradients come back."""
+"""Run a batch again, and leave no trace: random numbers, buffers, attributes and gradients come back."""
 
 import random
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class RandomState:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Put buffers, plain attributes (the states of torchmetrics too) and gradients back when the block ends."""
+    """Put buffers, plain attributes (also torchmetrics' states) and gradients back when the block ends."""
     modules = [(module, _Attributes(module)) for module in model.modules()]
     gradients = [(p, p.grad) for p in model.parameters()]
     for p, _ in gradients:
@@ -72,7 +72,7 @@ class _Attributes:
             del module.__dict__[name]
         module.__dict__.update(self._plain)
         for name, copy in self._contents.items():
-            value = self._buffers[name] if name in self._buffers else self._plain[name]
+            value: Any = self._buffers[name] if name in self._buffers else self._plain[name]
             if isinstance(value, Tensor):
                 value.data.copy_(copy)  # by .data: a graph that waits for its backward pass may have saved it
             elif isinstance(value, list):

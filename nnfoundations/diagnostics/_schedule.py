@@ -11,6 +11,9 @@ ACTIVATION_STEPS = (0, 1, 5, 20, 45)
 FREE_BELOW = 0.1e-3
 """Seconds a step that are allowed however short the step is: hooks of any kind cost some."""
 
+REST = 50
+"""Steps between two closer looks."""
+
 
 @dataclass
 class Account:
@@ -47,6 +50,7 @@ class Schedule:
     steps: int = 0
     _pair: bool = False
     _wanted: int = 0
+    _closer: int = -REST
 
     def wants_gradients(self, step: int) -> bool:
         """Also for the step after each look: the angle between two gradients needs both."""
@@ -64,8 +68,13 @@ class Schedule:
         )
 
     def look_closer(self, steps: int = 3) -> None:
-        """Something jumped: look at the next steps whatever it costs."""
-        self._wanted = max(self._wanted, steps)
+        """Something jumped: look at the next steps whatever it costs.
+
+        Not again for a while: the small loss of a trained network jumps from batch to batch.
+        """
+        if self.steps - self._closer >= REST:
+            self._closer = self.steps
+            self._wanted = max(self._wanted, steps)
 
     def looked(self, step: int, gradients: float, activations: float) -> None:
         """Book the seconds that the looks of this step took; 0 where there was none."""
@@ -83,6 +92,8 @@ class Schedule:
         training = max(seconds - overhead, 0.0)
         self.trained += training
         # What the hooks take on every step is paid first; looks pay for themselves.
-        earned = max(FREE_BELOW, self.budget * training) - max(overhead - looks, 0.0)
+        earned = max(FREE_BELOW, self.budget * training)
+        # At most half of it: on a slow machine the hooks alone cost all, and looks would end for ever.
+        earned -= min(max(overhead - looks, 0.0), 0.5 * earned)
         for account in (self.gradients, self.activations):
             account.balance += 0.5 * earned

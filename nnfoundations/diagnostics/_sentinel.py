@@ -63,9 +63,11 @@ class Sentinel:
                 origin = Origin("unknown", ())
             finally:
                 self.replaying = False
-            if origin.place != "unknown":
+            if origin.place == "finite" and seen == "loss":
+                return Origin("loss", ())
+            if origin.place not in ("finite", "unknown"):
                 return origin
-        return Origin("gradient", tuple(reversed(probe.nonfinite()))) if probe else Origin(seen, ())
+        return Origin("gradient", tuple(reversed(probe.nonfinite()))) if probe else Origin("first loss", ())
 
     def late(self, history: History, step: int) -> Event | None:
         """On a device that is not waited for: what the numbers of a look that just came in tell."""

@@ -95,7 +95,7 @@ def cut_off(
 ) -> tuple[tuple[str, ...], str] | None:
     """Modules that ran and got no gradient though later ones did, and the first of those.
 
-    Args: missing: trainable parameters without a gradient. executed: modules in the order of the forward pass.
+    Args: missing: trainable parameters without a gradient. executed: modules in their order.
     """
     order = {name: i for i, name in enumerate(executed)}
     cut = {facts[name].module for name in missing} & order.keys()
@@ -111,7 +111,7 @@ def cut_off(
 
 
 def mode_sensitive(model: nn.Module) -> tuple[str, ...]:
-    """Modules that behave differently in evaluation: dropout that drops, batch statistics that are learned."""
+    """Modules that behave differently in evaluation: dropout that drops, batch statistics."""
     return tuple(
         name
         for name, module in model.named_modules()
