@@ -83,6 +83,18 @@ def test_a_healthy_run_has_one_line():
     )
 
 
+def test_a_run_that_failed_at_once_has_no_line(tmp_path, capsys):
+    nothing = engine()
+    nothing.schedule.steps = 0
+    trainer = trainer_stub(default_root_dir=str(tmp_path / "logs"), loggers=[Remembering(tmp_path)])
+    for reporter in reporters(trainer, verbose=True):
+        reporter.closed(nothing)
+    assert capsys.readouterr().err == ""
+    assert not list(tmp_path.iterdir())
+    nothing.schedule.steps, nothing.schedule.trained = 1, 0.0
+    assert text(console.closing(nothing, 100)) == "Diagnostics: nothing found in 1 step (0.12 s)."
+
+
 def test_the_closing_table_says_all():
     second = changed(RATE, fault="overfitting", severity=Severity.WARNING, where=(), resolved=True)
     first = changed(RATE, consequences=("dead-units",))
