@@ -3,12 +3,16 @@
 from nnfoundations.callbacks._diagnostics import Diagnostics
 from nnfoundations.callbacks._figures import ClassificationFigures
 from nnfoundations.callbacks._histograms import ParameterHistograms
+from nnfoundations.callbacks._monitors import ActivationMonitor, GradientMonitor, OverfittingMonitor
 from nnfoundations.callbacks._overview import TensorBoardOverview
 from nnfoundations.callbacks._predictions import PredictionTable
 
 __all__ = [
+    "ActivationMonitor",
     "ClassificationFigures",
     "Diagnostics",
+    "GradientMonitor",
+    "OverfittingMonitor",
     "ParameterHistograms",
     "PredictionTable",
     "TensorBoardOverview",

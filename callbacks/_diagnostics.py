@@ -1,17 +1,48 @@
 """The diagnostics engine under Lightning: it knows the hooks, and nothing else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, get_args
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from nnfoundations.diagnostics import RULES, Engine, Finding, Judge
-from nnfoundations.diagnostics._console import Console
+from nnfoundations._errors import OptionError
+from nnfoundations.callbacks._reporters import Reporter, reporters
+from nnfoundations.callbacks._trainer import Validation, can_replay, replay, settings, unavailable
+from nnfoundations.diagnostics import RULES, Engine, FaultError, Finding, History, Judge, Severity
+
+P = ParamSpec("P")
+
+Action = Literal["warn", "stop", "raise", "checkpoint"]
+
+STATE = "nnfoundations.diagnostics"
+"""The key in a checkpoint. Not `state_dict`: two of a class in one Trainer would be an error, not a twin."""
+
+AGREE = 16
+"""Batches between two collective decisions of several processes, where `action` needs any."""
+
+
+def guarded(
+    hook: "Callable[Concatenate[Diagnostics, P], None]",
+) -> "Callable[Concatenate[Diagnostics, P], None]":
+    """A failure of ours is no failure of the training."""
+
+    @wraps(hook)
+    def run(self: "Diagnostics", *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            hook(self, *args, **kwargs)
+        except FaultError:
+            raise
+        except Exception as error:
+            if self._engine is None:
+                raise
+            self._engine.fail(error)
+
+    return run
 
 
 class Diagnostics(Callback):
@@ -21,21 +52,27 @@ class Diagnostics(Callback):
     end, are listed in `findings`, written to ``findings.jsonl`` beside the logs, and shown in TensorBoard.
 
     Args:
-        action: what a finding of severity error does: ``warn``, ``stop`` the run after the epoch's batch,
-            ``raise`` a `FaultError`, or ``checkpoint``: save one and go on.
+        action: what a finding of severity error does: ``warn``, ``stop`` the run after this batch, ``raise`` a
+            `FaultError`, or ``checkpoint``: save one and go on. On a CPU, a number that is not finite is found
+            before the optimizer steps: the weights are still good.
         mute: faults, or ``FAULT:PATTERN`` for layers by name, that are not reported.
-        families: kinds of rules to run, None for all: data, wiring, loss, initialization, learning-rate,
+        families: kinds of rules to run, None for all of these: data, wiring, loss, initialization, learning-rate,
             gradients, units, non-finite, generalization.
         on_finding: called with each new finding.
         budget: share of a step's time that watching may take; below 10 ms a step, 0.1 ms.
         locate_nonfinite: name the module of a NaN on CUDA too; it waits for the device at each step.
         verbose: print.
+
+    Raises: OptionError: an action, family or fault that does not exist, or a budget that is not positive.
     """
+
+    watched: ClassVar[tuple[str, ...] | None] = None
+    """The families where the user names none."""
 
     def __init__(
         self,
         *,
-        action: str = "warn",
+        action: Action = "warn",
         mute: Sequence[str] = (),
         families: Sequence[str] | None = None,
         on_finding: Callable[[Finding], None] | None = None,
@@ -43,35 +80,115 @@ class Diagnostics(Callback):
         locate_nonfinite: bool = False,
         verbose: bool = True,
     ) -> None:
-        self.action, self.mute, self.families = action, tuple(mute), families
-        self.on_finding, self.budget, self.locate_nonfinite = on_finding, budget, locate_nonfinite
-        self.verbose = verbose
+        _check("action", [action], get_args(Action))
+        _check("mute", [rule.partition(":")[0] for rule in mute], [rule.fault for rule in RULES])
+        _check("families", families or (), [rule.family for rule in RULES])
+        if not budget > 0:
+            raise OptionError(
+                f"Diagnostics needs a budget above 0; got {budget}. 0.01 is one step in a hundred."
+            )
+        self.action, self.mute, self.on_finding = action, tuple(mute), on_finding
+        self.families = self.watched if families is None else tuple(families)
+        self.budget, self.locate_nonfinite, self.verbose = budget, locate_nonfinite, verbose
         self._engine: Engine | None = None
-        self._handles: list[RemovableHandle] = []
         self._saved: dict[str, Any] | None = None
+        self._twin = False
+        self._release()
+
+    def _release(self) -> None:
+        """Hold nothing of a run any more but what was found."""
+        for handle in self.__dict__.get("_handles", ()):
+            handle.remove()
+        self._handles: list[RemovableHandle] = []
+        self._trainer: Any = None
+        self._batch: tuple[Any, int] | None = None
+        self._scaler: Any = None
+        self._accumulated: float | None = None
+        self._validation: Validation | None = None
+        self._reporters: list[Reporter] = []
+        self._acted: set[str] = set()
+        self._waiting: Finding | None = None
 
     @property
     def findings(self) -> list[Finding]:
         """Those so far, the first cause first."""
         return self._engine.findings if self._engine else []
 
+    @property
+    def not_run(self) -> dict[str, str]:
+        """Rules that cannot be judged in this run, by fault, each with the reason."""
+        return self._engine.judge.not_run(self._engine.history) if self._engine else {}
+
+    @property
+    def history(self) -> History:
+        """What was measured; ``history.save(path)`` keeps it."""
+        return self._engine.history if self._engine else History()
+
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the watching before its time; None where all is well."""
+        return self._engine.failure if self._engine else None
+
+    # -- the run -----------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        self._release()
+        self._engine = None
+        others = iter(trainer.callbacks)  # type: ignore[attr-defined]
+        before = [c for c in iter(lambda: next(others, self), self) if isinstance(c, Diagnostics)]
+        self._twin = any(c._covers(self) for c in before)
+        if self._twin and trainer.is_global_zero:
+            print(f"{type(self).__name__} is off: another one in this Trainer watches the same.")
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rules = [r for r in RULES if self.families is None or r.family in self.families]
-        self._console = Console()
-        self._batch: tuple[Any, int] | None = None
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self._engine = Engine(
-            pl_module,
-            trainer.optimizers,
+        saved, self._saved = self._saved, None
+        self._trainer = trainer
+        if self._twin or not trainer.is_global_zero:
+            return
+        self._scaler = getattr(trainer.precision_plugin, "scaler", None)
+        self._reporters = reporters(trainer, self.verbose)
+        self._engine = self._made(pl_module, trainer.optimizers, can_replay(trainer, pl_module))
+        try:
+            if saved is not None:
+                self._engine.load_state_dict(saved)
+        except (KeyError, TypeError, ValueError):  # of another version: what is seen from here on counts
+            self._engine = self._made(pl_module, trainer.optimizers, can_replay(trainer, pl_module))
+        numbers = settings(trainer)
+        history = self._engine.history
+        history.settings |= numbers
+        history.unavailable = unavailable(trainer, numbers)
+        self._hook(trainer.optimizers)
+
+    def _made(self, module: LightningModule, optimizers: list[Optimizer], again: bool) -> Engine:
+        rules = [rule for rule in RULES if self.families is None or rule.family in self.families]
+        return Engine(
+            module,
+            optimizers,
             judge=Judge(rules, self.mute),
             budget=self.budget,
-            scaled=scaler is not None,
+            scaled=self._scaler is not None,
             locate_nonfinite=self.locate_nonfinite,
-            replay=lambda: self._replay(pl_module),
-            on_finding=self._report,
+            replay=self._replay if again else None,
+            on_finding=self._found,
+            on_look=self._looked,
         )
-        for optimizer in trainer.optimizers:
-            self._handles.append(optimizer.register_step_post_hook(self._stepped))
+
+    def _hook(self, optimizers: Iterable[Optimizer]) -> None:
+        for optimizer in optimizers:
+            if hasattr(optimizer, "register_step_post_hook"):
+                self._handles.append(optimizer.register_step_post_hook(self._on_stepped))
+
+    @guarded
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._engine is None:
+            return
+        several = pl_module.automatic_optimization and trainer.accumulate_grad_batches > 1
+        self._accumulated = 1 / trainer.accumulate_grad_batches if several else None
+        if [id(o) for o in trainer.optimizers] != [id(o) for o in self._engine.optimizers]:
+            self._engine.adopt(trainer.optimizers)
+            self._hook(trainer.optimizers)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -82,55 +199,160 @@ class Diagnostics(Callback):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if self._engine is not None and self._batch is not None:
-            scaler = getattr(trainer.precision_plugin, "scaler", None)
-            scale: Any = None
-            if pl_module.automatic_optimization and trainer.accumulate_grad_batches > 1:
-                scale = 1 / trainer.accumulate_grad_batches
-            if scaler is not None and scaler._scale is not None:
-                scale = scaler._scale if scale is None else scaler._scale * scale
+            scale: Any = self._accumulated
+            if self._scaler is not None and (factor := self._scaler._scale) is not None:
+                scale = factor if scale is None else factor * scale
             self._engine.observe(loss, scale)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         if self._engine is not None and self._batch is not None:
-            self._engine.before_step(optimizer)
+            inside = self._scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
+            self._engine.before_step(optimizer, self._scaler._scale if inside else None)
 
-    def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self._engine is not None and self._batch is not None:
-            self._engine.after_step(optimizer)
+    def _on_stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self._engine is not None and self._batch is not None:  # a tuner's steps are not ours
+            self._engine.after_step(optimizer, getattr(optimizer, "found_inf", None))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._batch = None
         if self._engine is not None:
-            self._batch = None
             self._engine.end()
+        if self.action != "warn" and trainer.world_size > 1 and not self._twin:
+            self._agree(trainer, batch_idx)
 
+    @guarded
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._engine is not None and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._validation = Validation()
+
+    @guarded
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._validation is not None and dataloader_idx == 0:
+            self._validation.add(outputs, batch)
+
+    @guarded
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._engine is None or trainer.sanity_checking or trainer.state.fn != "fit":
+        validation, self._validation = self._validation, None
+        if validation is None or self._engine is None:
             return
-        m = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val")}
-        loss = next((v for k, v in m.items() if "loss" in k), None)
-        acc = next((v for k, v in m.items() if "acc" in k), None)
-        self._engine.validated(loss, acc)
+        loss, accuracy, error = validation.result(trainer.callback_metrics)
+        reasons = self._engine.history.unavailable
+        if loss is None and not len(self._engine.history["validation_loss"]):
+            reasons.setdefault(
+                "validation_loss", "validation_step neither returns its loss nor logs it as val_loss"
+            )
+        self._engine.validated(loss, accuracy, error, validation.samples)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._engine is not None:
-            self._engine.close()
-            if self.verbose:
-                self._console.summary(self._engine)
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._acted |= {rule.fault for rule in RULES}  # one exception is enough
+        self._close()
+        self._release()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._release()
 
-    def _replay(self, pl_module: LightningModule) -> Tensor | None:
-        return None
+    @guarded
+    def _close(self) -> None:
+        if self._engine is None or self._trainer is None:
+            return
+        try:
+            self._engine.close()
+        finally:
+            if self.findings or not self._trainer.fast_dev_run:
+                for reporter in self._reporters:
+                    reporter.closed(self._engine)
+            self._reporters = []
 
-    def _report(self, finding: Finding) -> None:
-        if self.verbose:
-            self._console.report(finding)
+    # -- in a checkpoint -----------------------------------------------------------------------------------
+
+    @guarded
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._engine is not None and self._engine.failure is None:
+            checkpoint.setdefault(STATE, {})[type(self).__name__] = self._engine.state_dict()
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == "fit":
+            self._saved = checkpoint.get(STATE, {}).get(type(self).__name__)
+
+    # -- what the engine asks for --------------------------------------------------------------------------
+
+    def _covers(self, other: "Diagnostics") -> bool:
+        return self.families is None or (
+            other.families is not None and set(other.families) <= set(self.families)
+        )
+
+    def _replay(self) -> Tensor | None:
+        if self._batch is None or self._engine is None:
+            return None
+        return replay(self._trainer, self._engine.model, *self._batch)
+
+    def _found(self, finding: Finding) -> None:
+        for reporter in self._reporters:
+            reporter.found(finding)
         if self.on_finding is not None:
             self.on_finding(finding)
+
+    def _looked(self, step: int) -> None:
+        assert self._engine is not None
+        for reporter in self._reporters:
+            reporter.looked(self._engine, step)
+        if self.action == "warn":
+            return
+        for finding in self.findings:
+            if (
+                finding.severity is Severity.ERROR
+                and not finding.resolved
+                and finding.fault not in self._acted
+            ):
+                self._acted.add(finding.fault)
+                if self._trainer.world_size > 1:
+                    self._waiting = self._waiting or finding
+                else:
+                    self._act(finding)
+
+    def _agree(self, trainer: Trainer, batch_idx: int) -> None:
+        """Several processes must do the same at the same batch; the first of them has looked."""
+        if batch_idx % AGREE == AGREE - 1 or trainer.is_last_batch:
+            finding = trainer.strategy.broadcast(self._waiting)
+            self._waiting = None
+            if finding is not None:
+                self._act(finding)
+
+    def _act(self, finding: Finding) -> None:
+        if self.action == "raise":
+            raise FaultError(finding)
+        if self.action == "stop":
+            self._trainer.should_stop = True
+        if self.action == "checkpoint":
+            saver = self._trainer.checkpoint_callback
+            folder = getattr(saver, "dirpath", None) or self._trainer.default_root_dir
+            name = f"{finding.fault}-step={self._trainer.global_step}.ckpt"
+            self._trainer.save_checkpoint(Path(folder) / name)
+
+
+def _check(option: str, values: Iterable[str], legal: Iterable[str]) -> None:
+    names = list(dict.fromkeys(legal))
+    for value in values:
+        if value not in names:
+            raise OptionError(
+                f"Diagnostics takes {option} from {', '.join(names)}; got {value!r}. Use one of those."
+            )

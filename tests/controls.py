@@ -130,7 +130,8 @@ def lora() -> Case:
 
 def with_dropout() -> Case:
     net = nn.Sequential(
-        nn.Linear(64, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 10)
+        nn.Linear(64, 256), nn.ReLU(), nn.Dropout(0.5),
+        nn.Linear(256, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 10),
     )  # fmt: skip
     return of(net)
 
@@ -389,4 +390,5 @@ HELD_OUT = (
 )
 """More healthy runs, on which no threshold was set."""
 
-"""H26, a float16 scaler that skips its first steps, runs through `Monitor` in `test_diagnostics_monitor.py`."""
+"""H26, a float16 scaler that skips its first steps, runs through `Monitor` in "
+"`test_diagnostics_monitor.py`."""

@@ -54,12 +54,14 @@ class Fault:
     where: Callable[[Case], str] | None = None
     twin: Callable[[str], Case] | None = None
 
-    def healthy(self, name: str) -> Case:
-        torch.manual_seed(0)
-        return self.twin(name) if self.twin else usual(name)
+    def healthy(self, name: str, seed: int = 0) -> Case:
+        torch.manual_seed(seed)
+        case = self.twin(name) if self.twin else usual(name)
+        case.data = case.data or loaders(seed=seed)
+        return case
 
-    def broken(self, name: str) -> Case:
-        case = self.healthy(name)
+    def broken(self, name: str, seed: int = 0) -> Case:
+        case = self.healthy(name, seed)
         self.inject(case)
         return case
 
@@ -101,7 +103,7 @@ def deep(name: str) -> Case:
 class DeepAutoencoder(Autoencoder):
     def __init__(self) -> None:
         nn.Sequential.__init__(self)
-        for i in range(8):
+        for _ in range(8):
             self.append(nn.Linear(64, 64))
             self.append(nn.ReLU())
         self.append(nn.Linear(64, 64))
@@ -186,8 +188,8 @@ def few_samples(case: Case) -> None:
 
 def wide(name: str) -> Case:
     nets = {"M": lambda: MLP(3, 512), "C": CNN, "R": NETS["R"], "T": lambda: NETS["T"]()}
-    rate = 3e-3 if name == "R" else 1e-3
-    return usual(name, net=nets[name](), steps=400, optimizer=lambda p: Adam(p, rate))
+    rate, steps = (3e-3, 600) if name == "R" else (1e-3, 400)
+    return usual(name, net=nets[name](), steps=steps, optimizer=lambda p: Adam(p, rate))
 
 
 def left_out(case: Case) -> None:
@@ -216,6 +218,16 @@ def never_zeroed(case: Case) -> None:
             self.optimizers().step()
 
     case.module = Manual
+
+
+def overflowing(case: Case) -> None:
+    """From step 40 on, a layer in the middle overflows."""
+
+    def double(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        module.calls = getattr(module, "calls", 0) + module.training
+        return output * torch.finfo(torch.float32).max if module.calls > 40 else output
+
+    case.layer(SECOND).register_forward_hook(double)
 
 
 def evaluating(case: Case) -> None:
@@ -296,8 +308,9 @@ FAULTS = (
     Fault("F23", "MC", (HIGH, "dead-units"), 80, spike),
     Fault("F24", EVERY, ("learning-rate-too-low",), 100, of_optimizer(lambda p: Adam(p, 1e-7))),
     Fault("F27", "MCBRLT", ("softmax-before-cross-entropy",), 3, softmax_last),
-    Fault("F30", "MCBTA", ("unstable-loss-function",), 120, unstable_log),
-    Fault("F31", "MCRT", ("overfitting",), 400, few_samples, twin=wide),
+    Fault("F30", "MCBA", ("unstable-loss-function",), 120, unstable_log),
+    Fault("F30b", "MC", ("non-finite",), 60, overflowing, where=lambda case: SECOND[case.name]),
+    Fault("F31", "MCRT", ("overfitting",), 600, few_samples, twin=wide),
     Fault("F37", EVERY, ("parameter-not-in-optimizer",), 2, left_out,
           where=lambda case: SECOND[case.name]),
     Fault("F38", EVERY, ("graph-cut",), 5, detached, where=lambda case: SECOND[case.name]),

@@ -6,6 +6,7 @@ A autoencoder, as in the fault catalogue.
 
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -29,12 +30,12 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 class MLP(nn.Sequential):
-    """`depth` hidden layers; `init`: he or xavier."""
+    """`depth` hidden layers; He initial values for ReLU, Xavier's for all others."""
 
     def __init__(self, depth: int = 8, width: int = 64, activation: type[nn.Module] = nn.ReLU) -> None:
         sizes = [64, *[width] * depth]
         layers: list[nn.Module] = []
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        for a, b in pairwise(sizes):
             layers += [nn.Linear(a, b), activation()]
         super().__init__(*layers, nn.Linear(width, 10))
         for layer in self:

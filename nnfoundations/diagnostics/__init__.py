@@ -4,6 +4,7 @@
 """
 
 from nnfoundations.diagnostics._engine import Engine
+from nnfoundations.diagnostics._error import FaultError
 from nnfoundations.diagnostics._finding import Finding, Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics._judge import Judge, diagnose
@@ -13,6 +14,7 @@ from nnfoundations.diagnostics.rules import RULES, Rule
 __all__ = [
     "RULES",
     "Engine",
+    "FaultError",
     "Finding",
     "History",
     "Judge",

@@ -44,11 +44,12 @@ _STEP = (
     "dead-units",
     "saturated-units",
 )
-_BLOW_UP = ("exploding-gradients", "non-finite")
 
 ABSORBS: dict[str, tuple[str, ...]] = {
     "non-finite-input": ("non-finite", "exploding-gradients", "dead-units", "unstable-loss-function"),
-    "unscaled-inputs": (*_STEP, "bad-initialization", "bad-output-scale", "learning-rate-too-low", "non-finite"),
+    "unscaled-inputs": (
+        *_STEP, "bad-initialization", "bad-output-scale", "learning-rate-too-low", "non-finite",
+    ),
     "constant-inputs": (*_STEP, "bad-initialization", "learning-rate-too-low", "overfitting"),
     "parameter-not-in-optimizer": ("vanishing-gradients", "gradients-not-zeroed", "exploding-gradients"),
     "graph-cut": ("vanishing-gradients", "gradients-not-zeroed"),
@@ -59,7 +60,7 @@ ABSORBS: dict[str, tuple[str, ...]] = {
     "symmetric-weights": (*_STEP, "bad-initialization", "bad-output-scale", "learning-rate-too-low"),
     "bad-initialization": (*_STEP, "bad-output-scale", "learning-rate-too-low", "non-finite"),
     "bad-output-scale": (*_STEP, "non-finite", "unstable-loss-function"),
-    "learning-rate-too-high": (*_STEP, "learning-rate-too-low", "non-finite", "overfitting"),
+    "learning-rate-too-high": (*_STEP[1:], "learning-rate-too-low", "non-finite", "overfitting"),
     "exploding-gradients": (
         "non-finite", "learning-rate-too-high", "bad-output-scale", "dead-units", "saturated-units",
     ),

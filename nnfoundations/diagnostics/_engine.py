@@ -4,44 +4,50 @@ A loop calls, in this order, `begin`, `observe`, `before_step`, `after_step`, `e
 `validated`. On a step that is not looked at, these do next to nothing and never wait for the device.
 """
 
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
 from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nnfoundations.diagnostics._activations import ActivationProbe
+from nnfoundations.diagnostics._error import FaultError
 from nnfoundations.diagnostics._finding import Finding
 from nnfoundations.diagnostics._history import Event, History
 from nnfoundations.diagnostics._judge import Judge
 from nnfoundations.diagnostics._loss import batch_accuracy, loss_facts
-from nnfoundations.diagnostics._nonfinite import Origin, RandomState, locate, nonfinite_inputs
-from nnfoundations.diagnostics._packet import Packet
-from nnfoundations.diagnostics._parameters import ParameterProbe, parameter_facts
+from nnfoundations.diagnostics._parameters import ParameterProbe
+from nnfoundations.diagnostics._post import Post
 from nnfoundations.diagnostics._schedule import Schedule
-from nnfoundations.diagnostics._tape import LossTape
-from nnfoundations.diagnostics._wiring import cut_off, mode_sensitive, not_in_optimizer, symmetric
+from nnfoundations.diagnostics._subject import Subject
+from nnfoundations.diagnostics._wiring import EARLY
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-EARLY = 5
-"""Steps at the start in which the wiring is looked at."""
+SAME = 8
+"""Events of one kind that are kept: rules ask for the first two."""
 
 
-def timed(
-    method: "Callable[Concatenate[Engine, P], R]",
-) -> "Callable[Concatenate[Engine, P], R]":
-    """Book the time of an event on the engine's account."""
+def event(
+    method: "Callable[Concatenate[Engine, P], None]",
+) -> "Callable[Concatenate[Engine, P], None]":
+    """Book the time of an event on the engine's account, and keep its failure away from the training."""
 
     @wraps(method)
-    def run(self: "Engine", *args: P.args, **kwargs: P.kwargs) -> R:
+    def run(self: "Engine", *args: P.args, **kwargs: P.kwargs) -> None:
+        if self.failure is not None:
+            return
         start = perf_counter()
         try:
-            return method(self, *args, **kwargs)
+            method(self, *args, **kwargs)
+        except FaultError:
+            raise
+        except Exception as error:
+            self.fail(error)
         finally:
             self._own += perf_counter() - start
 
@@ -56,11 +62,14 @@ class Engine:
         optimizers: all that step its parameters.
         judge: the rules, and what is muted.
         budget: the share of a step's time that watching may take; below 10 ms a step, 0.1 ms.
+        compiled: it runs compiled, though it is passed as it was before.
         scaled: gradients pass a loss scaler, whose skipped steps are no fault.
         locate_nonfinite: name the module of a number that is not finite on CUDA too, where it costs a wait for
             the device at every step. On the CPU it is always named.
         replay: runs the batch of this step again and returns its loss; None where there is no way to.
         on_finding: called with each cause that is new.
+        on_look: called with the step of each look, after it was judged. Both may raise `FaultError`; any other
+            exception in here is kept in `failure`, said in one line, and ends the watching, not the training.
     """
 
     def __init__(
@@ -70,35 +79,35 @@ class Engine:
         *,
         judge: Judge | None = None,
         budget: float = 0.01,
+        compiled: bool = False,
         scaled: bool = False,
         locate_nonfinite: bool = False,
         replay: Callable[[], Tensor | None] | None = None,
         on_finding: Callable[[Finding], None] | None = None,
+        on_look: Callable[[int], None] | None = None,
     ) -> None:
         self.model, self.optimizers = model, list(optimizers)
+        self.compiled, self.scaled, self.locate_nonfinite, self.replay = compiled, scaled, locate_nonfinite, replay
+        self.on_finding, self.on_look = on_finding, on_look
         self.judge = judge or Judge()
         self.history = History()
-        self.schedule = Schedule(budget)
-        self.scaled, self.locate_nonfinite, self.replay = scaled, locate_nonfinite, replay
-        self.on_finding = on_finding
-        self.step = 0
-        self._own = 0.0
-        self._probes: dict[int, ParameterProbe] | None = None
-        self._activations: ActivationProbe | None = None
-        self._tape: LossTape | None = None
-        self._packet: Packet | None = None
-        self._travelling: list[Packet] = []
-        self._open = self._stepped = self._fresh = False
-        self._measured: set[int] = set()
-        self._gradient_seconds = self._activation_seconds = 0.0
-        self._skipped = 0
-        self._rates: list[float] = []
-        self._located = False
-        self._random: RandomState | None = None
+        self.failure: Exception | None = None
+        self._start(Schedule(budget))
+
+    def _start(self, schedule: Schedule) -> None:
+        self.schedule, self.step = schedule, 0
+        self._subject: Subject | None = None
+        self._post = Post(self.scaled)
         self._batch: Any = None
         self._index: int | None = None
+        self._measured: set[int] = set()  # optimizers, in this step
+        self._open = False  # a step has begun and is not over
+        self._stepped = self._tried = self._unread = False
+        self._looking = self._sampling = self._hooked = self._fresh = False
+        self._gradient_seconds = self._activation_seconds = self._own = 0.0
         self._last_end: float | None = None
-        self._looking = self._hooked = False
+        self._skips = 0
+        self._rates: list[float] = []
 
     @property
     def findings(self) -> list[Finding]:
@@ -106,126 +115,147 @@ class Engine:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    @timed
+    @event
     def begin(self, step: int, batch: Any = None, index: int | None = None) -> None:
         """A batch comes. Several may belong to one step, where gradients are accumulated."""
         if step < self.step:
             self.reset()  # another run
-        self._batch, self._index = batch, index
-        if self._probes is None:
-            return self._set_up(step)
-        self.step = step
-        if self._waits:
-            self._random = RandomState(self._device)
+        self.step, self._batch, self._index = step, batch, index
+        subject = self._subject
+        if subject is None or (self.schedule.steps == 1 and not self._open and subject.outgrown(self.model)):
+            subject = self._set_up()
+        if subject is None:
+            return
+        subject.sentinel.begin(subject.device)
         if self._open:
-            return None
-        self._open, self._stepped, self._fresh = True, False, True
+            return
+        self._open = self._fresh = True
+        self._stepped = self._tried = False
         self._measured.clear()
         self._gradient_seconds = self._activation_seconds = 0.0
         self._looking = self.schedule.wants_gradients(step)
-        if self._activations is not None and self.schedule.wants_activations(step):
+        self._sampling = self.schedule.wants_activations(step)
+        if self._sampling and subject.activations is not None:
             start = perf_counter()
-            self._activations.attach(self._letter(), self._booked)
+            subject.activations.attach(self._post.packet(step), self._booked)
             self._hooked = True
             self._activation_seconds += perf_counter() - start
-        return None
 
-    @timed
+    @event
     def observe(self, loss: Tensor, scale: Tensor | float | None = None) -> None:
         """The loss is there, and the backward pass comes.
 
         Args: scale: what it was multiplied by: a loss scaler's factor, or one over the accumulated batches.
         """
-        if self._tape is None:
-            return
+        subject = self._subject
+        if subject is None or (self._measured and subject.one_loss):
+            return  # a closure that is evaluated again: its first loss counts
+        value = subject.tape.write(self.step, loss, scale)
         if self._unread and loss.requires_grad:
             self.history.loss, self._unread = loss_facts(loss), False
-        value = self._tape.write(self.step, loss, scale)
-        if (self._mode_sensitive and not self.model.training) or self._wants_mode_check():
-            self._check_mode()
+        if subject.mode_sensitive and not self.model.training:
+            self._note(Event("train-mode-off", self.step, subject.mode_sensitive))
         if value is not None:
-            if value - value != 0 and not self.scaled:
-                self._not_finite("loss", loss)
-            elif self._tape.jumped:
+            if value - value != 0:
+                self._not_finite("loss", loss=value)
+            elif subject.tape.jumped:
                 self.schedule.look_closer(2)
                 self._looking = True
-        if self._looking and self._fresh and len(self.optimizers) == 1 and loss.requires_grad:
-            loss.register_hook(self._look_for_stale_gradients)
-        if self._hooked and (accuracy := batch_accuracy(loss)) is not None:
-            self._letter().add("train_accuracy", ("accuracy",), accuracy.reshape(1))
+        if self._fresh and self._looking and subject.one_loss and loss.requires_grad:
+            loss.register_hook(self._booked(lambda grad: subject.stale(self._post.packet(self.step))))
+        if self._fresh and self._sampling and (accuracy := batch_accuracy(loss)) is not None:
+            self._post.packet(self.step).add("train_accuracy", ("accuracy",), accuracy.reshape(1))
         self._fresh = False
 
-    @timed
+    @event
     def before_step(self, optimizer: Optimizer, scale: Tensor | None = None) -> None:
         """Gradients are whole and unscaled, and the weights have not moved yet.
 
         Args: scale: what gradients are still multiplied by, where the optimizer unscales them itself.
         """
-        probe = self._probes and self._probes.get(id(optimizer))
-        if not probe or not self._open or id(optimizer) in self._measured:
+        subject, probe = self._probe_of(optimizer)
+        if subject is None or probe is None or id(optimizer) in self._measured:
             return  # a closure that is evaluated again: the first gradients count
         self._measured.add(id(optimizer))
         self._read_rates()
-        if self._waits and not self.scaled and not self._located and not probe.finite():
-            self._not_finite("gradient", None, probe)
+        if subject.waits and not self.scaled and not subject.sentinel.done and not probe.finite():
+            self._not_finite("gradient", probe=probe)
         if self._looking:
             start = perf_counter()
-            probe.before_step(self._letter(), self.step, scale)
+            probe.before_step(self._post.packet(self.step), self.step, scale)
             if self.schedule.steps <= EARLY:
-                self._check_wiring(probe)
+                for fact in subject.wiring(self.step, probe):
+                    self._note(fact)
             self._gradient_seconds += perf_counter() - start
 
-    @timed
-    def after_step(self, optimizer: Optimizer) -> None:
-        """The weights have moved."""
-        probe = self._probes and self._probes.get(id(optimizer))
-        if not probe or not self._open:
+    @event
+    def after_step(self, optimizer: Optimizer, overflow: Tensor | None = None) -> None:
+        """The weights have moved.
+
+        Args: overflow: not 0 where the optimizer, which unscales by itself, left them where they were.
+        """
+        subject, probe = self._probe_of(optimizer)
+        if subject is None or probe is None:
             return
-        self._stepped = True
+        self._stepped = self._stepped or overflow is None or not subject.waits or not bool(overflow)
         if self._looking and id(optimizer) in self._measured:
             start = perf_counter()
-            probe.after_step(self._letter())
+            probe.after_step(self._post.packet(self.step), overflow)
             self._gradient_seconds += perf_counter() - start
+
+    @event
+    def skipped(self) -> None:
+        """A loss scaler kept the optimizer from its step; where it calls `before_step`, nobody need tell."""
+        self._tried = True
 
     def end(self) -> None:
         """The batch is done. Findings of this step, or of one before it, may come now."""
         self._end()
+        if self._open:
+            return
         now = perf_counter()
-        if self._last_end is not None and not self._open:
-            self.schedule.advance(now - self._last_end, self._own)
-        if not self._open:
-            self._last_end, self._own = now, 0.0
+        if self._last_end is not None:
+            looks = self._gradient_seconds + self._activation_seconds
+            self.schedule.advance(now - self._last_end, self._own, looks)
+        else:
+            self.schedule.steps += 1
+        self._last_end, self._own = now, 0.0
 
-    @timed
+    @event
     def _end(self) -> None:
         self._batch = None
-        if self._hooked:
-            assert self._activations is not None
+        subject = self._subject
+        if subject is None:
+            return
+        if self._hooked and subject.activations is not None:
             start = perf_counter()
-            self._activations.collect()
-            self.history.layers = dict(self._activations.layers)
-            self._activations.detach()
+            subject.activations.collect()
+            self.history.layers = dict(subject.activations.layers)
+            subject.detach()
             self._hooked = False
             self._activation_seconds += perf_counter() - start
-        if not self._open or not (self._stepped or self._measured):
+        if not self._open or not (self._stepped or self._measured or self._tried):
             return  # accumulating
         self._open = False
         if self.scaled and not self._stepped:
-            self._skipped += 1
-            for probe in (self._probes or {}).values():
+            self._skips += 1
+            for probe in subject.probes.values():
                 probe.forget()
         self.schedule.looked(self.step, self._gradient_seconds, self._activation_seconds)
-        if self._tape is not None and (self._packet or self._tape.full):
-            self._tape.pack(self._letter(), self.history)
-        if self._packet is not None:
-            if self.scaled:
-                self.history.record("skipped", self.step, ("steps",), [self._skipped])
-            self._packet.send()
-            self._travelling.append(self._packet)
-            self._packet = None
-        self._receive()
+        if self._post.empty and not subject.tape.full:
+            if self._post.travelling:
+                self._receive()
+            return
+        subject.tape.pack(self._post.packet(self.step), self.history)
+        if self.scaled:
+            self.history.record("skipped", self.step, ("steps",), [self._skips])
+        if not subject.waits:
+            self._receive()  # what was sent at the last look; this one is on its way until the next
+        self._post.send()
+        if subject.waits:
+            self._receive()
 
-    @timed
+    @event
     def validated(
         self, loss: float | None, accuracy: float | None = None, error: float = float("nan"), samples: int = 0
     ) -> None:
@@ -233,6 +263,7 @@ class Engine:
 
         Args: error: the standard error of the loss over the batches, NaN where it is not known.
         """
+        self._last_end = None  # its time is no step's
         if loss is not None:
             self.history.record("validation_loss", self.step, ("loss", "error"), [loss, error])
         if accuracy is not None:
@@ -241,33 +272,43 @@ class Engine:
             self.history.settings["validation_samples"] = samples
         self._judge(self.step)
 
+    @event
     def close(self) -> None:
         """The run is over: take the hooks off, and read and judge what is still on its way."""
-        if self._activations is not None:
-            self._activations.detach()
-        self._hooked = self._open = False
-        if self._tape is not None and self._tape.pending:
-            packet = Packet(self.step)
-            self._tape.pack(packet, self.history)
-            packet.send()
-            self._travelling.append(packet)
+        self._detach()
+        self._open = False
+        if self._subject is not None and self._subject.tape.pending:
+            self._subject.tape.pack(self._post.packet(self.step), self.history)
+        self._post.send()
         self._receive(wait=True)
 
+    # -- between runs ------------------------------------------------------------------------------------
+
+    def fail(self, error: Exception) -> None:
+        """Something is wrong with the watching itself: say so, and watch no more."""
+        self._detach()
+        self._batch = None
+        self._post.drop()
+        if self.failure is None:
+            self.failure = error
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            print(f"Diagnostics are off, the training goes on. Step {self.step}: {what}", file=sys.stderr)
+
+    def adopt(self, optimizers: Sequence[Optimizer]) -> None:
+        """Others step the same model from now on: some callbacks make them anew in the middle of a run."""
+        self.optimizers = list(optimizers)
+        if self._subject is not None:
+            self._detach()
+            self._subject.tape.pack(self._post.packet(self.step), self.history)
+            self._set_up()
+
     def reset(self) -> None:
-        """Forget everything: another run begins."""
-        if self._activations is not None:
-            self._activations.detach()
-        judge = Judge(self.judge.rules, self.judge.mute)
-        self.__init__(  # type: ignore[misc]
-            self.model,
-            self.optimizers,
-            judge=judge,
-            budget=self.schedule.budget,
-            scaled=self.scaled,
-            locate_nonfinite=self.locate_nonfinite,
-            replay=self.replay,
-            on_finding=self.on_finding,
-        )
+        """Forget what was measured: another run of the same model begins."""
+        self._detach()
+        settings, unavailable = self.history.settings, self.history.unavailable
+        self.judge, self.history = Judge(self.judge.rules, self.judge.mute), History()
+        self.history.settings, self.history.unavailable = settings, unavailable
+        self._start(Schedule(self.schedule.budget))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain Python, small: the history, and what the rules have said."""
@@ -280,49 +321,37 @@ class Engine:
 
     # -- what happens in them ----------------------------------------------------------------------------
 
-    def _set_up(self, step: int) -> None:
-        """At the first batch: what a module makes on its first call is there from the second on."""
-        facts, parameters = parameter_facts(self.model, self.optimizers)
-        self.history.parameters = facts
-        self._probes = {}
-        for i, optimizer in enumerate(self.optimizers):
-            own = {name: parameters[name] for name, f in facts.items() if f.optimizer == i}
-            if own:
-                self._probes[id(optimizer)] = ParameterProbe(own)
-        first = next(iter(parameters.values()), None)
-        self._device = torch.device("cpu") if first is None else first.device
-        self._waits = self._device.type == "cpu" or self.locate_nonfinite
-        self._tape = LossTape(self._device)
-        self._unread = True
-        self._mode_sensitive = mode_sensitive(self.model)
-        self._parameters = parameters
-        if "activation_std" not in self.history.unavailable:
-            self._activations = ActivationProbe(self.model)
-        if len(self.optimizers) > 1:
-            self._not_run(
-                "several optimizers: there is no one loss to judge",
-                "loss",
-                "stale_gradient",
-                "validation_loss",
-            )
-        self.schedule.steps = 0
-        self.begin.__wrapped__(self, step, self._batch, self._index)  # type: ignore[attr-defined]
+    def _set_up(self) -> Subject | None:
+        if not Subject.ready(self.model):
+            return None
+        subject = Subject(self.model, self.optimizers, self.compiled, self.replay, self.locate_nonfinite)
+        self.history.parameters = subject.facts
+        self.history.unavailable |= subject.reasons
+        self._subject, self._unread = subject, True
+        return subject
 
-    def _not_run(self, reason: str, *quantities: str) -> None:
-        self.history.unavailable |= dict.fromkeys(quantities, reason)
+    def _detach(self) -> None:
+        if self._subject is not None:
+            self._subject.detach()
+        self._hooked = False
 
-    def _letter(self) -> Packet:
-        if self._packet is None:
-            self._packet = Packet(self.step)
-        return self._packet
+    def _probe_of(self, optimizer: Optimizer) -> tuple[Subject | None, ParameterProbe | None]:
+        if self._subject is None or not self._open:
+            return None, None
+        return self._subject, self._subject.probes.get(id(optimizer))
 
-    def _booked(self, hook: Callable[..., R]) -> Callable[..., R]:
-        """What runs inside the forward pass is our time too."""
+    def _booked(self, hook: Callable[..., R]) -> Callable[..., R | None]:
+        """What runs inside the forward and the backward pass is our time, and our failure, too."""
 
-        def run(*args: Any, **kwargs: Any) -> R:
+        def run(*args: Any, **kwargs: Any) -> R | None:
+            if self.failure is not None or self._subject is None or self._subject.sentinel.replaying:
+                return None
             start = perf_counter()
             try:
                 return hook(*args, **kwargs)
+            except Exception as error:
+                self.fail(error)
+                return None
             finally:
                 seconds = perf_counter() - start
                 self._own += seconds
@@ -332,7 +361,10 @@ class Engine:
 
     def _read_rates(self) -> None:
         rates = [group["lr"] for o in self.optimizers for group in o.param_groups]
-        if rates == self._rates or any(isinstance(r, Tensor) and r.device.type != "cpu" for r in rates):
+        if rates == self._rates:
+            return
+        if any(isinstance(r, Tensor) and r.device.type != "cpu" for r in rates):
+            self.history.unavailable["lr"] = "the learning rate is a tensor on the device"
             return
         then, self._rates = self._rates, [float(rate) for rate in rates]
         jumped = len(then) == len(rates) and any(a > 3 * b for a, b in zip(self._rates, then, strict=True))
@@ -342,97 +374,32 @@ class Engine:
         columns = tuple(f"group {i}" for i in range(len(rates)))
         self.history.record("lr", self.step, columns, self._rates)
 
-    def _look_for_stale_gradients(self, grad: Tensor) -> None:
-        start = perf_counter()
-        for probe in (self._probes or {}).values():
-            probe.stale(self._letter())
-        seconds = perf_counter() - start
-        self._own += seconds
-        self._gradient_seconds += seconds
+    def _note(self, fact: Event) -> None:
+        if len(self.history.events_of(fact.kind)) < SAME:
+            self.history.events.append(fact)
 
-    def _wants_mode_check(self) -> bool:
-        return False
-
-    def _check_mode(self) -> None:
-        kind = "train-mode-off"
-        if len(self.history.events_of(kind)) < 2:
-            self.history.events.append(Event(kind, self.step, self._mode_sensitive))
-
-    def _check_wiring(self, probe: ParameterProbe) -> None:
-        executed = self._activations.executed if self._activations is not None else []
-        events = [
-            Event("parameter-not-in-optimizer", self.step, names)
-            for names in [not_in_optimizer(self.history.parameters, self._parameters)]
-            if names
-        ]
-        if executed and (cut := cut_off(self.history.parameters, probe.missing(), executed)):
-            names, after = cut
-            events.append(Event("graph-cut", self.step, names, {"after": after}))
-        if self.schedule.steps >= 1 and (names := symmetric(self.history.parameters, self._parameters)):
-            events.append(Event("symmetric-weights", self.step, names))
-        self.history.events += events
-
-    def _not_finite(self, seen: str, loss: Tensor | None, probe: ParameterProbe | None = None) -> None:
-        """The first number that is not finite: find out where it was made, once."""
-        if self._located:
-            return
-        self._located = True
-        origin = self._origin(seen, probe)
-        value = str(float(loss.detach())) if loss is not None else ""
-        detail = {"place": origin.place, "value": value, "batch": self._index}
-        self.history.events.append(Event("non-finite", self.step, origin.where, detail))
-        self._judge(self.step)
-
-    def _origin(self, seen: str, probe: ParameterProbe | None) -> Origin:
-        if bad := nonfinite_inputs(self._batch):
-            return Origin("input", bad)
-        weights = [name for name, p in self._parameters.items() if not bool(p.detach().isfinite().all())]
-        if weights:
-            return Origin("weights", tuple(weights))
-        if self.replay is not None and self._random is not None:
-            origin = locate(self.model, self.replay, self._random)
-            if origin.place != "unknown":
-                return origin
-        if probe is not None:
-            return Origin("gradient", tuple(reversed(probe.nonfinite())))
-        return Origin(seen, ())
+    def _not_finite(self, seen: str, loss: float | None = None, probe: ParameterProbe | None = None) -> None:
+        subject = self._subject
+        if subject is not None and not subject.sentinel.done and not self.scaled:
+            batch = self._batch, self._index
+            self._note(subject.sentinel.found(seen, self.step, subject.parameters, *batch, loss=loss, probe=probe))
+            self._judge(self.step)
 
     def _receive(self, wait: bool = False) -> None:
         """Take in what has arrived, and judge it."""
-        while self._travelling and self._travelling[0].arrived(wait):
-            packet = self._travelling.pop(0)
-            for quantity, columns, values in packet.rows():
-                if quantity == "loss":
-                    assert self._tape is not None
-                    self._tape.unpack(packet, values, self.history)
-                else:
-                    self.history.record(quantity, packet.step, columns, values)
-            self._note_nonfinite(packet.step)
-            self._judge(packet.step)
-
-    def _note_nonfinite(self, step: int) -> None:
-        """On a device that is not waited for, numbers tell a few steps later."""
-        if self._waits or self._located or self.scaled:
-            return
-        losses = self.history["loss"]
-        recent = losses.last(128)
-        bad = recent.steps[recent.rows[:, 0] - recent.rows[:, 0] != 0]
-        norms = self.history["gradient_norm"]
-        where: tuple[str, ...] = ()
-        place = "loss"
-        if len(norms) and norms.steps[-1] == step:
-            row = norms.rows[-1]
-            where = tuple(n for n, v in zip(norms.columns, row, strict=True) if v - v != 0)
-        if not len(bad) and not where:
-            return
-        if where and (not len(bad) or step < bad[0]):
-            place = "gradient"
-        self._located = True
-        first = int(bad[0]) if len(bad) and place == "loss" else step
-        detail = {"place": place if place == "gradient" else "first loss", "value": "nan", "batch": None}
-        self.history.events.append(Event("non-finite", first, where if place == "gradient" else (), detail))
+        subject = self._subject
+        for step in self._post.arrivals(self.history, subject and subject.tape, wait):
+            if subject is not None and not self.scaled and (fact := subject.sentinel.late(self.history, step)):
+                self._note(fact)
+            self._judge(step)
 
     def _judge(self, step: int) -> None:
-        for finding in self.judge.look(self.history, step):
+        with warnings.catch_warnings():
+            # Medians over parameters that were not measured in a window are NaN, as they should be.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            new = self.judge.look(self.history, step)
+        for finding in new:
             if self.on_finding is not None:
                 self.on_finding(finding)
+        if self.on_look is not None:
+            self.on_look(step)

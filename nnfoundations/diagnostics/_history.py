@@ -80,15 +80,16 @@ class Event:
 class Series:
     """Rows of numbers over columns of fixed names, each row with its step.
 
-    Full, it drops every second row of its older half: what is kept spans the whole run. The first rows, where
-    bad starts show, always stay.
+    Full, it thins out: the first rows, where bad starts show, and the last quarter stay, of those between
+    every second, fourth, ... is kept, so that the rows span the whole run however long it is.
     """
 
     def __init__(self, columns: Sequence[str], capacity: int, keep: int = 32) -> None:
         self.columns, self.capacity, self.keep = tuple(columns), capacity, keep
         self._steps = np.empty(capacity, dtype=np.int64)
         self._rows = np.empty((capacity, len(self.columns)))
-        self._n = 0
+        self._numbers = np.empty(capacity, dtype=np.int64)
+        self._n = self._seen = 0
 
     def __len__(self) -> int:
         return self._n
@@ -103,12 +104,19 @@ class Series:
 
     def append(self, step: int, row: Sequence[float] | Array) -> None:
         if self._n == self.capacity:
-            half = self.capacity // 2
-            kept = np.r_[0 : self.keep, self.keep : half : 2, half : self.capacity]
-            self._n = len(kept)
-            self._steps[: self._n], self._rows[: self._n] = self._steps[kept], self._rows[kept]
-        self._steps[self._n], self._rows[self._n] = step, row
-        self._n += 1
+            self._thin_out()
+        self._steps[self._n], self._rows[self._n], self._numbers[self._n] = step, row, self._seen
+        self._n, self._seen = self._n + 1, self._seen + 1
+
+    def _thin_out(self) -> None:
+        between = np.arange(self.keep, self.capacity - self.capacity // 4)
+        stride = 2
+        while (thinned := between[self._numbers[between] % stride == 0]).size > self.capacity // 4:
+            stride *= 2
+        kept = np.r_[0 : self.keep, thinned, between[-1] + 1 : self.capacity]
+        self._n = len(kept)
+        for array in (self._steps, self._rows, self._numbers):
+            array[: self._n] = array[kept]
 
     def column(self, name: str) -> Array:
         return self.rows[:, self.columns.index(name)]

@@ -4,14 +4,21 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd import Variable
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from nnfoundations.diagnostics._console import Console
 from nnfoundations.diagnostics._engine import Engine
 from nnfoundations.diagnostics._finding import Finding
+from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics._judge import Judge
+from nnfoundations.diagnostics._wiring import is_compiled
+
+_WRAPPERS = ("_FabricModule", "DistributedDataParallel", "DataParallel")
+"""Classes that hold the network as `module`, and whose names before a layer's say nothing."""
 
 
 class Monitor:
@@ -32,8 +39,9 @@ class Monitor:
     >>> monitor.findings
     []
 
-    `observe` is called for each batch, also where gradients are accumulated over several. The optimizer's step
-    is seen by its own hooks; with a `torch.amp.GradScaler`, pass it as `scaler`.
+    `observe` is called for each batch, also where gradients are accumulated over several, and before the loss
+    is scaled. The optimizer's step is seen by its own hooks; with a `torch.amp.GradScaler`, pass it as `scaler`.
+    What Fabric has set up is passed as it is.
 
     Args:
         model: the network.
@@ -58,25 +66,29 @@ class Monitor:
         locate_nonfinite: bool = False,
         verbose: bool = True,
     ) -> None:
-        self._scaler, self._on_finding = scaler, on_finding
+        self._on_finding, self._scaler = on_finding, scaler
         self._console = Console() if verbose else None
         every = [optimizers] if isinstance(optimizers, Optimizer) else list(optimizers)
+        every = [_unwrapped(optimizer) for optimizer in every]
         self._engine = Engine(
-            model,
+            _network(model),
             every,
             judge=Judge(mute=mute),
             budget=budget,
+            compiled=is_compiled(model),
             scaled=scaler is not None and scaler.is_enabled(),
             locate_nonfinite=locate_nonfinite,
             replay=self._replay,
             on_finding=self._report,
         )
         self._inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
-        self._step = 0
-        self._begun = self._observed = False
-        self._handles: list[RemovableHandle] = [
-            model.register_forward_pre_hook(self._on_forward, with_kwargs=True)
-        ]
+        self._step, self._stepped = 0, False
+        self._states = self._scaler_states()
+        self._begun = self._observed = self._replaying = False
+        self._closure: Optimizer | None = None
+        self._handles: list[RemovableHandle] = []
+        if (hooked := _hookable(model)) is not None:
+            self._handles.append(hooked.register_forward_pre_hook(self._on_forward, with_kwargs=True))
         for optimizer in every:
             self._handles.append(optimizer.register_step_pre_hook(self._on_step))
             self._handles.append(optimizer.register_step_post_hook(self._on_stepped))
@@ -87,7 +99,7 @@ class Monitor:
         return self._engine.findings
 
     @property
-    def history(self) -> Any:
+    def history(self) -> History:
         """What was measured; ``history.save(path)`` keeps it."""
         return self._engine.history
 
@@ -96,19 +108,29 @@ class Monitor:
         """Rules that cannot be judged here, each with the reason."""
         return self._engine.judge.not_run(self._engine.history)
 
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the watching before its time; None where all is well."""
+        return self._engine.failure
+
     def observe(self, loss: Tensor) -> None:
         """Hand over the loss of a batch, unscaled, before its backward pass."""
-        if not self._begun:  # a model that is called by parts: its own forward was not seen
-            self._begin(None)
+        if not self._begun or (self._observed and self._closure is None):
+            self._begin(None)  # a model that is called by parts: its own forward was not seen
         self._engine.observe(loss)
+        if self._closure is not None and not self._observed and loss.requires_grad:
+            loss.register_hook(self._on_closure_backward)
         self._observed = True
 
     def validated(self, loss: float | None = None, accuracy: float | None = None, samples: int = 0) -> None:
         """Hand over the mean of a check on validation data."""
+        self._finish()
         self._engine.validated(loss, accuracy, samples=samples)
 
     def close(self) -> None:
-        """Take all hooks off, judge what is left, and print the table of findings."""
+        """Take all hooks off, judge what is left, and print the table of findings. A second call does nothing."""
+        if not self._handles:
+            return
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -126,11 +148,10 @@ class Monitor:
         self.close()
 
     def _on_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if module.training or not self._begun:
-            import torch
-
-            if not torch.is_grad_enabled():
-                return  # an evaluation
+        # Another call for the same loss, a closure's further ones, and evaluations begin no batch.
+        if self._replaying or not torch.is_grad_enabled() or (self._begun and not self._observed):
+            return
+        if self._closure is None or not self._observed:
             self._begin((args, kwargs))
 
     def _begin(self, inputs: tuple[tuple[Any, ...], dict[str, Any]] | None) -> None:
@@ -141,28 +162,74 @@ class Monitor:
     def _finish(self) -> None:
         """The batch before is over, since the next one begins."""
         if self._begun:
+            states, self._states = self._states, self._scaler_states()
+            if states is not self._states and not self._stepped:
+                self._engine.skipped()
+                self._step += 1
+            self._stepped = False
             self._engine.end()
             self._begun = self._observed = False
+            self._inputs = None
 
     def _on_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self._observed:  # else a closure will compute the gradients only now
-            scale = getattr(optimizer, "grad_scale", None)
-            self._engine.before_step(optimizer, scale)
+        if any(callable(a) for a in (*args[1:], *kwargs.values())):
+            self._finish()
+            self._closure = optimizer  # it will compute the gradients, again and again
+        elif self._observed:
+            self._engine.before_step(optimizer, getattr(optimizer, "grad_scale", None))
+
+    def _on_closure_backward(self, grad: Tensor) -> None:
+        """A closure's first backward pass begins; when it is through, gradients are whole."""
+        optimizer = self._closure
+        if optimizer is not None:
+            Variable._execution_engine.queue_callback(  # type: ignore[attr-defined]
+                lambda: self._engine.before_step(optimizer)
+            )
 
     def _on_stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if not self._observed:
-            return
-        self._engine.before_step(optimizer)  # once a step: does nothing where it was called before it
-        self._engine.after_step(optimizer)
-        self._step += 1
+        self._closure = None
+        if self._observed:
+            self._engine.after_step(optimizer, getattr(optimizer, "found_inf", None))
+            self._step += 1
+            self._stepped = True
+
+    def _scaler_states(self) -> Any:
+        """A scaler makes these anew at each `update`: how one knows, without waiting, that it was called."""
+        return getattr(self._scaler, "_per_optimizer_states", None)
 
     def _replay(self) -> None:
-        if self._inputs is not None:
-            args, kwargs = self._inputs
+        if self._inputs is None:
+            return
+        args, kwargs = self._inputs
+        self._replaying = True
+        try:
             self._engine.model(*args, **kwargs)
+        finally:
+            self._replaying = False
 
     def _report(self, finding: Finding) -> None:
         if self._console is not None:
             self._console.report(finding)
         if self._on_finding is not None:
             self._on_finding(finding)
+
+
+def _network(model: nn.Module) -> nn.Module:
+    """The network in what Fabric, DDP or a compiler has put around it."""
+    while True:
+        kind = type(model).__name__
+        inside = model.module if kind in _WRAPPERS else model._orig_mod if kind == "OptimizedModule" else None
+        if not isinstance(inside, nn.Module):
+            return model
+        model = inside
+
+
+def _hookable(model: nn.Module) -> nn.Module | None:
+    """Where a hook sees each batch and no compiler sees the hook: the outermost module that is not compiled."""
+    return None if getattr(model, "_compiled_call_impl", None) is not None else model
+
+
+def _unwrapped(optimizer: Optimizer) -> Optimizer:
+    """Fabric's optimizer steps the one that it holds."""
+    inner = getattr(optimizer, "optimizer", None)
+    return inner if isinstance(inner, Optimizer) else optimizer

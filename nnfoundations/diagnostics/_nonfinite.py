@@ -1,143 +1,165 @@
 """Which module first made a number that is not finite: one batch, run again under watch."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from nnfoundations.diagnostics._replay import RandomState, untouched
 
 
 class Origin(NamedTuple):
-    """Where it began. `place`: input, forward, loss, backward, or unknown; `where`: module or input names."""
+    """Where it began. `place`: input, weights, forward, loss, backward, gradient, or unknown.
+
+    `where`: names of modules, parameters, or places in the batch such as ``batch[0][3, 10]``.
+    """
 
     place: str
     where: tuple[str, ...]
 
 
-def locate(model: nn.Module, replay: Callable[[], Tensor | None], random_state: "RandomState") -> Origin:
+def locate(model: nn.Module, replay: Callable[[], Tensor | None], random_state: RandomState) -> Origin:
     """Run a batch once more and name the first module that turns finite numbers into others.
 
     The random state is that of the batch's first run, so that dropout draws the same mask. Afterwards
-    buffers, attributes, gradients and the random state are what they were before.
+    buffers, attributes, gradients and the random state are what they were before. No `.grad` is written and
+    no hook of the parameters' accumulation runs (those of DistributedDataParallel would wait for others).
 
     Args: replay: runs the forward pass and returns the loss, or None where it has none to give.
     """
-    seen: list[tuple[str, bool, bool]] = []  # module, finite inputs, finite output
-    gradients: list[str] = []  # outputs with a non-finite gradient, in the order of the backward pass
-    watched: list[str] = []
+    with (
+        untouched(model),
+        random_state.again(),
+        torch.compiler.set_stance("force_eager"),
+        torch.enable_grad(),
+    ):
+        forward, backward = _ForwardWatch(model), _BackwardWatch(model)
+        try:
+            loss = replay()
+            origin = forward.origin(loss)
+            if origin is None and loss is not None and loss.requires_grad:
+                named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+                grads = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+                bad = [n for n, g in zip(named, grads, strict=True) if g is not None and not finite(g)]
+                origin = backward.origin(bad)
+        finally:
+            forward.remove()
+            backward.remove()
+    return origin or Origin("unknown", ())
 
-    def watch(name: str) -> Callable[..., None]:
+
+class _Watch:
+    def __init__(self) -> None:
+        self._handles: list[RemovableHandle] = []
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+class _ForwardWatch(_Watch):
+    """Every module, those with children too: their own code may be the culprit."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        # (module, finite inputs, finite output, a scalar), inner modules before those that hold them
+        self._seen: list[tuple[str, bool, bool, bool]] = []
+        for name, module in model.named_modules():
+            self._handles.append(module.register_forward_hook(self._after(name)))
+        self._root = type(model).__name__
+
+    def _after(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             tensors = list(_tensors(output))
-            seen.append((name, _finite(inputs), _finite(output)))
-            for y in tensors:
-                if y.requires_grad:
-                    watched.append(name)
-                    y.register_hook(lambda grad: gradients.append(name) if not _finite(grad) else None)
+            scalar = bool(tensors) and all(x.ndim == 0 for x in tensors)
+            self._seen.append((name, finite(inputs), finite(tensors), scalar))
 
         return hook
 
-    handles = [
-        module.register_forward_hook(watch(name))
-        for name, module in model.named_modules()
-        if next(module.children(), None) is None
-    ]
-    try:
-        with untouched(model), random_state.again():
-            with torch.enable_grad():
-                loss = replay()
-            forward = _first_forward(seen, loss)
-            if forward is not None:
-                return forward
-            if loss is not None and loss.requires_grad:
-                loss.backward()
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not gradients:
-        return Origin("unknown", ())
-    # Backward goes from the last module to the first: what follows the first non-finite one made it.
-    order = list(dict.fromkeys(watched))
-    position = order.index(gradients[0])
-    after = order[position + 1 : position + 2]
-    return Origin("backward", tuple(after) or ("the loss",))
+    def origin(self, loss: Tensor | None) -> Origin | None:
+        for i, (name, finite_in, finite_out, scalar) in enumerate(self._seen):
+            if finite_out:
+                continue
+            last = all(not later or name.startswith(f"{later}.") for later, *_ in self._seen[i + 1 :])
+            if scalar and finite_in and last:
+                return Origin("loss", (name or self._root,))
+            if not finite_in and not i:
+                return Origin("input", (name or self._root,))
+            # Where what comes in is bad already, the code between two modules made it.
+            between = () if finite_in else (self._seen[i - 1][0],)
+            return Origin("forward", (*between, name or self._root))
+        return Origin("loss", ()) if loss is not None and not finite(loss) else None
 
 
-def _first_forward(seen: list[tuple[str, bool, bool]], loss: Tensor | None) -> Origin | None:
-    for i, (name, finite_in, finite_out) in enumerate(seen):
-        if not finite_in:
-            # Made outside of any module: by the data before the first, else by code between two of them.
-            return Origin("input", (name,)) if i == 0 else Origin("forward", (seen[i - 1][0], name))
-        if not finite_out:
-            return Origin("forward", (name,))
-    if loss is not None and not _finite(loss):
-        return Origin("loss", ())
-    return None
+class _BackwardWatch(_Watch):
+    """Gradients of inputs and outputs of the innermost modules, in the order of the backward pass."""
 
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._order: list[str] = []
+        self._events: list[tuple[str, str, bool]] = []  # module, "in" or "out", finite
+        self._tensors: list[Tensor] = []  # kept, so that no id is used twice
+        self._readers: dict[int, list[str]] = {}
+        self._outputs: dict[str, Tensor] = {}
+        for name, module in model.named_modules():
+            if next(module.children(), None) is None:
+                self._handles.append(module.register_forward_pre_hook(self._before(name)))
+                self._handles.append(module.register_forward_hook(self._after(name)))
 
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Put buffers, plain attributes and gradients of a model back when the block ends."""
-    attributes = [(module, _copied(module.__dict__)) for module in model.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    gradients = [(p, p.grad) for p in model.parameters()]
-    for p, _ in gradients:
-        p.grad = None
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, saved in buffers:
-                buffer.copy_(saved)
-        for module, saved in attributes:
-            module.__dict__.update(saved)
-        for p, grad in gradients:
-            p.grad = grad
+    def _before(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any) -> None:
+            for x in _tensors(inputs):
+                if x.requires_grad:
+                    self._readers.setdefault(id(x), []).append(name)
+                    self._watch(name, "in", x)
 
+        return hook
 
-_KEPT = ("_parameters", "_buffers", "_modules")
+    def _after(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            self._order.append(name)
+            for y in _tensors(output):
+                if y.requires_grad:
+                    self._outputs[name] = y
+                    self._watch(name, "out", y)
 
+        return hook
 
-def _copied(attributes: dict[str, Any]) -> dict[str, Any]:
-    copied = {}
-    for name, value in attributes.items():
-        if name in _KEPT or name.endswith("_hooks") or "_hooks_" in name:
-            continue
-        if isinstance(value, Tensor):
-            value = value.detach().clone() if not value.requires_grad else value
-        elif type(value) in (list, dict, set):
-            value = value.copy()
-        copied[name] = value
-    return copied
+    def _watch(self, name: str, side: str, x: Tensor) -> None:
+        self._tensors.append(x)
+        x.register_hook(lambda grad: self._events.append((name, side, finite(grad))))
 
-
-class RandomState:
-    """The state of the random generators of the CPU and of one device, to draw the same numbers again."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._cpu = torch.default_generator.get_state()
-        self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-    @contextmanager
-    def again(self) -> Iterator[None]:
-        now = RandomState(self.device)
-        self._set()
-        try:
-            yield
-        finally:
-            now._set()
-
-    def _set(self) -> None:
-        torch.default_generator.set_state(self._cpu)
-        if self._cuda is not None:
-            torch.cuda.set_rng_state(self._cuda, self.device)
+    def origin(self, parameters: list[str]) -> Origin | None:
+        """Args: parameters: those whose gradient is not finite, in the order of the forward pass."""
+        fine = {name for name, side, good in self._events if side == "out" and good}
+        for name, side, good in self._events:
+            if good:
+                continue
+            if side == "in" and name in fine:
+                return Origin("backward", (name,))
+            if side == "out":
+                readers = self._readers.get(id(self._outputs[name]), [])
+                if guilty := [reader for reader in readers if reader in fine]:
+                    return Origin("backward", (guilty[-1],))
+                following = self._order[self._order.index(name) + 1 :][:1]
+                return Origin("backward", (name, *following) if following else ("the loss",))
+        if parameters:  # only sums over the batch overflow, or nothing below asks for a gradient
+            return Origin("backward", (parameters[-1].rpartition(".")[0],))
+        return None
 
 
 def nonfinite_inputs(batch: Any) -> tuple[str, ...]:
-    """Which tensors of a batch hold a number that is not finite, such as ``batch[0]``. Waits for the device."""
-    return tuple(f"batch{path}" for path, x in _paths(batch) if not _finite(x))
+    """Where in a batch the first number is that is not finite, such as ``batch[0][3, 10]``. Waits for the device."""
+    return tuple(f"batch{path}{_first(x)}" for path, x in _paths(batch) if not finite(x))
+
+
+def _first(x: Tensor) -> str:
+    if x.is_sparse or not x.ndim:
+        return ""
+    place = (~x.isfinite()).nonzero()[0].tolist()
+    return f"[{', '.join(map(str, place))}]"
 
 
 def _paths(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -155,7 +177,14 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
     return (tensor for _, tensor in _paths(tree))
 
 
-def _finite(tree: Any) -> bool:
+def finite(tree: Any) -> bool:
+    """Are all floating-point numbers in it finite, masks left aside? Waits for the device."""
+    dense = (x.detach().coalesce().values() if x.is_sparse else x.detach() for x in _tensors(tree))
     return all(
-        bool(x.isfinite().all()) for x in _tensors(tree) if x.is_floating_point() and x.device.type != "meta"
+        bool(x.isfinite().all()) or _is_mask(x) for x in dense if x.is_floating_point() and not x.is_meta
     )
+
+
+def _is_mask(x: Tensor) -> bool:
+    """Attention masks hold 0 and minus infinity by intention."""
+    return bool((x.isneginf() | (x == 0)).all()) and bool((x == 0).any())

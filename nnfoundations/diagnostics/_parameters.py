@@ -6,12 +6,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nnfoundations.diagnostics._history import ParameterFacts
+from nnfoundations.diagnostics._history import History, ParameterFacts
 from nnfoundations.diagnostics._packet import Packet
 
 SAMPLE = 4096
 """Entries of a parameter that updates and angles are measured on, evenly spread: norms of all would cost a copy
 of the model."""
+
+BY_PARAMETER = ("gradient_norm", "gradient_cosine", "weight_norm", "update_ratio")
+"""Quantities with a column a parameter."""
+
+NEWBORN = 20
+"""Looks for which a weight that starts at zero, as in LoRA, has no size that an update could be compared with."""
+
+SENTINEL = 2**16
+"""Entries of the gradients that are checked at every step."""
 
 
 def parameter_facts(
@@ -60,25 +69,25 @@ class ParameterProbe:
 
     def __init__(self, parameters: dict[str, Tensor]) -> None:
         self.names, self.parameters = tuple(parameters), list(parameters.values())
-        dense = [p for p in self.parameters if p.is_floating_point()]
-        # The sentinel: of each size only the smallest tensors, since a non-finite gradient that flows on to
-        # the layers below reaches their biases too.
-        ordered = sorted(dense, key=Tensor.numel)
-        self._sentinel, entries = [], 0
-        for p in ordered:
-            entries += p.numel()
-            if self._sentinel and entries > 2**16:
-                break
-            self._sentinel.append(p)
+        self._vectors, self._others = _sentinel(parameters)
         self._before: Tensor | None = None
+        self._newborn: Tensor | None = None
+        self._looks = 0
         self._sizes: list[int] = []
         self._stepped: list[int] = []
         self._previous: tuple[int, list[int], Tensor] | None = None
 
     def finite(self) -> bool:
-        """Is every gradient that the sentinel sees finite? Waits for the device: for the CPU only."""
-        grads = [p.grad for p in self._sentinel if p.grad is not None and not p.grad.is_sparse]
-        return not grads or bool(norms(grads).sum().isfinite())
+        """Is every gradient that the sentinel sees finite? Waits for the device: for the CPU only.
+
+        One sum of all: for a dozen tensors a fifth of what their norms cost.
+        """
+        grads = [g for p in self._vectors if (g := p.grad) is not None]
+        grads += [_values(g).reshape(-1) for p in self._others if (g := p.grad) is not None]
+        if not grads:
+            return True
+        total = float((torch.cat(grads) if len(grads) > 1 else grads[0]).sum(dtype=torch.float32))
+        return total - total == 0 or not self.nonfinite()
 
     def nonfinite(self) -> list[str]:
         """Names of the parameters with a gradient that is not finite. Waits for the device."""
@@ -110,7 +119,12 @@ class ParameterProbe:
         names = tuple(self.names[i] for i in stepped)
         gradient_norms = norms(grads)
         packet.add("gradient_norm", names, gradient_norms if scale is None else gradient_norms / scale)
-        packet.add("weight_norm", names, norms(weights))
+        weight_norms = norms(weights)
+        packet.add("weight_norm", names, weight_norms)
+        if self._newborn is None:
+            self._newborn = torch.zeros(len(self.parameters), dtype=torch.bool, device=weight_norms.device)
+        if not self._looks:
+            self._newborn[stepped] = weight_norms == 0
 
         sampled = [i for i in stepped if not self.parameters[i].grad.is_sparse]  # type: ignore[union-attr]
         if not sampled:
@@ -132,16 +146,21 @@ class ParameterProbe:
         self._previous = (step, sampled, now)
         self._before = torch.cat([_sample(self.parameters[i]) for i in sampled])
 
-    def after_step(self, packet: Packet) -> None:
-        """Measure how far the step moved the weights, relative to their size."""
+    def after_step(self, packet: Packet, overflow: Tensor | None = None) -> None:
+        """Measure how far the step moved the weights, relative to their size; NaN after an `overflow`."""
         if self._before is None:
             return
         after = torch.cat([_sample(self.parameters[i]) for i in self._stepped])
         moved = self._norms_of(after - self._before)
+        if self._newborn is not None and self._looks < NEWBORN:
+            moved = torch.where(self._newborn[self._stepped], float("nan"), moved)
+        self._looks += 1
+        if overflow is not None:
+            moved = torch.where(overflow.to(moved.device) > 0, float("nan"), moved)
         packet.add(
             "update_ratio",
             tuple(self.names[i] for i in self._stepped),
-            moved / self._norms_of(self._before),  # weights of zero: infinite, left out by the rules
+            moved / self._norms_of(self._before),
         )
         self._before = None
 
@@ -154,6 +173,44 @@ class ParameterProbe:
     def _spread(self, values: Tensor) -> Tensor:
         sizes = torch.tensor(self._sizes, device=values.device)
         return values.clamp(min=1e-30).repeat_interleave(sizes, output_size=sum(self._sizes))
+
+
+def _sentinel(parameters: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Vectors and others whose gradients tell of all: a non-finite one reaches the biases of all layers below.
+
+    Where a module has no bias its smallest tensor counts; the first module, which all flows down to, always.
+    """
+    chosen: dict[str, Tensor] = {}
+    for name, p in parameters.items():
+        module = name.partition(" = ")[0].rpartition(".")[0]
+        if p.is_floating_point() and (module not in chosen or p.numel() < chosen[module].numel()):
+            chosen[module] = p
+    first = next(iter(chosen.values()), None)
+    kept: list[Tensor] = []
+    entries = 0
+    for p in sorted(chosen.values(), key=lambda p: (p is not first, p.numel())):
+        entries += p.numel()
+        if kept and entries > SENTINEL:
+            break
+        kept.append(p)
+    return [p for p in kept if p.ndim == 1], [p for p in kept if p.ndim != 1]
+
+
+def record_named(history: History, quantity: str, step: int, row: dict[str, float]) -> None:
+    """Append a row whose columns may be others than before: what is not in it is NaN.
+
+    Parameters come and go: optimizers take turns, layers are skipped at random.
+    """
+    series = history.series.get(quantity)
+    columns = series.columns if series is not None else ()
+    if series is not None and row.keys() - set(columns):
+        columns = tuple(name for name in history.parameters if name in row or name in series.columns)
+        places = [series.columns.index(name) if name in series.columns else -1 for name in columns]
+        for then, values in zip(series.steps.tolist(), series.rows.tolist(), strict=True):
+            wide = [values[i] if i >= 0 else float("nan") for i in places]
+            history.record(quantity, then, columns, wide)
+    columns = columns or tuple(row)
+    history.record(quantity, step, columns, [row.get(name, float("nan")) for name in columns])
 
 
 def _values(grad: Tensor | None) -> Tensor:

@@ -76,18 +76,13 @@ class Schedule:
         if activations:
             self.activations.pay(step, activations)
 
-    def advance(self, seconds: float, overhead: float) -> None:
-        """A step is over: it took `seconds` in all, `overhead` of them ours, looks included."""
+    def advance(self, seconds: float, overhead: float, looks: float = 0.0) -> None:
+        """A step is over: it took `seconds` in all, `overhead` of them ours, `looks` of those for looking."""
         self.steps += 1
         self.spent += overhead
         training = max(seconds - overhead, 0.0)
         self.trained += training
         # What the hooks take on every step is paid first; looks pay for themselves.
-        earned = max(FREE_BELOW, self.budget * training)
+        earned = max(FREE_BELOW, self.budget * training) - max(overhead - looks, 0.0)
         for account in (self.gradients, self.activations):
             account.balance += 0.5 * earned
-
-    def charge(self, overhead: float) -> None:
-        """What a step without a look cost us, taken from both accounts."""
-        for account in (self.gradients, self.activations):
-            account.balance -= 0.5 * overhead

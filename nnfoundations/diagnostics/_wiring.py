@@ -4,8 +4,79 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from nnfoundations.diagnostics._history import ParameterFacts
+from nnfoundations.diagnostics._history import Event, ParameterFacts
+
+EARLY = 5
+"""Steps at the start in which the wiring is looked at."""
+
+ACTIVATIONS = (
+    "activation_std",
+    "dead_share",
+    "saturated_share",
+    "recurrent_growth",
+    "recurrent_gradient",
+    "input",
+)
+GRADIENTS = ("gradient_norm", "gradient_cosine", "weight_norm", "update_ratio", "stale_gradient")
+
+
+def limits(model: nn.Module, optimizers: Sequence[Optimizer], compiled: bool) -> dict[str, str]:
+    """Quantities that cannot be measured on this model, each with the reason."""
+    reasons: dict[str, str] = {}
+    if compiled or is_compiled(model):
+        reasons |= dict.fromkeys(ACTIVATIONS, "the model is compiled: what flows inside it is not observed")
+    if sharded(model):
+        reasons |= dict.fromkeys(
+            (*GRADIENTS, *ACTIVATIONS),
+            "the parameters are sharded or on several devices: a part's norm is not theirs",
+        )
+    if len(optimizers) > 1:
+        reasons |= dict.fromkeys(
+            ("loss", "stale_gradient", "validation_loss"),
+            "several optimizers: there is no one loss to judge",
+        )
+    if any("LBFGS" in type(optimizer).__name__ for optimizer in optimizers):
+        reasons["update_ratio"] = "LBFGS takes many steps in one, and finds their length itself"
+    return reasons
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Is any part of it compiled? Hooks set later are ignored in there, or break its graph."""
+    return getattr(model, "_compiler_ctx", None) is not None or any(
+        type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
+
+
+def sharded(model: nn.Module) -> bool:
+    """Does a process hold parts of the parameters only, or do they lie on several devices?"""
+    parameters = list(model.parameters())
+    return (
+        any(type(p).__name__ == "DTensor" or hasattr(p, "ds_id") for p in parameters)
+        or any(type(p.data).__name__ == "DTensor" for p in parameters)
+        or any("FullyShardedDataParallel" in type(module).__name__ for module in model.modules())
+        or len({p.device for p in parameters}) > 1
+    )
+
+
+def wiring_events(
+    step: int,
+    facts: Mapping[str, ParameterFacts],
+    parameters: Mapping[str, Tensor],
+    missing: Sequence[str],
+    executed: Sequence[str],
+) -> list[Event]:
+    """What is wrong at this step. Args as in the checks below."""
+    events = []
+    if names := not_in_optimizer(facts, parameters):
+        events.append(Event("parameter-not-in-optimizer", step, names))
+    if executed and (cut := cut_off(facts, missing, executed)):
+        events.append(Event("graph-cut", step, cut[0], {"after": cut[1]}))
+    if names := symmetric(facts, parameters):
+        events.append(Event("symmetric-weights", step, names))
+    return events
 
 
 def not_in_optimizer(

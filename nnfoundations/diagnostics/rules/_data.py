@@ -28,7 +28,8 @@ class UnscaledInputs(Rule):
             f"The inputs have a root mean square of {far}.",
             "The gradient of the first layer is proportional to its input, so one learning rate cannot suit "
             "it and the layers above.",
-            f"Divide the inputs by {size:.3g}, or subtract their mean and divide by their standard deviation.",
+            f"Divide the inputs by {size:.3g}, or subtract their mean and divide by their standard "
+            "deviation.",
             Severity.ERROR,
             rms=size,
         )
@@ -54,7 +55,8 @@ class ConstantInputs(Rule):
             f"All {n} samples of a batch are equal in every feature.",
             "The loader gives the same input again and again, so the network can only learn how often each "
             "answer occurs.",
-            "Look at one batch of the training loader: its indexing, its transforms, and what fills its buffer.",
+            "Look at one batch of the training loader: its indexing, its transforms, and what fills its "
+            "buffer.",
             Severity.ERROR,
             spread=float(recent.column("spread").max()),
         )

@@ -72,8 +72,8 @@ class Overfitting(Rule):
             return None
         return self._said(
             history, at_loss,
-            f"Accuracy is {fitted:.3f} on training and {now:.3f} on validation data, which has not improved since "
-            f"step {accuracy.steps[at]}.",
+            f"Accuracy is {fitted:.3f} on training and {now:.3f} on validation data, which has not "
+            f"improved since step {accuracy.steps[at]}.",
             train_accuracy=fitted, validation_accuracy=now,
         )  # fmt: skip
 
@@ -84,8 +84,8 @@ class Overfitting(Rule):
             (),
             evidence,
             "The network learns its training samples by heart: it has more freedom than they determine.",
-            f"Stop at the best check (EarlyStopping, the checkpoint of step {step}), get more data or augment it, "
-            "or use weight decay, dropout or a smaller network.",
+            f"Stop at the best check (EarlyStopping, the checkpoint of step {step}), get more data or "
+            "augment it, or use weight decay, dropout or a smaller network.",
             Severity.WARNING,
             best_step=step,
             **numbers,

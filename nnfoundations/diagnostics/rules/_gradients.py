@@ -79,10 +79,10 @@ class VanishingGradients(Rule):
         return self.suspect(
             series.steps[0],
             (name,),
-            f"In {name} the loss's gradient at the first step of a sequence is {10 ** recent[worst]:.1e} of that "
-            "at the last, and the loss stands still.",
-            "Each step back through time multiplies by the recurrent weights and the activation's slope, both "
-            "below 1 here.",
+            f"In {name} the loss's gradient at the first step of a sequence is {10 ** recent[worst]:.1e} "
+            "of that at the last, and the loss stands still.",
+            "Each step back through time multiplies by the recurrent weights and the activation's slope, "
+            "both below 1 here.",
             "Use an LSTM or GRU (forget bias 1), orthogonal recurrent weights, or shorter sequences.",
             Severity.ERROR,
             log10_ratio=recent[worst],
@@ -143,8 +143,8 @@ class ExplodingGradients(Rule):
         return self.suspect(
             series.steps[0],
             (history.parameters[series.columns[chosen[0]]].module,),
-            f"Activations grow by {10**ratio:.1e} from {names[0]} to {names[-1]}, and gradients grow on the way "
-            "back.",
+            f"Activations grow by {10**ratio:.1e} from {names[0]} to {names[-1]}, and gradients grow on "
+            "the way back.",
             "The initial weights are too large for this depth.",
             "Use He initial values (torch.nn.init.kaiming_normal_), or a normalization between the layers.",
             Severity.ERROR,
@@ -171,8 +171,9 @@ class ExplodingGradients(Rule):
         return self.suspect(
             high[0],
             (history.parameters[worst].module,),
-            f"{apart} times in {int(steps[-1] - steps[-50:][0])} steps the gradient norm was over {self.spike:g} "
-            f"times its usual {usual:.3g}, and the loss is {level:.3g} where it has been {best:.3g}.",
+            f"{apart} times in {int(steps[-1] - steps[-50:][0])} steps the gradient norm was over "
+            f"{self.spike:g} times its usual {usual:.3g}, and the loss is {level:.3g} where it has been "
+            f"{best:.3g}.",
             f"Single steps at lr={learning_rate(history):.3g} throw the network far from where it had come.",
             f"Set gradient_clip_val={2 * usual:.2g} in Trainer (twice the usual norm), or lower the rate.",
             Severity.WARNING,

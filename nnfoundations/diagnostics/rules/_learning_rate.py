@@ -96,6 +96,9 @@ class LearningRateTooHigh(Rule):
             default=learning_rate(history, step),
         )
         rate_jumped = rate > 3 * rate_before
+        if rate_jumped:  # the loss shows it one step later
+            there = rates.between(step - 3, step + 1)
+            step = int(there.steps[int(np.argmax(np.nanmax(there.rows, axis=1)))])
         spiked = len(before) > 4 and len(near) and float(near.max()) > self.spike * median(before)
         if not (rate_jumped or spiked):
             return None
@@ -114,8 +117,8 @@ class LearningRateTooHigh(Rule):
         return self.suspect(
             step,
             (),
-            f"At step {step} the loss leaves its best of {best[-1]:.3g} and stays at {smooth(values):.3g}, with "
-            f"updates of {ratio:.2g} of the weights.",
+            f"At step {step} the loss leaves its best of {best[-1]:.3g} and stays at {smooth(values):.3g}, "
+            f"with updates of {ratio:.2g} of the weights.",
             why,
             f"Keep lr at {better:.2g}, and go on from a checkpoint before step {step}.",
             Severity.ERROR,

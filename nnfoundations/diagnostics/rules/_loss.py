@@ -24,9 +24,10 @@ class SoftmaxBeforeCrossEntropy(Rule):
         return self.suspect(
             history["loss"].steps[0],
             (),
-            f"A softmax feeds the cross-entropy over {loss.classes} classes, whose loss then cannot fall below "
-            f"{floor:.3f}.",
-            "Cross-entropy takes logits and computes the softmax itself; of probabilities it takes another one.",
+            f"A softmax feeds the cross-entropy over {loss.classes} classes, whose loss then cannot fall "
+            f"below {floor:.3f}.",
+            "Cross-entropy takes logits and computes the softmax itself; of probabilities it takes another "
+            "one.",
             "Remove the softmax at the end of the model (keep it for prediction), or use NLLLoss on "
             "log-probabilities.",
             Severity.ERROR,

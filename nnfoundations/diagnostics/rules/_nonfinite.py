@@ -17,7 +17,8 @@ def first_event(history: History) -> Event | None:
 
 
 def diverged(history: History, step: int) -> bool:
-    """Had the loss grown far beyond its first value before that step? Then it overflowed, and that is no cause."""
+    """Had the loss grown far beyond its first value before that step? Then it overflowed, and that is no "
+    "cause."""
     before = history["loss"].between(0, step - 1).rows[:, 0]
     before = before[np.isfinite(before)]
     return len(before) > 0 and float(before.max()) > 10 * max(float(before[0]), 1e-3)
@@ -60,7 +61,8 @@ class UnstableLoss(Rule):
         return self.suspect(
             event.step,
             (),
-            f"At step {event.step} the loss is {event['value']} while inputs, outputs and weights are finite.",
+            f"At step {event.step} the loss is {event['value']} while inputs, outputs and weights are "
+            "finite.",
             "The loss takes a logarithm of 0, divides by 0 or overflows in an exponential.",
             "Use the loss on logits (CrossEntropyLoss, BCEWithLogitsLoss), or clamp what goes into the "
             "logarithm to at least 1e-7.",
@@ -98,7 +100,8 @@ class NonFinite(Rule):
             event.where,
             f"At step {event.step}{batch} numbers are not finite, {place}.{known}",
             "An overflow, a division by 0, or a root or logarithm at 0.",
-            f"Guard that operation (an eps inside the root or division), clip gradients, or lower lr={rate:.3g}.",
+            "Guard that operation (an eps inside the root or division), clip gradients, or lower "
+            f"lr={rate:.3g}.",
             Severity.ERROR,
             gradient_norm=norm,
             lr=rate,

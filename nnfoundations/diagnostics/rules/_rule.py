@@ -14,8 +14,8 @@ from nnfoundations.diagnostics._history import Array, History
 class Rule(ABC):
     """Judge a history. Subclasses hold thresholds as fields, each with its source beside it.
 
-    `fault` is the catalogue's id, `family` what `Diagnostics(families=...)` chooses by, `needs` the quantities
-    without which it does not run, and `at_once` says that one look is enough: it reads exact facts.
+    `fault` is the catalogue's id, `family` what `Diagnostics(families=...)` chooses by, `needs` the
+    quantities without which it does not run, and `at_once` says that one look is enough.
     """
 
     fault: ClassVar[str]
@@ -51,7 +51,7 @@ class Rule(ABC):
 def matrices(history: History, columns: tuple[str, ...]) -> list[int]:
     """Positions of the weight matrices among the columns, in the order of the forward pass.
 
-    One whose module was not seen to run (it is used by another, as in attention) keeps its place in the model.
+    One whose module was not seen to run (another uses it, as in attention) keeps its place in the model.
     """
     order = {name: i for i, name in enumerate(history.layers)}
     chosen, at = [], -1

@@ -71,8 +71,8 @@ class BadInitialization(Rule):
         return self.suspect(
             history["activation_std"].steps[0],
             tuple(off),
-            f"Activations {verb} by a factor of {max(each, 1 / each):.3g} a layer, {10 ** abs(ratio):.3g} in all, "
-            f"from {names[0]} to {names[-1]} at the first step.",
+            f"Activations {verb} by a factor of {max(each, 1 / each):.3g} a layer, {10 ** abs(ratio):.3g} "
+            f"in all, from {names[0]} to {names[-1]} at the first step.",
             "The initial weights are too " + ("large." if ratio > 0 else "small."),
             _better(history, f"{off[0]}.weight"),
             Severity.ERROR,
@@ -89,8 +89,8 @@ class BadInitialization(Rule):
         return self.suspect(
             history["loss"].steps[0],
             tuple(history.parameters[name].module for name, g in gains.items() if g > self.stretch),
-            f"The first loss is {first:.1f} times that of a network that knows nothing, and the layers stretch "
-            f"what goes in by {median(np.array(hidden)):.2g} (1 to 1.4 is usual).",
+            f"The first loss is {first:.1f} times that of a network that knows nothing, and the layers "
+            f"stretch what goes in by {median(np.array(hidden)):.2g} (1 to 1.4 is usual).",
             "The initial weights are too large.",
             _better(history, worst),
             Severity.ERROR,
@@ -102,7 +102,7 @@ class BadInitialization(Rule):
 def _better(history: History, name: str) -> str:
     facts, now = history.parameters.get(name), gain(history, name)
     if facts is None or now != now:
-        return "Use torch.nn.init.kaiming_normal_ (ReLU) or xavier_uniform_ (tanh, sigmoid), or normalise between layers."
+        return "Use torch.nn.init.kaiming_normal_ (ReLU) or xavier_uniform_ (tanh, sigmoid)."
     size, good = now / facts.fan_in**0.5, (2 / facts.fan_in) ** 0.5
     return (
         f"{name} has a standard deviation of {size:.3g}: use {good:.3g} = sqrt(2 / fan_in) "
@@ -137,8 +137,8 @@ class BadOutputScale(Rule):
         return self.suspect(
             history["loss"].steps[0],
             (layer,),
-            f"The first loss is {loss:.3g}, {first:.1f} times the {baseline:.3g} of a network that knows nothing; "
-            f"{layer} stretches what goes in by {last:.3g} (1 to 1.4 is usual).",
+            f"The first loss is {loss:.3g}, {first:.1f} times the {baseline:.3g} of a network that knows "
+            f"nothing; {layer} stretches what goes in by {last:.3g} (1 to 1.4 is usual).",
             "The network starts out sure of answers it cannot know, and first has to unlearn them.",
             f"Divide the initial weights of {layer} by {last:.2g}, or set them to zero.",
             Severity.WARNING,

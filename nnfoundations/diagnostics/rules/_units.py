@@ -44,7 +44,8 @@ class DeadUnits(Rule):
             f"{n} of {facts.units} units of {facts.owner} gave 0 on every sample of five looks.",
             f"Their inputs to the activation are negative for all data: a large step (lr {rate:.3g}) or a "
             "negative bias took them there, and no gradient leads back.",
-            f"Initialise {facts.owner} anew (bias 0), lower lr={rate:.3g} or warm it up, or use LeakyReLU or GELU.",
+            f"Initialise {facts.owner} anew (bias 0), lower lr={rate:.3g} or warm it up, or use LeakyReLU "
+            "or GELU.",
             Severity.ERROR if stuck(history) else Severity.WARNING,
             share=share,
             units=facts.units,
@@ -73,8 +74,9 @@ class SaturatedUnits(Rule):
         return self.suspect(
             since,
             tuple(dict.fromkeys(history.layers[name].owner for _, name in found)),
-            f"{share:.0%} of the units of {facts.owner} stand at an end of {facts.module_class} for more than "
-            f"95 % of the samples; what goes in has a standard deviation of {before:.3g} (1 to 2 is healthy).",
+            f"{share:.0%} of the units of {facts.owner} stand at an end of {facts.module_class} for more "
+            f"than 95 % of the samples; what goes in has a standard deviation of {before:.3g} (1 to 2 is "
+            "healthy).",
             "There the slope is almost 0, so that hardly any gradient passes.",
             f"Make the weights of {facts.owner} smaller ({facts.module_class}: Xavier initial values), "
             "normalise before the activation, or lower the learning rate.",

@@ -30,8 +30,8 @@ class ParameterNotInOptimizer(Rule):
         return self.suspect(
             event.step,
             event.where,
-            f"{n} trainable parameter{'s' * (n > 1)} with a gradient, {listed(event.where)}, in no optimizer's "
-            "groups.",
+            f"{n} trainable parameter{'s' * (n > 1)} with a gradient, {listed(event.where)}, in no "
+            "optimizer's groups.",
             "They stay at their initial values, and optimizer.zero_grad() never clears their gradients.",
             "Pass them too: optimizer = ...(self.parameters(), ...) after the last layer was made; or set "
             "requires_grad=False if they are meant to stay.",

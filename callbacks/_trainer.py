@@ -1,0 +1,138 @@
+"""What a Trainer knows that diagnostics need: the length of the run, its validation, and how to run a batch again.
+
+By duck: `lightning.pytorch` and `pytorch_lightning` have a class of each name.
+"""
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers.logger import DummyLogger
+from torch import Tensor
+
+SHORT = 20
+"""Steps below which a run shows exact facts only, no tendency."""
+
+_TENDENCIES = (
+    "activation_std",
+    "dead_share",
+    "gradient_norm",
+    "recurrent_gradient",
+    "recurrent_growth",
+    "saturated_share",
+    "update_ratio",
+    "validation_loss",
+)
+
+
+def settings(trainer: Any) -> dict[str, float]:
+    """Numbers of the run that rules need."""
+    numbers: dict[str, float] = {}
+    per_epoch, total = float("inf"), float("inf")
+    if math.isfinite(trainer.num_training_batches):
+        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        numbers["steps_per_epoch"] = per_epoch
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        total = trainer.max_epochs * per_epoch
+    if trainer.max_steps is not None and trainer.max_steps > 0:
+        total = min(total, trainer.max_steps)
+    if math.isfinite(total):
+        numbers["total_steps"] = total
+    if trainer.overfit_batches:
+        numbers["overfit_batches"] = trainer.overfit_batches
+    if trainer.global_step or trainer.ckpt_path:
+        numbers["resumed"] = 1
+    return numbers
+
+
+def unavailable(trainer: Any, numbers: Mapping[str, float]) -> dict[str, str]:
+    """Quantities that this run does not show, each with the reason."""
+    reasons: dict[str, str] = {}
+    if numbers.get("total_steps", SHORT) - trainer.global_step < SHORT:
+        reasons |= dict.fromkeys(_TENDENCIES, f"the run has fewer than {SHORT} steps")
+    if not trainer.enable_validation:
+        reasons["validation_loss"] = "there is no validation loader, or no validation_step"
+    elif trainer.overfit_batches:
+        reasons["validation_loss"] = "overfit_batches: to know these few batches by heart is the aim"
+    return reasons
+
+
+class Validation:
+    """One check on the validation data: what its steps return, and what was logged."""
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._sizes: list[int] = []
+        self.samples = 0
+
+    def add(self, outputs: Any, batch: Any) -> None:
+        """A batch is done. Waits for no device."""
+        size = _samples(batch)
+        self.samples += size
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(loss, Tensor) and loss.numel() == 1:
+            self._losses.append(loss.detach().reshape(()).float())
+            self._sizes.append(size)
+
+    def result(self, metrics: Mapping[str, Any]) -> tuple[float | None, float | None, float]:
+        """Loss, accuracy, and the standard error of the loss over the batches (NaN where it is not known)."""
+        loss, accuracy, error = named(metrics, "loss"), named(metrics, "acc"), float("nan")
+        if self._losses:
+            values = torch.stack(self._losses).double().cpu()
+            weights = torch.tensor(self._sizes).clamp(min=1).double()
+            mean = float((values * weights).sum() / weights.sum())
+            loss = mean if loss is None else loss
+            if len(values) > 1:
+                error = float(values.std() / len(values) ** 0.5)
+        if accuracy is not None and accuracy > 1:
+            accuracy /= 100  # in percent
+        return loss, accuracy, error
+
+
+def named(metrics: Mapping[str, Any], what: str) -> float | None:
+    """The validation metric whose name says so: ``val_loss``, ``val/loss``, ``validation_loss``, ``loss/val``."""
+    names = [n for n in metrics if what in n.lower() and "val" in n.lower() and "train" not in n.lower()]
+    return float(metrics[min(names, key=lambda n: (len(n), n))]) if names else None
+
+
+def _samples(batch: Any) -> int:
+    """The length of the first tensor in it."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.ndim else 1
+    children = (
+        batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
+    )
+    return next((n for child in children if (n := _samples(child))), 0)
+
+
+def can_replay(trainer: Any, module: Any) -> bool:
+    """Is a training step a function of the batch that may run twice, and in this process alone?"""
+    takes_loader = "dataloader_iter" in inspect.signature(module.training_step).parameters
+    return module.automatic_optimization and trainer.world_size == 1 and not takes_loader
+
+
+def replay(trainer: Any, module: Any, batch: Any, index: int) -> Tensor | None:
+    """Run the training step again, logging nothing; return its loss."""
+    parameters = inspect.signature(module.training_step).parameters.values()
+    several = len(parameters) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    with _muted(trainer, module), trainer.precision_plugin.train_step_context():
+        outputs = module.training_step(batch, index) if several else module.training_step(batch)
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return loss if isinstance(loss, Tensor) else None
+
+
+@contextmanager
+def _muted(trainer: Any, module: Any) -> Iterator[None]:
+    loggers = trainer.loggers
+    names = ("log", "log_dict", "print")
+    trainer.loggers = [DummyLogger() for _ in loggers]
+    module.__dict__.update(dict.fromkeys(names, lambda *args, **kwargs: None))
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+        for name in names:
+            module.__dict__.pop(name, None)

@@ -1,0 +1,62 @@
+"""What a look measured, on its way from the device into the history."""
+
+from collections.abc import Iterator
+
+from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics._packet import Packet
+from nnfoundations.diagnostics._parameters import BY_PARAMETER, record_named
+from nnfoundations.diagnostics._tape import LossTape
+
+
+class Post:
+    """One packet that is being filled, and those that were sent.
+
+    Args: scaled: a look whose gradients are not finite belongs to a step that the loss scaler skips.
+    """
+
+    def __init__(self, scaled: bool) -> None:
+        self.scaled = scaled
+        self._open: Packet | None = None
+        self.travelling: list[Packet] = []
+
+    @property
+    def empty(self) -> bool:
+        return self._open is None
+
+    def packet(self, step: int) -> Packet:
+        """The one to be filled in this step."""
+        if self._open is None:
+            self._open = Packet(step)
+        return self._open
+
+    def send(self) -> None:
+        if self._open is not None:
+            self._open.send()
+            self.travelling.append(self._open)
+            self._open = None
+
+    def drop(self) -> None:
+        self._open = None
+        self.travelling.clear()
+
+    def arrivals(self, history: History, tape: LossTape | None, wait: bool) -> Iterator[int]:
+        """Put what has arrived into the history, and give the step of each."""
+        while self.travelling and self.travelling[0].arrived(wait):
+            packet = self.travelling.pop(0)
+            self._record(packet, history, tape)
+            yield packet.step
+
+    def _record(self, packet: Packet, history: History, tape: LossTape | None) -> None:
+        named: dict[str, dict[str, float]] = {}
+        for quantity, columns, values in packet.rows():
+            if quantity == "loss":
+                if tape is not None:
+                    tape.unpack(packet, values, history)
+            elif quantity in BY_PARAMETER:  # of several optimizers, one row
+                named.setdefault(quantity, {}).update(zip(columns, values.tolist(), strict=True))
+            else:
+                history.record(quantity, packet.step, columns, values)
+        if self.scaled and not all(v - v == 0 for v in named.get("gradient_norm", {}).values()):
+            return
+        for quantity, row in named.items():
+            record_named(history, quantity, packet.step, row)

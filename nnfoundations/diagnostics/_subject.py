@@ -1,0 +1,71 @@
+"""What is watched: a model's parameters by name, a probe for each optimizer, hooks for its layers."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+
+from nnfoundations.diagnostics._activations import ActivationProbe
+from nnfoundations.diagnostics._history import Event
+from nnfoundations.diagnostics._packet import Packet
+from nnfoundations.diagnostics._parameters import ParameterProbe, parameter_facts
+from nnfoundations.diagnostics._sentinel import Sentinel
+from nnfoundations.diagnostics._tape import LossTape
+from nnfoundations.diagnostics._wiring import limits, mode_sensitive, wiring_events
+
+
+class Subject:
+    """A model as it is at its first batch, when the parameters are where they will be.
+
+    Args: as of `Engine`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        compiled: bool,
+        replay: Callable[[], Tensor | None] | None,
+        locate_nonfinite: bool,
+    ) -> None:
+        self.facts, parameters = parameter_facts(model, optimizers)
+        self.reasons = limits(model, optimizers, compiled)
+        self.parameters = {} if "gradient_norm" in self.reasons else parameters
+        self.probes = {
+            id(optimizer): ParameterProbe(
+                {name: p for name, p in self.parameters.items() if self.facts[name].optimizer == i}
+            )
+            for i, optimizer in enumerate(optimizers)
+        }
+        self.activations = None if "activation_std" in self.reasons else ActivationProbe(model)
+        self.mode_sensitive = mode_sensitive(model)
+        first = next(iter(parameters.values()), None)
+        self.device = torch.device("cpu") if first is None else first.device
+        self.waits = locate_nonfinite or self.device.type == "cpu"
+        self.tape = LossTape(self.device)
+        self.sentinel = Sentinel(model, replay, self.waits)
+        self.one_loss = len(optimizers) == 1
+
+    @staticmethod
+    def ready(model: nn.Module) -> bool:
+        """Lazy modules get their shapes with the first batch."""
+        return not any(is_lazy(p) for p in model.parameters())
+
+    def outgrown(self, model: nn.Module) -> bool:
+        """Some modules make their parameters on their first call."""
+        return len(list(model.parameters())) != len(self.facts)
+
+    def stale(self, packet: Packet) -> None:
+        for probe in self.probes.values():
+            probe.stale(packet)
+
+    def wiring(self, step: int, probe: ParameterProbe) -> list[Event]:
+        executed = self.activations.executed if self.activations is not None else []
+        return wiring_events(step, self.facts, self.parameters, probe.missing(), executed)
+
+    def detach(self) -> None:
+        """Take the hooks off the layers."""
+        if self.activations is not None:
+            self.activations.detach()

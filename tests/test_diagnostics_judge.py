@@ -1,0 +1,199 @@
+"""From numbers to findings, without a network: histories written by hand or read from a file."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from faults import FAULTS
+from zoo import run
+
+from nnfoundations.diagnostics import RULES, Finding, History, Judge, Severity, diagnose
+from nnfoundations.diagnostics._arbiter import ABSORBS, FAMILIES, arbitrate
+from nnfoundations.diagnostics._history import Event, LayerFacts, ParameterFacts, Series
+from nnfoundations.diagnostics._judge import Case
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
+
+
+def history_with_inputs(*sizes):
+    history = History()
+    for step, rms in enumerate(sizes):
+        history.record("input", step, ("rms", "spread", "samples"), [rms, 0.5, 64])
+    return history
+
+
+def judged(judge, sizes):
+    """The findings after each look."""
+    history, known = History(), []
+    for step, rms in enumerate(sizes):
+        history.record("input", step, ("rms", "spread", "samples"), [rms, 0.5, 64])
+        judge.look(history, step)
+        known.append([(f.fault, f.resolved) for f in judge.findings])
+    return known
+
+
+def test_three_of_five_looks_confirm_and_five_quiet_ones_resolve():
+    """The rule reads the median of five looks: a jump shows from the third on, and as long after its end."""
+    steps = judged(Judge(), [300.0] * 8 + [1.0] * 12)
+    assert steps[1] == []
+    assert steps[2] == [("unscaled-inputs", False)]
+    assert steps[-1] == [("unscaled-inputs", True)]
+    first_resolved = next(i for i, known in enumerate(steps) if known == [("unscaled-inputs", True)])
+    assert first_resolved >= 8 + 5
+
+
+def test_one_odd_look_is_none():
+    assert all(known == [] for known in judged(Judge(), [1.0] * 5 + [300.0] + [1.0] * 10))
+
+
+def test_a_rule_is_asked_only_about_new_evidence():
+    """Looks at gradients do not count as looks at activations."""
+    judge, history = Judge(), history_with_inputs(300.0, 300.0)
+    for step in range(10):
+        judge.look(history, step)
+    assert judge.findings == []
+
+
+@pytest.mark.parametrize("mute", ["unscaled-inputs", "unscaled-inputs:net.*"])
+def test_mute(mute):
+    history = history_with_inputs(*[300.0] * 5)
+    history.layers = {"net.0": LayerFacts("Linear", "weighted", "net.0", 8)}
+    judge = Judge(mute=[mute])
+    for step in range(5):
+        judge.look(history.until(step), step)
+    assert judge.findings == []
+    assert [f.fault for f in diagnose(history, mute=["unscaled-inputs:other.*"])] == ["unscaled-inputs"]
+
+
+def case(step, fault, *where):
+    suspicion = next(iter(RULES)).suspect(step, where, "e", "c", "r")
+    return Case(
+        suspicion=SimpleNamespace(**{**vars(suspicion), "fault": fault}),
+        first_step=step,
+        last_step=step,
+        confirmed=True,
+    )
+
+
+def told(**steps):
+    """Cause and consequences for faults that were confirmed at these steps."""
+    cases = {name.replace("_", "-"): case(step, name.replace("_", "-")) for name, step in steps.items()}
+    return [(f.fault, f.consequences) for f in arbitrate(cases)]
+
+
+def test_the_arbiter_tells_causes_from_symptoms():
+    assert told(dead_units=20, learning_rate_too_high=0) == [("learning-rate-too-high", ("dead-units",))]
+    assert told(dead_units=5, unscaled_inputs=10) == [("unscaled-inputs", ("dead-units",))]
+    # Later than the window the step decides: units were dead before the rate rose.
+    assert told(dead_units=5, learning_rate_too_high=300) == [
+        ("dead-units", ()),
+        ("learning-rate-too-high", ()),
+    ]
+    assert told(parameter_not_in_optimizer=0, learning_rate_too_low=60) == [
+        ("parameter-not-in-optimizer", ()),
+        ("learning-rate-too-low", ()),
+    ]
+
+
+def test_faults_are_known_to_the_arbiter():
+    faults = {rule.fault for rule in RULES}
+    assert len(faults) == len(RULES)
+    assert faults == set(FAMILIES)
+    assert {*ABSORBS, *(a for absorbed in ABSORBS.values() for a in absorbed)} <= faults
+    for cause, absorbed in ABSORBS.items():
+        assert cause not in absorbed
+
+
+def test_series_keeps_its_start_and_spans_the_run():
+    series = Series(("a",), capacity=128)
+    for step in range(10_000):
+        series.append(step, [float(step)])
+    assert len(series) <= 128
+    assert list(series.steps[:32]) == list(range(32))
+    assert series.steps[-1] == 9999
+    assert (np.diff(series.steps) > 0).all()
+    assert (series.column("a") == series.steps).all()
+    # Nothing between is left out entirely.
+    assert np.diff(series.steps).max() < 5000
+
+
+def test_between_and_last_are_views_of_the_steps():
+    series = Series(("a", "b"), capacity=16)
+    for step in (1, 3, 5, 9):
+        series.append(step, [step, -step])
+    assert list(series.between(2, 5).steps) == [3, 5]
+    assert series.last(2).column("b").tolist() == [-5, -9]
+    assert len(series.between(20)) == 0
+
+
+@pytest.fixture(scope="module")
+def broken_run():
+    fault = next(f for f in FAULTS if f.id == "F18")
+    broken = fault.broken("M")
+    return run(broken.build(), 60, broken.data)
+
+
+def test_an_old_run_is_judged_again_from_its_file(broken_run, tmp_path):
+    live = broken_run.history
+    live.save(tmp_path / "history.npz")
+    again = History.load(tmp_path / "history.npz")
+    assert [f.fault for f in diagnose(again)] == [f.fault for f in broken_run.findings] == ["dead-units"]
+    assert again.parameters == live.parameters
+    assert again.layers == live.layers
+    for name, series in live.series.items():
+        assert np.array_equal(again[name].rows, series.rows, equal_nan=True)
+    assert list(tmp_path.iterdir()) == [tmp_path / "history.npz"]
+
+
+def test_a_file_that_holds_no_history_is_named(tmp_path):
+    np.savez(tmp_path / "other.npz", a=1)
+    with pytest.raises(ValueError, match=r"other\.npz does not"):
+        History.load(tmp_path / "other.npz")
+
+
+def test_state_is_plain_and_survives_a_strict_checkpoint(broken_run, tmp_path):
+    judge = Judge()
+    for step in range(60):
+        judge.look(broken_run.history.until(step), step)
+    state = {"history": broken_run.history.state_dict(), "judge": judge.state_dict()}
+    torch.save(state, tmp_path / "state.pt")
+    loaded = torch.load(tmp_path / "state.pt", weights_only=True)
+    json.dumps(loaded)  # nothing but what JSON knows
+    history, other = History(), Judge()
+    history.load_state_dict(loaded["history"])
+    other.load_state_dict(loaded["judge"])
+    assert other.findings == judge.findings != []
+    assert [f.fault for f in diagnose(history)] == ["dead-units"]
+
+
+def test_a_finding_as_json():
+    finding = Finding(
+        "dead-units", Severity.ERROR, 1, 5, ("net.0",), "e", "c", "r", numbers={"share": np.float32(0.5)}
+    )
+    plain = json.loads(json.dumps(finding.as_dict()))
+    assert plain["fault"] == "dead-units"
+    assert plain["severity"] == "error"
+    assert plain["numbers"] == {"share": 0.5}
+    assert "net.0" in str(finding)
+
+
+def test_rules_that_cannot_run_say_why():
+    history = history_with_inputs(1.0)
+    history.unavailable["validation_loss"] = "there is no validation loader"
+    judge = Judge()
+    judge.look(history, 0)
+    assert judge.not_run(history)["overfitting"] == "there is no validation loader"
+    assert "constant-inputs" not in judge.not_run(history)
+    assert "no update ratio" in judge.not_run(history)["learning-rate-too-high"]
+
+
+def test_events_and_facts_survive_the_file(tmp_path):
+    history = history_with_inputs(1.0)
+    history.events.append(Event("graph-cut", 3, ("a", "b"), {"after": "c"}))
+    history.parameters = {"a.weight": ParameterFacts("a", "Linear", "matrix", (3, 4), True, 0)}
+    history.save(tmp_path / "h.npz")
+    again = History.load(tmp_path / "h.npz")
+    assert again.events == history.events
+    assert again.parameters["a.weight"].fan_in == 4
