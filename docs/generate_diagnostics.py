@@ -42,6 +42,7 @@ INJECTED = {
     "F24": "Adam with lr 1e-7",
     "F27": "a softmax in the model before cross-entropy",
     "F30": "a cross-entropy written by hand, without a floor under the logarithm",
+    "F30b": "from step 40 on a layer in the middle overflows",
     "F31": "60 training samples, a wide net",
     "F37": "one layer left out of the optimizer",
     "F38": "a `.detach()` after the second layer",
@@ -135,7 +136,7 @@ def run(fault: Any, net: str) -> tuple[dict[str, Any], tuple[History, History]]:
         "explains": "; ".join(found.consequences) if found else "",
     }  # fmt: skip
     row |= {name: getattr(found, name) if found else "" for name in ("evidence", "cause", "remedy")}
-    return row, (healthy._engine.history, broken._engine.history)
+    return row, (healthy.history, broken.history)
 
 
 def draw(fault: str, healthy: History, broken: History) -> None:
