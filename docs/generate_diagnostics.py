@@ -204,7 +204,7 @@ def page() -> str:
     """The whole document, from the rules and the committed rows."""
     with ROWS.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    example = next((row for row in rows if row["named"] == "learning-rate-too-high"), rows[0])
+    example = next((row for row in rows if row["fault"] == "F22" and row["named"]), rows[0])
     head = HEAD.read_text(encoding="utf-8").replace("{example}", "\n".join(t for _, t in told(example)))
     parts = [head.rstrip(), summary(rows)]
     ordered = sorted(

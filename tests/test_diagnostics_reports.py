@@ -519,6 +519,14 @@ def test_ones_own_diagnostics_come_alone(tmp_path, capsys):
     assert err.count("Muted: learning-rate-too-high.") == 1
 
 
+def test_a_typo_is_two_lines_at_most(tmp_path, capsys):
+    args = ["fit", "--config", "digits", "--trainer.default_root_dir", str(tmp_path)]
+    assert main([*args, "--diagnostics.mute", "[ded-units]"]) == 2
+    err = capsys.readouterr().err
+    assert "got 'ded-units'" in err
+    assert "Traceback" not in err
+
+
 def test_a_fault_can_be_muted(tmp_path, capsys):
     fit(tmp_path, *SPOILT, "--diagnostics.mute", "[learning-rate-too-high]")
     assert "learning-rate-too-high (error)" not in capsys.readouterr().err
