@@ -47,6 +47,8 @@ class Charts:
             self._draw(engine, step)
 
     def closed(self, engine: Engine) -> None:
+        if not engine.history.series:
+            return
         steps = engine.history["gradient_norm"].steps
         if len(steps) and steps[-1] > self._logged:
             self._log(engine.history)

@@ -97,4 +97,5 @@ class Files:
 
     def closed(self, engine: Engine) -> None:
         self._file.close(engine.findings, engine.step)
-        self._file.save(engine.history)
+        if engine.history.series:
+            self._file.save(engine.history)

@@ -42,6 +42,7 @@ INJECTED = {
     "F24": "Adam with lr 1e-7",
     "F27": "a softmax in the model before cross-entropy",
     "F30": "a cross-entropy written by hand, without a floor under the logarithm",
+    "F30b": "from step 40 on a layer in the middle overflows",
     "F31": "60 training samples, a wide net",
     "F37": "one layer left out of the optimizer",
     "F38": "a `.detach()` after the second layer",
@@ -135,7 +136,7 @@ def run(fault: Any, net: str) -> tuple[dict[str, Any], tuple[History, History]]:
         "explains": "; ".join(found.consequences) if found else "",
     }  # fmt: skip
     row |= {name: getattr(found, name) if found else "" for name in ("evidence", "cause", "remedy")}
-    return row, (healthy._engine.history, broken._engine.history)
+    return row, (healthy.history, broken.history)
 
 
 def draw(fault: str, healthy: History, broken: History) -> None:
@@ -203,7 +204,7 @@ def page() -> str:
     """The whole document, from the rules and the committed rows."""
     with ROWS.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    example = next((row for row in rows if row["named"] == "learning-rate-too-high"), rows[0])
+    example = next((row for row in rows if row["fault"] == "F22" and row["named"]), rows[0])
     head = HEAD.read_text(encoding="utf-8").replace("{example}", "\n".join(t for _, t in told(example)))
     parts = [head.rstrip(), summary(rows)]
     ordered = sorted(

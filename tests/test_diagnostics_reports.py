@@ -83,6 +83,18 @@ def test_a_healthy_run_has_one_line():
     )
 
 
+def test_a_run_that_failed_at_once_has_no_line(tmp_path, capsys):
+    nothing = engine()
+    nothing.schedule.steps = 0
+    trainer = trainer_stub(default_root_dir=str(tmp_path / "logs"), loggers=[Remembering(tmp_path)])
+    for reporter in reporters(trainer, verbose=True):
+        reporter.closed(nothing)
+    assert capsys.readouterr().err == ""
+    assert not list(tmp_path.iterdir())
+    nothing.schedule.steps, nothing.schedule.trained = 1, 0.0
+    assert text(console.closing(nothing, 100)) == "Diagnostics: nothing found in 1 step (0.12 s)."
+
+
 def test_the_closing_table_says_all():
     second = changed(RATE, fault="overfitting", severity=Severity.WARNING, where=(), resolved=True)
     first = changed(RATE, consequences=("dead-units",))
@@ -505,6 +517,14 @@ def test_ones_own_diagnostics_come_alone(tmp_path, capsys):
     err = capsys.readouterr().err
     assert "learning-rate-too-high (error)" not in err
     assert err.count("Muted: learning-rate-too-high.") == 1
+
+
+def test_a_typo_is_two_lines_at_most(tmp_path, capsys):
+    args = ["fit", "--config", "digits", "--trainer.default_root_dir", str(tmp_path)]
+    assert main([*args, "--diagnostics.mute", "[ded-units]"]) == 2
+    err = capsys.readouterr().err
+    assert "got 'ded-units'" in err
+    assert "Traceback" not in err
 
 
 def test_a_fault_can_be_muted(tmp_path, capsys):

@@ -148,10 +148,6 @@ class StandingDiagnostics(Diagnostics):
         super().__init__(**kwargs)
         self.enabled = enabled
 
-    @property
-    def state_key(self) -> str:
-        return Diagnostics.__qualname__  # checkpoints do not tell whose they were
-
 
 class Bar(RichProgressBar):
     """Lightning's, with four decimals and without the logger's version: it is the run's folder."""

@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return 1
 
+    from nnfoundations._errors import OptionError
     from nnfoundations.cli._command import FoundationsCLI  # needs Lightning, as does the next
     from nnfoundations.datamodules import DataFilesError
 
@@ -59,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             FoundationsCLI(args, run_name(configs))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except OptionError as error:
+        print(f"nnfoundations: {error}", file=sys.stderr)
+        return 2
     except DataFilesError as error:
         # Its message says what to do; a traceback would bury it.
         print(f"nnfoundations: {error}", file=sys.stderr)

@@ -61,7 +61,8 @@ class Console:
 
     def summary(self, engine: "Engine") -> None:
         """Print the findings with what they explain, the rules that did not run, and the price."""
-        write(closing(engine, columns()))
+        if engine.schedule.steps or engine.findings:  # else it failed before there was anything to see
+            write(closing(engine, columns()))
 
 
 def announcement(finding: Finding, width: int) -> list[Line]:
@@ -73,9 +74,9 @@ def announcement(finding: Finding, width: int) -> list[Line]:
 
 def closing(engine: "Engine", width: int) -> list[Line]:
     """All findings, the first cause first; one line where there is none."""
-    schedule = engine.schedule
-    cost = f"{_seconds(schedule.spent)} s, {schedule.spent / max(schedule.trained, 1e-9):.1%} of training"
-    steps = f"{schedule.steps:,} steps ({cost})."
+    n, spent, trained = engine.schedule.steps, engine.schedule.spent, engine.schedule.trained
+    cost = f"{_seconds(spent)} s, {spent / trained:.1%} of training" if trained else f"{_seconds(spent)} s"
+    steps = f"{n:,} step{'s' * (n != 1)} ({cost})."
     notes = _not_run(engine.judge.not_run(engine.history)) + _muted(engine.judge.mute)
     findings = engine.findings
     if not findings:
