@@ -184,7 +184,7 @@ def test_vmap_refuses_shared_running_statistics_and_takes_batched_ones() -> None
     results = []
     for module in both("BatchNorm1d", 2):
         mean, variance = torch.zeros(3, 2), torch.ones(3, 2)
-        function = F.batch_norm if isinstance(module, nn.BatchNorm1d) else torch.nn.functional.batch_norm
+        function = F.batch_norm if type(module) is nn.BatchNorm1d else torch.nn.functional.batch_norm
         y = vmap(lambda x, m, v, f=function: f(x, m, v, training=True))(stacked, mean, variance)
         results.append((y, mean, variance))
     torch.testing.assert_close(*results)

@@ -9,6 +9,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from nnfoundations._errors import ShapeError
 from nnfoundations.nn._batch_norm import channel_norm, counted_batch_norm
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._override import overridable
 
 __all__ = [
@@ -51,7 +52,7 @@ class _Batch(_BatchNorm):
         )
 
 
-class BatchNorm1d(_Batch, torch.nn.BatchNorm1d):
+class BatchNorm1d(_Batch, torch.nn.BatchNorm1d, metaclass=DropIn):
     r"""Bring each feature to mean zero and variance one over the batch, then scale and shift it.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) \, r, \qquad r = 1 / \sqrt{v + \epsilon}
@@ -77,7 +78,7 @@ class BatchNorm1d(_Batch, torch.nn.BatchNorm1d):
         _check_axes("BatchNorm1d", input, (2, 3))
 
 
-class BatchNorm2d(_Batch, torch.nn.BatchNorm2d):
+class BatchNorm2d(_Batch, torch.nn.BatchNorm2d, metaclass=DropIn):
     r"""Bring each channel of images to mean zero and variance one over batch and places.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
@@ -96,7 +97,7 @@ class BatchNorm2d(_Batch, torch.nn.BatchNorm2d):
         _check_axes("BatchNorm2d", input, (4,))
 
 
-class BatchNorm3d(_Batch, torch.nn.BatchNorm3d):
+class BatchNorm3d(_Batch, torch.nn.BatchNorm3d, metaclass=DropIn):
     r"""Bring each channel of volumes to mean zero and variance one over batch and places.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
@@ -168,7 +169,7 @@ class _Instance(_InstanceNorm):
         )
 
 
-class InstanceNorm1d(_Instance, torch.nn.InstanceNorm1d):
+class InstanceNorm1d(_Instance, torch.nn.InstanceNorm1d, metaclass=DropIn):
     r"""Bring each channel of each sample to mean zero and variance one, then scale and shift the channel.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
@@ -190,7 +191,7 @@ class InstanceNorm1d(_Instance, torch.nn.InstanceNorm1d):
         _check_axes("InstanceNorm1d", input, (2, 3))
 
 
-class InstanceNorm2d(_Instance, torch.nn.InstanceNorm2d):
+class InstanceNorm2d(_Instance, torch.nn.InstanceNorm2d, metaclass=DropIn):
     r"""Bring each channel of each image to mean zero and variance one.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
@@ -209,7 +210,7 @@ class InstanceNorm2d(_Instance, torch.nn.InstanceNorm2d):
         _check_axes("InstanceNorm2d", input, (3, 4))
 
 
-class InstanceNorm3d(_Instance, torch.nn.InstanceNorm3d):
+class InstanceNorm3d(_Instance, torch.nn.InstanceNorm3d, metaclass=DropIn):
     r"""Bring each channel of each volume to mean zero and variance one.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}

@@ -73,7 +73,10 @@ def func_transforms_agree_with_torch(subject: Subject) -> None:
     for name, transform in theirs.items():
         try:
             expected = transform()
-            if name == "jacrev of jacfwd":  # the same, and wrong in torch's normalizations
+            if name in (
+                "jacrev of jacfwd",
+                "jacfwd of jacfwd",
+            ):  # the same, and wrong in torch's normalizations
                 expected = theirs["jacrev of jacrev"]()
         except (RuntimeError, NotImplementedError):
             continue
@@ -102,6 +105,7 @@ def _transformed(module: Module, inputs: tuple[Tensor, ...]) -> dict[str, Callab
         "hessian": lambda: hessian(total)(*values),
         "jacrev of jacrev": lambda: jacrev(jacrev(total))(*values),
         "jacrev of jacfwd": lambda: jacrev(jacfwd(total))(*values),
+        "jacfwd of jacfwd": lambda: jacfwd(jacfwd(total))(*values),
         "vmap of jvp": lambda: vmap(along)(torch.stack((tangents[0], 2 * tangents[0]))),
     }
 
