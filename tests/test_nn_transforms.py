@@ -11,10 +11,13 @@ from nnfoundations.testing import LAWS, TRANSFORMS
 own_script = pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
 # torch has no batching rule for its own kl_div.
 own_kl_div = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
-ONCE = [LAWS["it_compiles_no_more_often_than_torch"]]
 
 
-@held(TRANSFORMS, once=ONCE)
+@held(
+    TRANSFORMS,
+    a_class=[LAWS["it_compiles_into_one_graph"], LAWS["it_exports"]],
+    a_family=[LAWS["it_compiles_no_more_often_than_torch"]],
+)
 @own_script
 @own_kl_div
 def test_law(case: Case, law: Law) -> None:

@@ -127,7 +127,7 @@ def _of_labels(
         return _of_no_class(logits, options)
     if torch.compiler.is_compiling():
         compiled: Tensor = operation(*arrays, ignore_index=ignore_index, **options)
-        return compiled
+        return compiled.contiguous()
     try:
         loss: Tensor = operation(*arrays, ignore_index=ignore_index, **options)
     except (IndexError, RuntimeError) as error:  # looking first would cost each good call, and CUDA a wait
@@ -137,7 +137,7 @@ def _of_labels(
             f"{name} needs labels from 0 to {classes - 1}, or the ignore_index "
             f"{ignore_index}; got one outside. Look at target.unique()."
         ) from error
-    return loss
+    return loss.contiguous()  # whatever the layout of the scores, as torch's
 
 
 def _of_probabilities(
