@@ -22,6 +22,17 @@ HEAD = """# Modules
 backward; every other name of `torch.nn` is handed on as it is. Written by `docs/generate_modules.py` from
 the docstrings.
 
+Where a model can tell them from torch's:
+
+- `type(layer)` differs. `isinstance` holds both ways, of torch's layer and `nn.Linear` too, since the layers
+  that torch builds itself, of an encoder or a backbone, stay torch's.
+- Nested and sparse tensors, and `torch.jit.script`, need torch's layers: `convert.to_torch(model)` first.
+- Cross-entropy keeps the logits themselves. Whoever writes over them before the backward gets torch's error.
+- Dropout and RReLU draw torch's numbers on the CPU in eager mode; on CUDA and compiled, others.
+- An InstanceNorm with affine takes an empty batch, where torch's module raises.
+- The third derivative of LayerNorm and `jacfwd` of `jacfwd` of normalizations are wrong in torch 2.15, the
+  third derivative of BatchNorm is missing. Ours are right.
+
 """
 
 

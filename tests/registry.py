@@ -3,7 +3,7 @@
 A case is held against the module of torch.nn that has its name. Nothing here is a test.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,7 +114,7 @@ def _activation(
     leave_out: tuple[str, ...] = (),
     **arguments: Any,
 ) -> Case:
-    return Case(ours, arguments, draws or (normal(4, 8),), kind, leave_out=leave_out)
+    return Case(ours, arguments, draws or (normal(2, 8),), kind, leave_out=leave_out)
 
 
 def _softmax(ours: type[torch.nn.Module], *draws: Draw, **arguments: Any) -> Case:
@@ -189,8 +189,8 @@ CASES = (
     _activation(nn.Tanh),
     _activation(nn.Tanhshrink),
     _activation(nn.Softsign),
-    _activation(nn.LogSigmoid, normal(4, 8, scale=6)),
-    _activation(nn.Softplus, normal(4, 8, scale=6)),
+    _activation(nn.LogSigmoid, normal(2, 8, scale=6)),
+    _activation(nn.Softplus, normal(2, 8, scale=6)),
     _activation(nn.Softplus, beta=2.0, threshold=3.0),
     _activation(nn.LeakyReLU),
     _activation(nn.LeakyReLU, negative_slope=-0.5),
@@ -210,8 +210,8 @@ CASES = (
             "it_exports",
         ),
     ),
-    Case(nn.RReLU, {}, (normal(4, 8),), "elementwise", training=False),
-    _activation(nn.ReLU6, normal(4, 8, scale=6)),
+    Case(nn.RReLU, {}, (normal(2, 8),), "elementwise", training=False),
+    _activation(nn.ReLU6, normal(2, 8, scale=6)),
     _activation(nn.Hardtanh, min_val=-0.5, max_val=2.0),
     _activation(nn.Hardsigmoid),
     _activation(nn.Hardswish),
@@ -307,17 +307,27 @@ CASES = (
 )
 
 
-def held(laws: Iterable[Law], *, once: Iterable[Law] = ()) -> Any:
-    """Parametrize a test over (case, law), each module's first case only for laws that are asked `once`."""
+def held(laws: Iterable[Law], *, a_class: Iterable[Law] = (), a_family: Iterable[Law] = ()) -> Any:
+    """Parametrize a test over (case, law).
+
+    What takes seconds is asked in the fast run of each class's first case, or of the first in each file of
+    `nn`; of the others (all cases of a law in `a_class`, all classes of one in `a_family`) in the slow one.
+    """
     import pytest  # here, so that benchmarks read the cases without it
 
-    first = {case.ours: case for case in reversed(CASES)}.values()
+    classes = list({case.ours: case for case in reversed(CASES)}.values())
+    families = list({case.ours.__module__: case for case in classes}.values())
+    held: list[tuple[Law, Sequence[Case], Sequence[Case]]]
+    held = [(law, CASES, CASES) for law in laws if law not in a_class and law not in a_family]
+    held += [(law, CASES, classes) for law in a_class] + [(law, classes, families) for law in a_family]
     return pytest.mark.parametrize(
         ("case", "law"),
         [
-            pytest.param(case, law, id=f"{case}-{law.__name__}")
-            for law in laws
-            for case in (first if law in once else CASES)
+            pytest.param(
+                case, law, id=f"{case}-{law.__name__}", marks=() if case in fast else pytest.mark.slow
+            )
+            for law, cases, fast in held
+            for case in cases
             if law.__name__ not in case.leave_out
         ],
     )

@@ -37,7 +37,9 @@ WORDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "exponentiated": ((X,), {}),
     "clamp": ((X, None, 0.5), {}),
     **{word: ((X, 0.1), {}) for word in ("above", "below", "at_most")},
-    "select": ((np.maximum(X, 0), X, Y), {}),
+    "clamped": ((X, -0.5, 0.5), {}),
+    "switched": ((X, (Y > 0) * 1.0), {}),
+    "select": (((Y > 0) * 1.0, X, Y), {}),
     "halves": ((ROWS[:, :4], 1), {}),
     "concat": ((X, Y, 1), {}),
     "xlogy": ((np.maximum(X, 0), np.maximum(X, 0)), {}),
@@ -205,6 +207,15 @@ def test_each_word_means_the_same(name: str) -> None:
     found = getattr(numpy_namespace(), name)(*map(_copied, arrays), **options)
     for xp in (torch_namespace(), torch_namespace(reuse=True)):
         _assert_same(found, getattr(xp, name)(*map(_tensor, arrays), **options))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_a_number_is_selected_in_the_arrays_dtype(dtype: str) -> None:
+    gate, y = (np.asarray(values, dtype) for values in ([1, 0, 1], [4, 5, 6]))
+    found = numpy_namespace().select(gate, 7, y)
+    assert found.dtype == y.dtype
+    for xp in (torch_namespace(), torch_namespace(reuse=True)):
+        _assert_same(found, xp.select(_tensor(gate), 7, _tensor(y)))
 
 
 @pytest.mark.parametrize(("name", "arrays", "options"), CALLS)

@@ -1,14 +1,13 @@
 """A module of ours in torch's place: construction, state, copies, names, errors."""
 
+import abc
 import inspect
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.utils.prune
-from registry import Case, Law, held
+from registry import CASES, Case, Law, held
 
 from nnfoundations import nn
 from nnfoundations.nn import functional as F
@@ -189,14 +188,37 @@ def test_every_public_name_is_handed_on(ours: object, theirs: object) -> None:
     assert own == expected[str(ours.__name__).rpartition(".")[2]]  # type: ignore[attr-defined]
 
 
-def test_importing_costs_torch_and_no_more() -> None:
-    script = (
-        "import sys; from nnfoundations import nn, models; "
-        "heavy = {'lightning', 'pytorch_lightning', 'matplotlib', 'torchvision', 'sklearn', 'torchmetrics'}; "
-        "print(heavy & set(sys.modules))"
-    )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"
+@pytest.mark.parametrize("name", ["_calculate_fan_in_and_fan_out", "_no_grad_trunc_normal_"])
+def test_private_names_that_models_read_are_there(name: str) -> None:
+    assert getattr(nn.init, name) is getattr(torch.nn.init, name)
+    assert F._in_projection_packed is torch.nn.functional._in_projection_packed
+    with pytest.raises(AttributeError, match="_nothing"):
+        _ = F._nothing
+
+
+class Linear(nn.Linear):
+    """A user's own, under the same name."""
+
+
+class Abstract(nn.Linear, abc.ABC):
+    """And one that others have to complete."""
+
+
+def test_torchs_layers_count_as_ours() -> None:
+    encoder = nn.TransformerEncoderLayer(8, 2, 16)  # torch's, of torch's layers
+    found = [type(m) for m in encoder.modules() if isinstance(m, nn.Linear | nn.LayerNorm)]
+    assert found == [
+        type(m) for m in encoder.modules() if isinstance(m, torch.nn.Linear | torch.nn.LayerNorm)
+    ]
+    for case in {case.ours: case for case in CASES if case.reference is None}.values():
+        assert issubclass(case.theirs, case.ours)
+        assert not issubclass(torch.nn.Module, case.ours)
+    ours, theirs = nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    wrapped = torch.nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
+    for kind in (Linear, Abstract, type(wrapped)):
+        assert isinstance(kind(2, 2) if kind is not type(wrapped) else wrapped, nn.Linear)
+        assert not isinstance(ours, kind)
+        assert not isinstance(theirs, kind)
 
 
 X, LABELS = torch.zeros(5, 3), torch.zeros(5, dtype=torch.long)

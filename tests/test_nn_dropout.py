@@ -51,6 +51,24 @@ def test_masks_and_random_state_are_torchs(name: str, p: float) -> None:
                 _assert_same(found, exact)
 
 
+@pytest.mark.parametrize("randomness", ["same", "different"])
+@pytest.mark.parametrize(
+    "name", ["dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"]
+)
+def test_vmap_draws_torchs_masks(name: str, randomness: str) -> None:
+    """Also where x itself has no samples: a mask for each is then all that differs."""
+    x, shifts = torch.randn(4, 3, 5, 2), torch.zeros(3, 1, 1, 1, 1)
+    for call in (
+        lambda f: torch.vmap(lambda a: f(x + a, 0.5, True), randomness=randomness)(shifts),
+        lambda f: torch.vmap(lambda a: f(x, 0.5, True) + a, randomness=randomness)(shifts),
+    ):
+        found = []
+        for source in (F, torch.nn.functional):
+            torch.manual_seed(0)
+            found.append(call(getattr(source, name)))
+        torch.testing.assert_close(*found)
+
+
 def test_inplace_writes_over_unbatched_input_too() -> None:
     for name, shape in (("dropout", (6,)), ("dropout1d", (3, 5)), ("dropout3d", (3, 2, 2, 2))):
         found = []

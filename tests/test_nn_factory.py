@@ -98,6 +98,27 @@ def test_only_wanted_gradients_are_computed(frozen: tuple[str, ...], products: i
     assert sum(name.startswith("sum") for name in dispatched.names) == sums
 
 
+SHARED = {nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss}  # the target's is x's with the other sign
+
+
+@each_case
+def test_each_gradient_that_nobody_wants_is_left_out(case: Case) -> None:
+    def operators(*left_out: int) -> int:
+        module, inputs = case.build()[0], case.inputs()
+        wanted = [x for x in (*inputs, *module.parameters()) if x.requires_grad]
+        for place in left_out:
+            wanted[place].requires_grad_(False)
+        y = module(*inputs)
+        with Dispatched() as dispatched:
+            y.backward(torch.ones_like(y), inputs=[x for x in wanted if x.requires_grad])
+        return len(dispatched.names)
+
+    module, inputs = case.build()[0], case.inputs()
+    count = sum(x.requires_grad for x in (*inputs, *module.parameters()))
+    for place in range(count if count > 1 else 0):
+        assert operators(place) < operators() + (case.ours in SHARED)
+
+
 # A formula with all that the coming families have: statistics as further outputs, a mask, an option, a
 # second differentiable input.
 def centred(

@@ -134,6 +134,18 @@ def test_both_sides_of_every_kink(name: str, options: dict[str, Any]) -> None:
 
 
 @each_regression
+def test_the_second_derivative_at_every_kink(name: str, options: dict[str, Any]) -> None:
+    x = torch.tensor([-3, -1, -0.5, -0.0, 0, 0.3, 0.5, 1, 3], dtype=torch.float64, requires_grad=True)
+    results = []
+    for source in (F, torch.nn.functional):
+        y = getattr(source, name)(x, torch.zeros_like(x), reduction="none", **options)
+        (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        bend = torch.autograd.grad(slope.sum(), x)[0] if slope.requires_grad else torch.zeros_like(x)
+        results.append(bend)
+    assert torch.equal(*results)
+
+
+@each_regression
 def test_a_batch_twice_over_has_the_same_gradient(name: str, options: dict[str, Any]) -> None:
     weight = torch.tensor([0.3, -0.8, 1.1], dtype=torch.float64, requires_grad=True)
     x, target = torch.randn(4, 3, dtype=torch.float64), torch.tensor([-3.0, -0.5, 0.5, 3.0]).double()
@@ -217,6 +229,16 @@ def test_certain_mistakes_of_probabilities_cost_a_hundred() -> None:
     x = torch.tensor([0.0, 1.0, 0.5, 1e-13, 0.0, 1.0, 1e-310], dtype=torch.float64, requires_grad=True)
     target = torch.tensor([0.0, 1.0, 0.5, 1.0, 1.0, 0.0, 1.0], dtype=torch.float64, requires_grad=True)
     _equal_to_torchs("binary_cross_entropy", x, target, reduction="none")
+
+
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")  # torch's linearize
+def test_a_tracer_has_no_probabilities_to_look_at() -> None:
+    x = torch.rand(4)
+    results = [
+        torch.func.linearize(lambda x, f=f: f.binary_cross_entropy(x, torch.full((4,), 0.5)), x)[1](x)
+        for f in (F, torch.nn.functional)
+    ]
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize("value", [INF, -INF, NAN, 1.5, -0.5])

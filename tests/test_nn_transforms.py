@@ -5,16 +5,19 @@ import torch
 from registry import CASES, Case, Law, held
 
 from nnfoundations.models import MLP
-from nnfoundations.testing import LAWS, TRANSFORMS
+from nnfoundations.testing import LAWS, TRANSFORMS, called
 
 # Torch's own hessian and jvp compile their decompositions that way.
 own_script = pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
 # torch has no batching rule for its own kl_div.
 own_kl_div = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
-ONCE = [LAWS["it_compiles_no_more_often_than_torch"]]
 
 
-@held(TRANSFORMS, once=ONCE)
+@held(
+    TRANSFORMS,
+    a_class=[LAWS["it_compiles_into_one_graph"], LAWS["it_exports"]],
+    a_family=[LAWS["it_compiles_no_more_often_than_torch"]],
+)
 @own_script
 @own_kl_div
 def test_law(case: Case, law: Law) -> None:
@@ -30,6 +33,21 @@ def test_fx_traces_it_as_one_call(case: Case) -> None:
     torch.manual_seed(0)
     torch.testing.assert_close(found, theirs(*case.inputs()))
     assert sum(node.op == "call_function" for node in traced.graph.nodes) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", list({case.ours: case for case in reversed(CASES)}.values()), ids=str)
+def test_sizes_and_options_may_be_variable(case: Case) -> None:
+    """dynamic=True: numbers, too, that a formula takes as options."""
+    for module in case.build()[::-1]:
+        torch.compiler.reset()
+        compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="aot_eager")
+        try:
+            called(compiled, case.inputs())
+        except RuntimeError:
+            if type(module) is case.ours:
+                raise
+            return  # torch's own cannot
 
 
 def test_a_model_compiles_no_more_often_than_torchs() -> None:

@@ -39,17 +39,19 @@ class Namespace:
     xlogy: _Binary  # x log y, zero where x is zero
     tanh: _Unary
     sigmoid: _Unary
-    erf: _Unary
+    erf: _Unary  # of a fresh x: see `scaled`
     conj: _Unary
     real: _Unary
     maximum: _Binary
     minimum: _Binary
     clamp: Callable[[Array, float | None, float | None], Array]  # None: no bound on that side
+    clamped: Callable[[Array, float | None, float | None], Array]  # the same of a fresh x: see `scaled`
     gated: _Binary  # x, gate: x where gate != 0 (also where it is NaN), else 0, even for an x of inf or NaN
     above: _Comparison  # x, t: 1 where x > t, else 0 (also where x is NaN), in x's dtype
     below: _Comparison  # x < t
     at_most: _Comparison  # x <= t
-    select: Callable[[Array, Array, Array], Array]  # gate, a, b: a where gate != 0 (also NaN), else b
+    switched: _Binary  # x, gate: the same for a fresh gate of ones and zeros, which may be used up
+    select: Callable[[Array, Array | float, Array], Array]  # gate, a, b: a where that gate is one, else b
     number: _Binary  # mask, x: 1 where the mask holds, else 0, in x's dtype
     where: Callable[[Array, Array, Array], Array]  # slow on CPU: for one number a row, not for elements
 
@@ -94,6 +96,9 @@ def numpy_namespace() -> Namespace:
 
         return special.erf(x)
 
+    def switched(x: Array, gate: Array) -> Array:
+        return np.where(gate != 0, x, np.zeros_like(x))
+
     return Namespace(
         abs=np.abs,
         sign=np.sign,
@@ -113,11 +118,13 @@ def numpy_namespace() -> Namespace:
         maximum=np.maximum,
         minimum=np.minimum,
         clamp=lambda x, low, high: np.clip(x, low, high),
+        clamped=lambda fresh, low, high: np.clip(fresh, low, high, out=fresh),
         above=lambda x, t: (x > t).astype(x.dtype),
         below=lambda x, t: (x < t).astype(x.dtype),
         at_most=lambda x, t: (x <= t).astype(x.dtype),
-        select=lambda gate, a, b: np.where(gate != 0, a, b),
-        gated=lambda x, gate: np.where(gate != 0, x, np.zeros_like(x)),
+        select=lambda gate, a, b: np.where(gate != 0, np.asarray(a, b.dtype), b),
+        gated=switched,
+        switched=switched,
         number=lambda mask, x: mask.astype(x.dtype),
         where=np.where,
         sum=lambda x, axis=None, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims),
@@ -161,16 +168,22 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
             return gated(x, gate)
         return gate.abs().view(whole).gt_(0).mul_(x.view(whole)).view(x.dtype)
 
-    def select(gate: Array, a: Array, b: Array) -> Array:
+    def switched_bits(x: Array, gate: Array) -> Array:
+        whole = bits.get(gate.dtype)
+        if whole is None or x.dtype != gate.dtype or not gate.is_cpu:
+            return gated(x, gate)
+        return gate.view(whole).gt_(0).mul_(x.view(whole)).view(x.dtype)
+
+    def select(gate: Array, a: Array | float, b: Array) -> Array:
         return torch.where(gate != 0, a, b)
 
-    def select_bits(gate: Array, a: Array, b: Array) -> Array:
+    def select_bits(gate: Array, a: Array | float, b: Array) -> Array:
         whole = bits.get(gate.dtype)
-        if whole is None or not gate.dtype == a.dtype == b.dtype or not gate.is_cpu:
+        if whole is None or gate.dtype != b.dtype or not gate.is_cpu:
             return select(gate, a, b)
+        a = a if isinstance(a, torch.Tensor) else torch.tensor(a, dtype=b.dtype)
         to, otherwise = a.view(whole), b.view(whole)
-        changed = gate.abs().view(whole).gt_(0).mul_(to ^ otherwise)
-        return changed.bitwise_xor_(otherwise).view(a.dtype)
+        return gate.view(whole).gt_(0).mul_(to ^ otherwise).bitwise_xor_(otherwise).view(b.dtype)
 
     def filled(compare: Callable[..., Array]) -> _Comparison:
         # Straight into numbers: a mask of booleans, converted, is 10 times slower on CPU.
@@ -189,17 +202,19 @@ def torch_namespace(*, reuse: bool = False) -> Namespace:
         xlogy=torch.xlogy,
         tanh=torch.tanh,
         sigmoid=torch.sigmoid,
-        erf=torch.erf,
+        erf=torch.Tensor.erf_ if reuse else torch.erf,
         conj=torch.conj,
         real=torch.real,
         maximum=torch.maximum,
         minimum=torch.minimum,
         clamp=torch.clamp,
+        clamped=torch.Tensor.clamp_ if reuse else torch.clamp,
         above=filled(torch.gt) if reuse else lambda x, t: (x > t).to(x.dtype),
         below=filled(torch.lt) if reuse else lambda x, t: (x < t).to(x.dtype),
         at_most=filled(torch.le) if reuse else lambda x, t: (x <= t).to(x.dtype),
         select=select_bits if reuse else select,
         gated=gated_bits if reuse else gated,
+        switched=switched_bits if reuse else gated,
         number=lambda mask, x: mask.to(x.dtype),
         where=torch.where,
         sum=lambda x, axis=None, keepdims=False: torch.sum(x, axis, keepdims),

@@ -74,7 +74,7 @@ def gelu(x: Array, *, xp: Namespace) -> Array:
 
 def gelu_backward(grad_output: Array, x: Array, *, xp: Namespace) -> Array:
     """dy/dx = P(X < x) + x p(x), with p the density e^(-x^2 / 2) / sqrt(2 pi)."""
-    density = xp.scaled(xp.exp(-0.5 * x * x), 1 / math.sqrt(2 * math.pi))
+    density = xp.scaled(xp.exponentiated(xp.scaled(x * x, -0.5)), 1 / math.sqrt(2 * math.pi))
     return xp.scaled(xp.shifted(xp.scaled(density, x), _normal(x, xp)), grad_output)
 
 
@@ -116,7 +116,7 @@ def mish_backward(grad_output: Array, x: Array, *, xp: Namespace) -> Array:
 
 def _tanh_softplus(x: Array, xp: Namespace) -> Array:
     """n / (n + 2), n = e^x (e^x + 2): one exponential for three functions. From 20 on it is 1 in float64."""
-    e = xp.exp(xp.clamp(x, None, 20))
+    e = xp.exponentiated(xp.clamp(x, None, 20))
     n = xp.scaled(e + 2, e)
     return n / (n + 2)
 
@@ -124,7 +124,9 @@ def _tanh_softplus(x: Array, xp: Namespace) -> Array:
 def softplus(x: Array, *, beta: float, threshold: float, xp: Namespace) -> Array:
     """y = log(1 + e^(beta x)) / beta, and x itself where beta x > threshold."""
     z = beta * x
-    curve = xp.scaled(xp.log1p(xp.exp(xp.clamp(z, None, threshold))), 1 / beta if beta else math.inf)
+    curve = xp.scaled(
+        xp.log1p(xp.exponentiated(xp.clamp(z, None, threshold))), 1 / beta if beta else math.inf
+    )
     return xp.select(xp.above(z, threshold), x, curve)
 
 
@@ -136,7 +138,7 @@ def softplus_backward(grad_output: Array, x: Array, *, beta: float, threshold: f
 
 def logsigmoid(x: Array, *, xp: Namespace) -> Array:
     """y = log s = min(x, 0) - log(1 + e^-|x|): neither end overflows."""
-    return xp.clamp(x, None, 0) - xp.log1p(xp.exp(-xp.abs(x)))
+    return xp.clamp(x, None, 0) - xp.log1p(xp.exponentiated(xp.scaled(xp.abs(x), -1)))
 
 
 def logsigmoid_backward(grad_output: Array, x: Array, *, xp: Namespace) -> Array:
@@ -175,7 +177,7 @@ def elu_backward(
     grad_output: Array, x: Array, *, alpha: float, scale: float, rate: float, xp: Namespace
 ) -> Array:
     """dy/dx = scale where x > 0, else scale alpha rate e^(rate x)."""
-    curve = xp.scaled(xp.exp(xp.scaled(xp.clamp(x, None, 0), rate)), alpha * scale * rate)
+    curve = xp.scaled(xp.exponentiated(xp.scaled(xp.clamp(x, None, 0), rate)), alpha * scale * rate)
     straight = xp.above(x, 0)
     slope = xp.shifted(scale * straight, xp.scaled(1 - straight, curve))
     return xp.scaled(slope, grad_output)

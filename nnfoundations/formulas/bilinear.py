@@ -12,8 +12,8 @@ __all__ = ["bilinear", "bilinear_backward", "bilinear_jvp"]
 
 def bilinear(x1: Array, x2: Array, weight: Array, bias: Array | None, *, xp: Namespace) -> Array:
     """y_k = x1 W_k x2 + b_k."""
-    y = xp.transpose(xp.sum(xp.scaled(xp.matmul(x1, weight), x2), -1))
-    return y if bias is None else y + bias
+    y = xp.sum(xp.scaled(xp.matmul(x1, weight), x2), -1)
+    return xp.transpose(y) + (0.0 if bias is None else bias)  # never the view itself: it may be changed
 
 
 def bilinear_backward(

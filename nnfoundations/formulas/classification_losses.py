@@ -286,9 +286,11 @@ def _of_labels(
         x = x if m is None else x - m
         smooth = of_all * total - xp.sum(x * _class_weights(weight, x, axis, xp), axis, keepdims=True)
         loss = (1 - label_smoothing) * loss + (label_smoothing / classes) * smooth
+    if reduction == "none":  # squeezed first: a view that a formula returns can't be changed in place
+        valid, loss = xp.squeeze(valid, axis), xp.squeeze(loss, axis)
     loss = xp.where(valid, loss, 0.0)  # an ignored row may hold anything, NaN too
     if reduction == "none":
-        return xp.squeeze(loss, axis)
+        return loss
     return xp.sum(loss) / _total_weight(valid, row_weight, x, xp) if reduction == "mean" else xp.sum(loss)
 
 

@@ -38,4 +38,6 @@ def alpha_dropout_backward(grad_output: Array, mask: Array, *, p: float, xp: Nam
 
 
 def _scale(p: float) -> float:
-    return 1 / math.sqrt((1 - p) * (1 + p * _FLOOR**2))
+    return 1 / math.sqrt(
+        (1 - p) * (1 + p * _FLOOR * _FLOOR)
+    )  # Dynamo takes no power of a number that it holds variable

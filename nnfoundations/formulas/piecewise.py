@@ -92,7 +92,7 @@ def hardtanh(x: Array, *, low: float, high: float, xp: Namespace) -> Array:
 
 def hardtanh_backward(grad_output: Array, x: Array, *, low: float, high: float, xp: Namespace) -> Array:
     """dy/dx = 1 where low < x < high, else 0."""
-    return xp.gated(grad_output, _between(x, low, high, xp))
+    return xp.switched(grad_output, _between(x, low, high, xp))
 
 
 def _between(x: Array, low: float, high: float, xp: Namespace) -> Array:
@@ -101,7 +101,7 @@ def _between(x: Array, low: float, high: float, xp: Namespace) -> Array:
 
 def hardsigmoid(x: Array, *, xp: Namespace) -> Array:
     """y = min(max(x + 3, 0), 6) / 6."""
-    return xp.clamp(x + 3, 0, 6) / 6
+    return xp.scaled(xp.clamped(x + 3, 0, 6), 1 / 6)
 
 
 _SIXTH = 0.1666666716337204  # in float32, which torch takes for the gradient in float64 too
@@ -109,29 +109,34 @@ _SIXTH = 0.1666666716337204  # in float32, which torch takes for the gradient in
 
 def hardsigmoid_backward(grad_output: Array, x: Array, *, xp: Namespace) -> Array:
     """dy/dx = 1/6 where -3 < x < 3, else 0."""
-    return xp.gated(grad_output * _SIXTH, _between(x, -3, 3, xp))
+    return xp.switched(grad_output * _SIXTH, _between(x, -3, 3, xp))
 
 
 def hardswish(x: Array, *, xp: Namespace) -> Array:
     """y = x min(max(x + 3, 0), 6) / 6."""
-    return xp.scaled(xp.clamp(x + 3, 0, 6), x) / 6
+    return xp.scaled(xp.scaled(xp.clamped(x + 3, 0, 6), x), 1 / 6)
 
 
 def hardswish_backward(grad_output: Array, x: Array, *, xp: Namespace) -> Array:
     """dy/dx = 0 up to -3, x/3 + 1/2 up to 3, 1 from there."""
-    bent = xp.scaled(x / 3 + 0.5, grad_output)
+    bent = xp.scaled(xp.shifted(x / 3, 0.5), grad_output)
     alive = xp.select(xp.at_most(-x, -3), grad_output, bent)
-    return xp.gated(alive, 1 - xp.at_most(x, -3))
+    return xp.switched(alive, _past(x, -3, xp))
+
+
+def _past(x: Array, t: float, xp: Namespace) -> Array:
+    """[x > t], and one where x is NaN."""
+    return xp.shifted(xp.scaled(xp.at_most(x, t), -1), 1)
 
 
 def hardshrink(x: Array, *, lambd: float, xp: Namespace) -> Array:
     """y = x where |x| > lambda, else 0."""
-    return xp.gated(x, 1 - xp.at_most(xp.abs(x), lambd))
+    return xp.switched(x, _past(xp.abs(x), lambd, xp))
 
 
 def hardshrink_backward(grad_output: Array, x: Array, *, lambd: float, xp: Namespace) -> Array:
     """dy/dx = 1 where |x| > lambda, else 0; of softshrink too."""
-    return xp.gated(grad_output, xp.above(xp.abs(x), lambd))
+    return xp.switched(grad_output, xp.above(xp.abs(x), lambd))
 
 
 def softshrink(x: Array, *, lambd: float, xp: Namespace) -> Array:
@@ -144,11 +149,11 @@ softshrink_backward = hardshrink_backward
 
 def threshold(x: Array, *, threshold: float, value: float, xp: Namespace) -> Array:
     """y = x where x > threshold, else value."""
-    return xp.select(xp.at_most(x, threshold), xp.zeros_like(x) + value, x)
+    return xp.select(xp.at_most(x, threshold), value, x)
 
 
 def threshold_backward(
     grad_output: Array, x: Array, *, threshold: float, value: float, xp: Namespace
 ) -> Array:
     """dy/dx = 1 where x > threshold, else 0. A NaN lets the gradient pass, as in torch."""
-    return xp.gated(grad_output, 1 - xp.at_most(x, threshold))
+    return xp.switched(grad_output, _past(x, threshold, xp))

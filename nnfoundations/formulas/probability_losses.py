@@ -172,7 +172,7 @@ def _bce_slope(x: Array, target: Array, xp: Namespace) -> Array:
 
 def _softplus_of_minus(x: Array, xp: Namespace) -> Array:
     """-log p = log(1 + e^-x), without overflow."""
-    return xp.log1p(xp.exp(xp.scaled(xp.abs(x), -1.0))) - xp.clamp(x, None, 0)
+    return xp.log1p(xp.exponentiated(xp.scaled(xp.abs(x), -1.0))) - xp.clamp(x, None, 0)
 
 
 def _logit_slope(x: Array, target: Array, pos_weight: Array | None, xp: Namespace) -> Array:

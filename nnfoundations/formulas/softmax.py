@@ -17,20 +17,19 @@ __all__ = [
 
 def softmax(x: Array, *, axis: int, xp: Namespace) -> Array:
     """y = e^x / sum e^x."""
-    e = xp.exp(x - xp.amax(x, axis, keepdims=True))
-    return e / xp.sum(e, axis, keepdims=True)
+    e = xp.exponentiated(x - xp.amax(x, axis, keepdims=True))
+    return xp.scaled(e, 1 / xp.sum(e, axis, keepdims=True))
 
 
 def softmax_backward(grad_output: Array, y: Array, *, axis: int, xp: Namespace) -> Array:
     """grad_x = y (g - sum g y). The Jacobian diag(y) - y y^T is symmetric: it carries tangents too."""
-    grad = grad_output * y
-    return grad - xp.sum(grad, axis, keepdims=True) * y
+    return xp.scaled(grad_output - xp.sum(grad_output * y, axis, keepdims=True), y)
 
 
 def log_softmax(x: Array, *, axis: int, xp: Namespace) -> Array:
     """y = x - log sum e^x."""
     z = x - xp.amax(x, axis, keepdims=True)
-    return z - xp.log(xp.sum(xp.exp(z), axis, keepdims=True))
+    return xp.shifted(z, -xp.log(xp.sum(xp.exp(z), axis, keepdims=True)))
 
 
 def log_softmax_backward(grad_output: Array, y: Array, *, axis: int, xp: Namespace) -> Array:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from nnfoundations import formulas
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._elementwise import check_floating, conjugate, elementwise, from_output
 from nnfoundations.nn._operation import autocasting
 from nnfoundations.nn._override import overridable
@@ -67,7 +68,7 @@ def softsign(input: Tensor) -> Tensor:
 def logsigmoid(input: Tensor) -> Tensor:
     """y = log(1 / (1 + e^-x)). Drop-in for torch.nn.functional.logsigmoid."""
     check_floating("LogSigmoid", input)
-    return _logsigmoid(input)
+    return _logsigmoid(input.contiguous())  # and so comes y, as torch's
 
 
 @overridable
@@ -79,7 +80,7 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     return _softplus(input, beta=beta, threshold=threshold)
 
 
-class Sigmoid(torch.nn.Sigmoid):
+class Sigmoid(torch.nn.Sigmoid, metaclass=DropIn):
     r"""Squash every number into (0, 1), as a chance.
 
     .. math:: y = \sigma(x) = \frac{1}{1 + e^{-x}}, \qquad y' = y (1 - y)
@@ -100,7 +101,7 @@ class Sigmoid(torch.nn.Sigmoid):
         return sigmoid(input)
 
 
-class Tanh(torch.nn.Tanh):
+class Tanh(torch.nn.Tanh, metaclass=DropIn):
     r"""Squash every number into (-1, 1), zero staying zero.
 
     .. math:: y = \tanh x, \qquad y' = 1 - y^2
@@ -120,7 +121,7 @@ class Tanh(torch.nn.Tanh):
         return tanh(input)
 
 
-class Tanhshrink(torch.nn.Tanhshrink):
+class Tanhshrink(torch.nn.Tanhshrink, metaclass=DropIn):
     r"""What tanh takes away: almost nothing of small numbers is left, large ones lose one.
 
     .. math:: y = x - \tanh x, \qquad y' = \tanh^2 x
@@ -140,7 +141,7 @@ class Tanhshrink(torch.nn.Tanhshrink):
         return tanhshrink(input)
 
 
-class Softsign(torch.nn.Softsign):
+class Softsign(torch.nn.Softsign, metaclass=DropIn):
     r"""Squash into (-1, 1) as tanh does, but slowly.
 
     .. math:: y = \frac{x}{1 + |x|}, \qquad y' = \frac{1}{(1 + |x|)^2}
@@ -160,7 +161,7 @@ class Softsign(torch.nn.Softsign):
         return softsign(input)
 
 
-class LogSigmoid(torch.nn.LogSigmoid):
+class LogSigmoid(torch.nn.LogSigmoid, metaclass=DropIn):
     r"""The logarithm of a chance, finite where the chance itself would round to zero.
 
     .. math:: y = \log \sigma(x) = \min(x, 0) - \log(1 + e^{-|x|}), \qquad y' = \sigma(-x)
@@ -180,7 +181,7 @@ class LogSigmoid(torch.nn.LogSigmoid):
         return logsigmoid(input)
 
 
-class Softplus(torch.nn.Softplus):
+class Softplus(torch.nn.Softplus, metaclass=DropIn):
     r"""A ReLU with its corner rounded: positive everywhere.
 
     .. math:: y = \frac{1}{\beta} \log(1 + e^{\beta x}), \qquad y' = \sigma(\beta x)

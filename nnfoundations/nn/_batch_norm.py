@@ -8,7 +8,7 @@ from torch.autograd import Function
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, OptionError, ShapeError
-from nnfoundations.nn._normalization import STANDARDIZE, check_channels, check_dtypes
+from nnfoundations.nn._normalization import STANDARDIZE, check_channels, check_dtypes, dense
 from nnfoundations.nn._operation import Operation
 from nnfoundations.nn._override import overridable
 from nnfoundations.nn._record import Record
@@ -96,6 +96,7 @@ def channel_norm(
         name, x.shape[1], running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
     check_dtypes(name, x, weight, bias, running_mean, running_var)
+    x = x.contiguous() if each else dense(x)
     flat = x.flatten(2) if x.ndim > 3 else x
     if not x.numel():  # nothing to average, nothing to follow
         own, running_mean, running_var = False, x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])

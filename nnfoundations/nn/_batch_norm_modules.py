@@ -9,6 +9,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from nnfoundations._errors import ShapeError
 from nnfoundations.nn._batch_norm import channel_norm, counted_batch_norm
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._override import overridable
 
 __all__ = [
@@ -21,20 +22,26 @@ __all__ = [
 ]
 
 
-def _check_axes(name: str, input: Tensor, counts: tuple[int, ...]) -> None:
-    if isinstance(input, Tensor) and input.ndim not in counts:  # FX hands in a stand-in without sizes
-        raise ShapeError(
-            f"{name} needs x of {' or '.join(map(str, counts))} axes, the channels after the samples; got "
-            f"{tuple(input.shape)}. Reshape x, or take the module for its number of axes."
-        )
+class _Channels:
+    """What the modules of 1, 2 and 3 dimensions differ in: how many axes x may have."""
+
+    _axes: tuple[int, ...]
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if isinstance(input, Tensor) and input.ndim not in self._axes:  # FX hands in a stand-in without sizes
+            raise ShapeError(
+                f"{type(self).__name__} needs x of {' or '.join(map(str, self._axes))} axes, the channels "
+                f"after the samples; got {tuple(input.shape)}. Reshape x, or take the module for its number "
+                "of axes."
+            )
 
 
-class _Batch(_BatchNorm):
+class _Batch(_Channels, _BatchNorm):
     """What torch's three classes share, computed by ours."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, *) -> the same."""
-        self._check_input_dim(input)  # type: ignore[no-untyped-call]  # torch gives it no types
+        self._check_input_dim(input)
         tracks = not self.training or self.track_running_stats
         mean, variance = (self.running_mean, self.running_var) if tracks else (None, None)
         counts = self.training and self.track_running_stats
@@ -51,7 +58,7 @@ class _Batch(_BatchNorm):
         )
 
 
-class BatchNorm1d(_Batch, torch.nn.BatchNorm1d):
+class BatchNorm1d(_Batch, torch.nn.BatchNorm1d, metaclass=DropIn):
     r"""Bring each feature to mean zero and variance one over the batch, then scale and shift it.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) \, r, \qquad r = 1 / \sqrt{v + \epsilon}
@@ -73,11 +80,10 @@ class BatchNorm1d(_Batch, torch.nn.BatchNorm1d):
     tensor([-1.0000,  1.0000])
     """
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        _check_axes("BatchNorm1d", input, (2, 3))
+    _axes = (2, 3)
 
 
-class BatchNorm2d(_Batch, torch.nn.BatchNorm2d):
+class BatchNorm2d(_Batch, torch.nn.BatchNorm2d, metaclass=DropIn):
     r"""Bring each channel of images to mean zero and variance one over batch and places.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
@@ -92,11 +98,10 @@ class BatchNorm2d(_Batch, torch.nn.BatchNorm2d):
     tensor([-1.0000,  1.0000])
     """
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        _check_axes("BatchNorm2d", input, (4,))
+    _axes = (4,)
 
 
-class BatchNorm3d(_Batch, torch.nn.BatchNorm3d):
+class BatchNorm3d(_Batch, torch.nn.BatchNorm3d, metaclass=DropIn):
     r"""Bring each channel of volumes to mean zero and variance one over batch and places.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
@@ -111,8 +116,7 @@ class BatchNorm3d(_Batch, torch.nn.BatchNorm3d):
     tensor([-1.0000,  1.0000])
     """
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        _check_axes("BatchNorm3d", input, (5,))
+    _axes = (5,)
 
 
 @overridable
@@ -147,12 +151,12 @@ def _of_one_or_many(
     return y if axis else y.squeeze(0)
 
 
-class _Instance(_InstanceNorm):
+class _Instance(_Channels, _InstanceNorm):
     """What torch's three classes share, computed by ours."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, *) or (C, *) -> the same."""
-        self._check_input_dim(input)  # type: ignore[no-untyped-call]  # torch gives it no types
+        self._check_input_dim(input)
         return _of_one_or_many(
             input,
             self.running_mean,
@@ -168,7 +172,7 @@ class _Instance(_InstanceNorm):
         )
 
 
-class InstanceNorm1d(_Instance, torch.nn.InstanceNorm1d):
+class InstanceNorm1d(_Instance, torch.nn.InstanceNorm1d, metaclass=DropIn):
     r"""Bring each channel of each sample to mean zero and variance one, then scale and shift the channel.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
@@ -186,11 +190,10 @@ class InstanceNorm1d(_Instance, torch.nn.InstanceNorm1d):
     tensor([[[-1.0000,  1.0000]]])
     """
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        _check_axes("InstanceNorm1d", input, (2, 3))
+    _axes = (2, 3)
 
 
-class InstanceNorm2d(_Instance, torch.nn.InstanceNorm2d):
+class InstanceNorm2d(_Instance, torch.nn.InstanceNorm2d, metaclass=DropIn):
     r"""Bring each channel of each image to mean zero and variance one.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
@@ -205,11 +208,10 @@ class InstanceNorm2d(_Instance, torch.nn.InstanceNorm2d):
     tensor([[[-1.0000,  1.0000]]])
     """
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        _check_axes("InstanceNorm2d", input, (3, 4))
+    _axes = (3, 4)
 
 
-class InstanceNorm3d(_Instance, torch.nn.InstanceNorm3d):
+class InstanceNorm3d(_Instance, torch.nn.InstanceNorm3d, metaclass=DropIn):
     r"""Bring each channel of each volume to mean zero and variance one.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
@@ -224,5 +226,4 @@ class InstanceNorm3d(_Instance, torch.nn.InstanceNorm3d):
     tensor([[[[-1.0000,  1.0000]]]])
     """
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        _check_axes("InstanceNorm3d", input, (4, 5))
+    _axes = (4, 5)

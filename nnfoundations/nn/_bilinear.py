@@ -5,6 +5,7 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, ShapeError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._operation import Operation, autocasting
 from nnfoundations.nn._override import overridable
 from nnfoundations.nn._record import Record
@@ -28,7 +29,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     _check(input1, input2, weight, bias)
     rows = input1.shape[:-1]
     y = _bilinear(_rows(input1), _rows(input2), weight, bias)
-    return y.reshape(*rows, weight.shape[0])  # type: ignore[no-any-return]
+    return y.contiguous().reshape(*rows, weight.shape[0])  # type: ignore[no-any-return]
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ def _check(x1: Tensor, x2: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         )
 
 
-class Bilinear(torch.nn.Bilinear):
+class Bilinear(torch.nn.Bilinear, metaclass=DropIn):
     r"""Map pairs of vectors by a matrix for each output.
 
     .. math:: y_k = x_1^\top W_k x_2 + b_k

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, LabelError, OptionError, ShapeError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._loss_arguments import check_weight_has_no_gradient, reduction_of
 from nnfoundations.nn._operation import Operation, autocasting
 from nnfoundations.nn._override import overridable
@@ -126,7 +127,7 @@ def _of_labels(
         return _of_no_class(logits, options)
     if torch.compiler.is_compiling():
         compiled: Tensor = operation(*arrays, ignore_index=ignore_index, **options)
-        return compiled
+        return compiled.contiguous()
     try:
         loss: Tensor = operation(*arrays, ignore_index=ignore_index, **options)
     except (IndexError, RuntimeError) as error:  # looking first would cost each good call, and CUDA a wait
@@ -136,7 +137,7 @@ def _of_labels(
             f"{name} needs labels from 0 to {classes - 1}, or the ignore_index "
             f"{ignore_index}; got one outside. Look at target.unique()."
         ) from error
-    return loss
+    return loss.contiguous()  # whatever the layout of the scores, as torch's
 
 
 def _of_probabilities(
@@ -192,7 +193,7 @@ def _check_scores(name: str, scores: Tensor, weight: Tensor | None) -> None:
         )
 
 
-class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
+class CrossEntropyLoss(torch.nn.CrossEntropyLoss, metaclass=DropIn):
     r"""Surprise at the true class, from logits.
 
     .. math:: \ell = -\sum_c q_c \log p_c, \qquad p = \mathrm{softmax}(x), \qquad
@@ -226,7 +227,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         )
 
 
-class NLLLoss(torch.nn.NLLLoss):
+class NLLLoss(torch.nn.NLLLoss, metaclass=DropIn):
     r"""Surprise at the true class, from log-probabilities.
 
     .. math:: \ell = -w_t x_t, \qquad \frac{\partial \ell}{\partial x} = -w_t e_t

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, OptionError, ShapeError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._elementwise import written
 from nnfoundations.nn._operation import Operation
 from nnfoundations.nn._override import overridable
@@ -126,7 +127,14 @@ def _dropped(
         raise DtypeError(
             f"{name} needs floating-point numbers; got {x.dtype}. Convert x with .to(torch.float32)."
         )
-    return written(x, drop(x, make(x).bernoulli_(1 - p), p), inplace)
+    return written(x, drop(x, _drawn(make(x), p), p), inplace)
+
+
+def _drawn(mask: Tensor, p: float) -> Tensor:
+    """One with chance 1 - p, else zero. Under vmap a fresh tensor: it alone may be shared or one a sample."""
+    if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling():
+        return torch.bernoulli(torch.empty(mask.shape, dtype=mask.dtype, device=mask.device), 1 - p)
+    return mask.bernoulli_(1 - p)
 
 
 def _scaled(x: Tensor, mask: Tensor, p: float) -> Tensor:
@@ -168,7 +176,7 @@ def _warn_of_axes(name: str, x: Tensor, axes: int) -> None:
     )
 
 
-class Dropout(torch.nn.Dropout):
+class Dropout(torch.nn.Dropout, metaclass=DropIn):
     r"""Silence each feature with chance p while training, and scale up the others.
 
     .. math:: y = m x, \qquad y' = m, \qquad m = \begin{cases} 0 & \text{with chance } p \\
@@ -191,7 +199,7 @@ class Dropout(torch.nn.Dropout):
         return dropout(input, self.p, self.training, self.inplace)
 
 
-class Dropout1d(torch.nn.Dropout1d):
+class Dropout1d(torch.nn.Dropout1d, metaclass=DropIn):
     r"""Silence whole channels of a sequence with chance p while training.
 
     .. math:: y_{nc} = m_{nc} x_{nc}, \qquad \frac{\partial y_{nc}}{\partial x_{nc}} = m_{nc}
@@ -212,7 +220,7 @@ class Dropout1d(torch.nn.Dropout1d):
         return dropout1d(input, self.p, self.training, self.inplace)
 
 
-class Dropout2d(torch.nn.Dropout2d):
+class Dropout2d(torch.nn.Dropout2d, metaclass=DropIn):
     r"""Silence whole channels of an image with chance p while training.
 
     .. math:: y_{nc} = m_{nc} x_{nc}, \qquad \frac{\partial y_{nc}}{\partial x_{nc}} = m_{nc}
@@ -233,7 +241,7 @@ class Dropout2d(torch.nn.Dropout2d):
         return dropout2d(input, self.p, self.training, self.inplace)
 
 
-class Dropout3d(torch.nn.Dropout3d):
+class Dropout3d(torch.nn.Dropout3d, metaclass=DropIn):
     r"""Silence whole channels of a volume with chance p while training.
 
     .. math:: y_{nc} = m_{nc} x_{nc}, \qquad \frac{\partial y_{nc}}{\partial x_{nc}} = m_{nc}
@@ -254,7 +262,7 @@ class Dropout3d(torch.nn.Dropout3d):
         return dropout3d(input, self.p, self.training, self.inplace)
 
 
-class AlphaDropout(torch.nn.AlphaDropout):
+class AlphaDropout(torch.nn.AlphaDropout, metaclass=DropIn):
     r"""Send each feature to SELU's lowest value with chance p while training.
 
     .. math:: y = c \, (m x + (1 - m) f - p f), \qquad y' = c m, \qquad
@@ -276,7 +284,7 @@ class AlphaDropout(torch.nn.AlphaDropout):
         return alpha_dropout(input, self.p, self.training)  # torch's module forgets inplace too
 
 
-class FeatureAlphaDropout(torch.nn.FeatureAlphaDropout):
+class FeatureAlphaDropout(torch.nn.FeatureAlphaDropout, metaclass=DropIn):
     r"""AlphaDropout of whole channels.
 
     .. math:: y_{nc} = c \, (m_{nc} x_{nc} + (1 - m_{nc}) f - p f), \qquad

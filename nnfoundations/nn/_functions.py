@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from nnfoundations.formulas import Namespace, torch_namespace
 from nnfoundations.nn._record import Record
@@ -104,12 +104,15 @@ def make_functions(record: Record) -> tuple[type[Function], type[Function]]:
         return gradients(ctx, grads, ctx.needs_input_grad)
 
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        tensors = [tangents[place] for place in differentiable] + list(ctx.saved_tensors)
+        # Torch switches forward mode off here, and a tangent of the tangent would be lost without a word. On
+        # again, only this level's own tangents have to stay out.
+        tensors = [tangents[place] for place in differentiable] + list(map(_primal, ctx.saved_tensors))
         values = dict(zip(options, ctx.values, strict=True))
-        if ctx.dtypes is None:
-            return record.jvp(*tensors, **values, xp=_PURE)
-        y, dtype = record.jvp(*map(_raised, tensors), **values, xp=_PURE), ctx.dtypes[0]
-        return y.to(dtype) if single else (y[0].to(dtype), *y[1:])
+        with forward_ad._set_fwd_grad_enabled(True):
+            if ctx.dtypes is None:
+                return record.jvp(*tensors, **values, xp=_PURE)
+            y, dtype = record.jvp(*map(_raised, tensors), **values, xp=_PURE), ctx.dtypes[0]
+            return y.to(dtype) if single else (y[0].to(dtype), *y[1:])
 
     eager: dict[str, Any] = {"forward": staticmethod(eager_forward), "backward": staticmethod(backward)}
     transformable: dict[str, Any] = {
@@ -124,6 +127,10 @@ def make_functions(record: Record) -> tuple[type[Function], type[Function]]:
 
 def _raised(x: Any) -> Any:
     return x.float() if x is not None and x.dtype in _HALF else x
+
+
+def _primal(x: Tensor | None) -> Tensor | None:
+    return None if x is None else forward_ad.unpack_dual(x).primal
 
 
 def _rounded(grad: Tensor | None, dtype: torch.dtype | None) -> Tensor | None:

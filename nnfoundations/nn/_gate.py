@@ -5,6 +5,7 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import OptionError, ShapeError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._elementwise import check_floating, conjugate, elementwise, kept, written
 from nnfoundations.nn._override import overridable
 
@@ -66,7 +67,7 @@ def _check(name: str, x: Tensor, dim: int) -> None:
         )
 
 
-class SiLU(torch.nn.SiLU):
+class SiLU(torch.nn.SiLU, metaclass=DropIn):
     r"""Let every number gate itself: its share that passes is its own sigmoid.
 
     .. math:: y = x \, \sigma(x), \qquad y' = \sigma(x) (1 + x (1 - \sigma(x)))
@@ -91,7 +92,7 @@ class SiLU(torch.nn.SiLU):
 Swish = SiLU
 
 
-class GELU(torch.nn.GELU):
+class GELU(torch.nn.GELU, metaclass=DropIn):
     r"""Let every number pass with the chance that a normal one is smaller.
 
     .. math:: y = x \, \Phi(x), \qquad y' = \Phi(x) + x \, \varphi(x), \qquad
@@ -115,7 +116,7 @@ class GELU(torch.nn.GELU):
         return gelu(input, approximate=self.approximate)
 
 
-class Mish(torch.nn.Mish):
+class Mish(torch.nn.Mish, metaclass=DropIn):
     r"""A SiLU with another gate, of bounded bend.
 
     .. math:: y = x \, t, \qquad y' = t + x \, \sigma(x) (1 - t^2), \qquad t = \tanh \log(1 + e^x)
@@ -136,7 +137,7 @@ class Mish(torch.nn.Mish):
         return mish(input, self.inplace)
 
 
-class GLU(torch.nn.GLU):
+class GLU(torch.nn.GLU, metaclass=DropIn):
     r"""Let one half of the features decide how much of the other passes.
 
     .. math:: y = a \, \sigma(b), \qquad \frac{\partial y}{\partial a} = \sigma(b), \qquad

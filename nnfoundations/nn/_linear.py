@@ -5,6 +5,7 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, ShapeError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._operation import Operation, autocasting
 from nnfoundations.nn._override import overridable
 from nnfoundations.nn._record import ROWS, Record
@@ -62,7 +63,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         )
 
 
-class Linear(torch.nn.Linear):
+class Linear(torch.nn.Linear, metaclass=DropIn):
     r"""Map the last axis by a matrix and shift it.
 
     .. math:: y = x W^\top + b

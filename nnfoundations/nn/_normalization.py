@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, ShapeError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._operation import Operation, autocasting
 from nnfoundations.nn._override import overridable
 from nnfoundations.nn._record import Record
@@ -19,6 +20,7 @@ __all__ = [
     "RMSNorm",
     "check_channels",
     "check_dtypes",
+    "dense",
     "group_norm",
     "layer_norm",
     "rms_norm",
@@ -99,7 +101,7 @@ def group_norm(
     check_channels("GroupNorm", input.shape[1], weight=weight, bias=bias)
     check_dtypes("GroupNorm", input, weight, bias)
     batch, channels, *space = input.shape
-    groups = input.reshape(batch, num_groups, channels // num_groups, *space)
+    groups = dense(input).reshape(batch, num_groups, channels // num_groups, *space)
     groups = groups.flatten(3) if space else groups.unsqueeze(3)
     y: Tensor = _standardize(groups, weight, bias, over=(2, 3), along=(1, 2), eps=eps)[0]
     return y.reshape(input.shape)
@@ -153,6 +155,13 @@ def _check_groups(x: Tensor, groups: int) -> None:
         )
 
 
+def dense(x: Tensor) -> Tensor:
+    """x without gaps, the channels second or last: in one of these two orders y comes, as torch's."""
+    if x.is_contiguous() or (x.ndim in (4, 5) and x.movedim(1, -1).is_contiguous()):
+        return x
+    return x.contiguous()
+
+
 def check_channels(name: str, channels: int, **vectors: Tensor | None) -> None:
     """Raise unless each vector has one number a channel."""
     for role, vector in vectors.items():
@@ -176,7 +185,7 @@ def check_dtypes(name: str, x: Tensor, *vectors: Tensor | None) -> None:
     )
 
 
-class LayerNorm(torch.nn.LayerNorm):
+class LayerNorm(torch.nn.LayerNorm, metaclass=DropIn):
     r"""Bring the features of each sample to mean zero and variance one, then scale and shift each.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) \, r, \qquad r = 1 / \sqrt{v + \epsilon}
@@ -201,7 +210,7 @@ class LayerNorm(torch.nn.LayerNorm):
         return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
 
-class RMSNorm(torch.nn.RMSNorm):
+class RMSNorm(torch.nn.RMSNorm, metaclass=DropIn):
     r"""Divide by the root mean square of the features of each sample, then scale each.
 
     .. math:: y = x \, r \, w, \qquad r = 1 / \sqrt{\overline{x^2} + \epsilon}
@@ -225,7 +234,7 @@ class RMSNorm(torch.nn.RMSNorm):
         return rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
 
-class GroupNorm(torch.nn.GroupNorm):
+class GroupNorm(torch.nn.GroupNorm, metaclass=DropIn):
     r"""Bring groups of channels of each sample to mean zero and variance one, then scale and shift channels.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}

@@ -11,7 +11,9 @@ from torch.autograd import forward_ad
 from nnfoundations.nn._functions import make_functions
 from nnfoundations.nn._record import Record
 
-__all__ = ["Operation", "autocasting"]
+__all__ = ["Operation", "autocasting", "values_are_hidden"]
+
+_PROXY = torch._C._TorchDispatchModeKey.PROXY
 
 
 class Operation:
@@ -47,14 +49,27 @@ class Operation:
         if torch.compiler.is_compiling():
             return self.eager.apply(*args)
         if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-            return self.transformable.apply(*args)
+            return self.transformable.apply(*[_Axes(x) if type(x) is tuple else x for x in args])
         return self.eager.apply(*args)
+
+
+class _Axes(tuple[int, ...]):
+    """Axes as one argument: functorch takes plain tuples apart, and loses count where transforms nest."""
 
 
 def autocasting(x: Tensor) -> bool:
     """Whether autocast is on for x's device; torch's own question raises for devices that have none."""
     device = x.device.type
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def values_are_hidden() -> bool:
+    """Whether torch is tracing or transforming, so that no number can be read off a tensor."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_dispatch_mode(_PROXY) is not None
+    )
 
 
 def _cast(tensors: Sequence[Tensor | None], policy: str, device: str) -> list[Any]:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import OptionError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._elementwise import check_floating, check_real, elementwise, kept, written
 from nnfoundations.nn._override import overridable
 
@@ -93,7 +94,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     return _softshrink(input, lambd=lambd)
 
 
-class Hardtanh(torch.nn.Hardtanh):
+class Hardtanh(torch.nn.Hardtanh, metaclass=DropIn):
     r"""Cut off what is below one bound or above the other.
 
     .. math:: y = \min(\max(x, l), h), \qquad y' = [l < x < h]
@@ -114,7 +115,7 @@ class Hardtanh(torch.nn.Hardtanh):
         return hardtanh(input, self.min_val, self.max_val, self.inplace)
 
 
-class ReLU6(torch.nn.ReLU6):
+class ReLU6(torch.nn.ReLU6, metaclass=DropIn):
     r"""A ReLU with a ceiling of 6, so that few bits hold its values.
 
     .. math:: y = \min(\max(x, 0), 6), \qquad y' = [0 < x < 6]
@@ -135,7 +136,7 @@ class ReLU6(torch.nn.ReLU6):
         return hardtanh(input, self.min_val, self.max_val, self.inplace)
 
 
-class Hardsigmoid(torch.nn.Hardsigmoid):
+class Hardsigmoid(torch.nn.Hardsigmoid, metaclass=DropIn):
     r"""A sigmoid of three straight pieces.
 
     .. math:: y = \frac{1}{6} \min(\max(x + 3, 0), 6), \qquad y' = \frac{1}{6} [-3 < x < 3]
@@ -156,7 +157,7 @@ class Hardsigmoid(torch.nn.Hardsigmoid):
         return hardsigmoid(input, self.inplace)
 
 
-class Hardswish(torch.nn.Hardswish):
+class Hardswish(torch.nn.Hardswish, metaclass=DropIn):
     r"""A SiLU of two straight pieces and a parabola.
 
     .. math:: y = \frac{x}{6} \min(\max(x + 3, 0), 6), \qquad y' = \begin{cases} 0 & x \le -3 \\
@@ -178,7 +179,7 @@ class Hardswish(torch.nn.Hardswish):
         return hardswish(input, self.inplace)
 
 
-class Hardshrink(torch.nn.Hardshrink):
+class Hardshrink(torch.nn.Hardshrink, metaclass=DropIn):
     r"""Set what is small to zero, leave the rest.
 
     .. math:: y = x \, [|x| > \lambda], \qquad y' = [|x| > \lambda]
@@ -199,7 +200,7 @@ class Hardshrink(torch.nn.Hardshrink):
         return hardshrink(input, self.lambd)
 
 
-class Softshrink(torch.nn.Softshrink):
+class Softshrink(torch.nn.Softshrink, metaclass=DropIn):
     r"""Move every number towards zero by lambda, and not past it.
 
     .. math:: y = x - \min(\max(x, -\lambda), \lambda), \qquad y' = [|x| > \lambda]
@@ -220,7 +221,7 @@ class Softshrink(torch.nn.Softshrink):
         return softshrink(input, self.lambd)
 
 
-class Threshold(torch.nn.Threshold):
+class Threshold(torch.nn.Threshold, metaclass=DropIn):
     r"""Replace what is not above a threshold by one value.
 
     .. math:: y = \begin{cases} x & x > t \\ v & \text{else} \end{cases}, \qquad y' = [x > t]

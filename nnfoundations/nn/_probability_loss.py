@@ -7,8 +7,9 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, OptionError, ShapeError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._loss_arguments import broadcast, check_weight_has_no_gradient, promoted, reduction_of
-from nnfoundations.nn._operation import Operation, autocasting
+from nnfoundations.nn._operation import Operation, autocasting, values_are_hidden
 from nnfoundations.nn._override import overridable
 from nnfoundations.nn._record import Record
 
@@ -168,7 +169,7 @@ def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
 
 def _check_probabilities(input: Tensor, target: Tensor) -> None:
     """As torch: on CPU an error; elsewhere an assertion on the device, for which nobody waits."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if values_are_hidden():
         return
     for x, what in ((input, "probabilities"), (target, "targets")):
         if x.is_meta or type(x) not in (Tensor, torch.nn.Parameter) or not x.numel():
@@ -183,7 +184,7 @@ def _check_probabilities(input: Tensor, target: Tensor) -> None:
             )
 
 
-class BCELoss(torch.nn.BCELoss):
+class BCELoss(torch.nn.BCELoss, metaclass=DropIn):
     r"""Surprise at the outcome of yes-or-no questions, from probabilities.
 
     .. math:: \ell = -w \, (t \log x + (1 - t) \log(1 - x)), \qquad
@@ -206,7 +207,7 @@ class BCELoss(torch.nn.BCELoss):
         return binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
 
 
-class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
+class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss, metaclass=DropIn):
     r"""Surprise at the outcome of yes-or-no questions, from logits.
 
     .. math:: \ell = -w \, (q t \log p + (1 - t) \log(1 - p)), \quad p = \sigma(x), \qquad
@@ -232,7 +233,7 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
         )
 
 
-class KLDivLoss(torch.nn.KLDivLoss):
+class KLDivLoss(torch.nn.KLDivLoss, metaclass=DropIn):
     r"""Divergence of a target distribution from a prediction, in nats.
 
     .. math:: \ell = t \, (\log t - x), \qquad \frac{\partial \ell}{\partial x} = -t, \qquad

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, OptionError, ShapeError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._elementwise import check_floating, check_real, elementwise, kept, written
-from nnfoundations.nn._operation import Operation, autocasting
+from nnfoundations.nn._operation import Operation, autocasting, values_are_hidden
 from nnfoundations.nn._override import overridable
 from nnfoundations.nn._record import Record
 
@@ -124,21 +125,22 @@ def rrelu(
     check_floating("RReLU", input)
     if not lower <= upper:
         raise OptionError(f"RReLU needs lower <= upper; got {lower} and {upper}. Swap them.")
+    x = input.contiguous()  # and so comes y, as torch's
     if not training:
-        return leaky_relu(input, (lower + upper) / 2, inplace)
-    return written(input, _sloped(input, _slopes(input.detach(), lower, upper)), inplace)
+        return written(input, leaky_relu(kept(x, inplace), (lower + upper) / 2), inplace)
+    return written(input, _sloped(x, _slopes(x.detach(), lower, upper)), inplace)
 
 
 def _slopes(x: Tensor, lower: float, upper: float) -> Tensor:
     """One where x > 0, else drawn: as torch on the CPU, in float64 and only for those that need one."""
     falls = x <= 0
-    if x.is_cpu and not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active():
+    if x.is_cpu and not values_are_hidden():
         drawn = torch.empty(int(falls.sum()), dtype=torch.float64).uniform_(lower, upper)
         return torch.ones_like(x).masked_scatter_(falls, drawn.to(x.dtype))
-    return torch.where(falls, torch.empty_like(x).uniform_(lower, upper), 1.0)
+    return torch.where(falls, torch.rand_like(x) * (upper - lower) + lower, 1.0)
 
 
-class ReLU(torch.nn.ReLU):
+class ReLU(torch.nn.ReLU, metaclass=DropIn):
     r"""Pass what is positive, silence the rest.
 
     .. math:: y = \max(x, 0), \qquad y' = [x > 0]
@@ -159,7 +161,7 @@ class ReLU(torch.nn.ReLU):
         return relu(input, self.inplace)
 
 
-class LeakyReLU(torch.nn.LeakyReLU):
+class LeakyReLU(torch.nn.LeakyReLU, metaclass=DropIn):
     r"""A ReLU that lets a little of what is negative through.
 
     .. math:: y = \max(x, 0) + a \min(x, 0), \qquad
@@ -181,7 +183,7 @@ class LeakyReLU(torch.nn.LeakyReLU):
         return leaky_relu(input, self.negative_slope, self.inplace)
 
 
-class PReLU(torch.nn.PReLU):
+class PReLU(torch.nn.PReLU, metaclass=DropIn):
     r"""A LeakyReLU that learns its slope, one for all or one a channel.
 
     .. math:: y = \max(x, 0) + a \min(x, 0), \qquad
@@ -204,7 +206,7 @@ class PReLU(torch.nn.PReLU):
         return prelu(input, self.weight)
 
 
-class RReLU(torch.nn.RReLU):
+class RReLU(torch.nn.RReLU, metaclass=DropIn):
     r"""A LeakyReLU that draws its slopes while training.
 
     .. math:: y = \max(x, 0) + a \min(x, 0), \qquad
@@ -227,7 +229,7 @@ class RReLU(torch.nn.RReLU):
         return rrelu(input, self.lower, self.upper, self.training, self.inplace)
 
 
-class ELU(torch.nn.ELU):
+class ELU(torch.nn.ELU, metaclass=DropIn):
     r"""Straight above zero, bending below towards -alpha.
 
     .. math:: y = \max(x, 0) + \alpha (e^{\min(x, 0)} - 1), \qquad
@@ -249,7 +251,7 @@ class ELU(torch.nn.ELU):
         return elu(input, self.alpha, self.inplace)
 
 
-class CELU(torch.nn.CELU):
+class CELU(torch.nn.CELU, metaclass=DropIn):
     r"""An ELU without a kink, whatever alpha.
 
     .. math:: y = \max(x, 0) + \alpha (e^{\min(x, 0) / \alpha} - 1), \qquad
@@ -271,7 +273,7 @@ class CELU(torch.nn.CELU):
         return celu(input, self.alpha, self.inplace)
 
 
-class SELU(torch.nn.SELU):
+class SELU(torch.nn.SELU, metaclass=DropIn):
     r"""An ELU scaled so that activations keep mean 0 and variance 1.
 
     .. math:: y = c (\max(x, 0) + \alpha (e^{\min(x, 0)} - 1)), \qquad

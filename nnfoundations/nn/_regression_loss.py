@@ -45,6 +45,7 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import DtypeError, OptionError, ShapeError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._loss_arguments import broadcast, promoted, reduction_of
 from nnfoundations.nn._operation import Operation, autocasting
 from nnfoundations.nn._override import overridable
@@ -215,7 +216,7 @@ def _weighted(
     return found * repeats if repeats > 1 and by_weight and reduction == "mean" else found
 
 
-class MSELoss(torch.nn.MSELoss):
+class MSELoss(torch.nn.MSELoss, metaclass=DropIn):
     r"""Mean of squared errors: of all losses the one whose best prediction is the mean.
 
     .. math:: \ell = (x - t)^2, \qquad \frac{\partial \ell}{\partial x} = 2 (x - t)
@@ -237,7 +238,7 @@ class MSELoss(torch.nn.MSELoss):
         return mse_loss(input, target, reduction=self.reduction)
 
 
-class L1Loss(torch.nn.L1Loss):
+class L1Loss(torch.nn.L1Loss, metaclass=DropIn):
     r"""Mean of absolute errors: its best prediction is the median.
 
     .. math:: \ell = |x - t|, \qquad \frac{\partial \ell}{\partial x} = \mathrm{sign}(x - t)
@@ -259,7 +260,7 @@ class L1Loss(torch.nn.L1Loss):
         return l1_loss(input, target, reduction=self.reduction)
 
 
-class HuberLoss(torch.nn.HuberLoss):
+class HuberLoss(torch.nn.HuberLoss, metaclass=DropIn):
     r"""Squared near the target, absolute far from it.
 
     .. math:: \ell = \begin{cases} z^2 / 2 & |z| < \delta \\ \delta (|z| - \delta / 2) & \text{else}
@@ -284,7 +285,7 @@ class HuberLoss(torch.nn.HuberLoss):
         return huber_loss(input, target, reduction=self.reduction, delta=self.delta)
 
 
-class SmoothL1Loss(torch.nn.SmoothL1Loss):
+class SmoothL1Loss(torch.nn.SmoothL1Loss, metaclass=DropIn):
     r"""Huber's loss divided by beta: an absolute error whose corner is rounded.
 
     .. math:: \ell = \begin{cases} z^2 / (2 \beta) & |z| < \beta \\ |z| - \beta / 2 & \text{else}

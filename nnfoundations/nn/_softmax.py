@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations._errors import ShapeError
+from nnfoundations.nn._drop_in import DropIn
 from nnfoundations.nn._elementwise import Activation, check_floating, from_output
 from nnfoundations.nn._operation import autocasting
 from nnfoundations.nn._override import overridable
@@ -68,10 +69,10 @@ def _along(
     check_floating(name, x)
     if x.ndim and x.shape[dim] == 0:
         return x.clone()  # no largest number to subtract
-    return operation(x, axis=dim)
+    return operation(x.contiguous(), axis=dim)  # and so comes y, as torch's
 
 
-class Softmax(torch.nn.Softmax):
+class Softmax(torch.nn.Softmax, metaclass=DropIn):
     r"""Turn numbers into shares of one whole, the largest getting the most.
 
     .. math:: y_i = \frac{e^{x_i}}{\sum_j e^{x_j}}, \qquad
@@ -94,7 +95,7 @@ class Softmax(torch.nn.Softmax):
         return softmax(input, self.dim, _stacklevel=5)
 
 
-class Softmin(torch.nn.Softmin):
+class Softmin(torch.nn.Softmin, metaclass=DropIn):
     r"""Turn numbers into shares of one whole, the smallest getting the most.
 
     .. math:: y_i = \frac{e^{-x_i}}{\sum_j e^{-x_j}}, \qquad
@@ -116,7 +117,7 @@ class Softmin(torch.nn.Softmin):
         return softmin(input, self.dim, _stacklevel=5)
 
 
-class LogSoftmax(torch.nn.LogSoftmax):
+class LogSoftmax(torch.nn.LogSoftmax, metaclass=DropIn):
     r"""The logarithm of Softmax, finite where a share itself would round to zero.
 
     .. math:: y_i = x_i - \log \sum_j e^{x_j}, \qquad
@@ -138,7 +139,7 @@ class LogSoftmax(torch.nn.LogSoftmax):
         return log_softmax(input, self.dim, _stacklevel=5)
 
 
-class Softmax2d(torch.nn.Softmax2d):
+class Softmax2d(torch.nn.Softmax2d, metaclass=DropIn):
     r"""Softmax over the channels, at each place of an image.
 
     .. math:: y_{chw} = \frac{e^{x_{chw}}}{\sum_k e^{x_{khw}}}, \qquad

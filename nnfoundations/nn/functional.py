@@ -1,5 +1,8 @@
 """Functions: ours where we have one, every other public name of torch.nn.functional as it is."""
 
+from typing import Any
+
+import torch
 from torch.nn.functional import *  # noqa: F403  handed on; what follows replaces
 
 from nnfoundations.nn._activation import logsigmoid as logsigmoid
@@ -54,3 +57,8 @@ from nnfoundations.nn._regression_loss import smooth_l1_loss as smooth_l1_loss
 from nnfoundations.nn._softmax import log_softmax as log_softmax
 from nnfoundations.nn._softmax import softmax as softmax
 from nnfoundations.nn._softmax import softmin as softmin
+
+
+def __getattr__(name: str) -> Any:
+    """What is private there too: other people's models read `_in_projection_packed`."""
+    return getattr(torch.nn.functional, name)

@@ -37,7 +37,7 @@ def values_and_gradients_match_float64(subject: Subject) -> None:
 
 
 def any_strides_are_taken(subject: Subject) -> None:
-    """Inputs with gaps, transposed, channels last."""
+    """Inputs with gaps, transposed, channels last; the output is laid out as torch's, for a view of it."""
     for make in (_with_gaps, _reversed_axes, _channels_last):
         _agree_on(subject, make)
 
@@ -92,6 +92,19 @@ def inputs_are_not_written(subject: Subject) -> None:
     require(versions[0] == versions[1], f"inputs written: {versions[0]}, by torch: {versions[1]}")
 
 
+def the_output_may_be_changed_in_place(subject: Subject) -> None:
+    """Wherever torch's may, and the gradients follow."""
+
+    def changed(module: torch.nn.Module) -> list[Tensor]:
+        inputs = subject.inputs()
+        y = called(module, inputs).mul_(2)
+        return [y, *torch.autograd.grad(y, moving(module, inputs), upstream(y))]
+
+    ours, theirs = subject.build()
+    for a, r in zip(*(both(lambda: changed(ours), lambda: changed(theirs)) or ((), ())), strict=True):
+        torch.testing.assert_close(a, r)
+
+
 def the_random_state_ends_as_torchs(subject: Subject) -> None:
     """A random layer draws as much as torch's."""
     states = []
@@ -141,6 +154,13 @@ def _assert_near(a: Tensor, r: Tensor, dtype: torch.dtype) -> None:
 def _agree_on(subject: Subject, make: Callable[[Tensor], Tensor]) -> None:
     strided = tuple(make(x.detach()).requires_grad_(x.requires_grad) for x in subject.inputs())
     _agree(subject, strided)
+    found, expected = (_strides(called(module, strided)) for module in subject.build())
+    require(found == expected, f"the output has strides {found}, torch's {expected}")
+
+
+def _strides(y: Tensor) -> list[int]:
+    """Of axes with more than one place: an axis with one has any."""
+    return [stride for stride, size in zip(y.stride(), y.shape, strict=True) if size > 1]
 
 
 def _agree(subject: Subject, inputs: tuple[Tensor, ...]) -> None:
@@ -183,6 +203,7 @@ VALUES = (
     extreme_values_give_what_torch_gives,
     the_incoming_gradient_is_not_written,
     inputs_are_not_written,
+    the_output_may_be_changed_in_place,
     the_random_state_ends_as_torchs,
     autocast_gives_torchs_dtypes,
 )
