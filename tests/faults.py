@@ -273,6 +273,10 @@ def recurrent_times(factor: float) -> Callable[[Case], None]:
     return inject
 
 
+def second_bias_high(case: Case) -> None:
+    nn.init.constant_(case.layer(SECOND).bias, 5.0)
+
+
 def tanh_net(name: str) -> Case:
     return usual(name, net=MLP(5, activation=nn.Tanh) if name == "M" else RNN())
 
@@ -303,6 +307,8 @@ FAULTS = (
     Fault("F18", "MC", ("dead-units",), 50, second_bias, where=lambda case: SECOND[case.name]),
     Fault("F19", "ML", ("saturated-units", "bad-initialization"), 30,
           set_weights(lambda p: p.normal_(0, 1.5)), twin=tanh_net),
+    Fault("F19b", "M", ("saturated-units",), 30, second_bias_high, where=lambda case: SECOND[case.name],
+          twin=tanh_net),
     Fault("F21", "MCB", (HIGH,), 10, of_optimizer(lambda p: SGD(p, 3.0, momentum=0.9))),
     Fault("F22", "MTLB", (HIGH,), 10, of_rate(M=0.3, T=0.1, L=0.5, B=1.0)),
     Fault("F23", "MC", (HIGH, "dead-units"), 80, spike),

@@ -11,7 +11,7 @@ from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules import RULES, Rule
 
 CONFIRM, WINDOW, CLEAR = 3, 5, 5
-"""A suspicion is believed after 3 of 5 looks, and cleared after 5 quiet ones (diagnostics.md, e.2)."""
+"""A suspicion is believed after 3 of 5 looks, and cleared after 5 quiet ones (measured on digits)."""
 
 
 @dataclass
@@ -67,12 +67,16 @@ class Judge:
             case.judged = stamp
             case.hear(self._heard(rule.judge(history)), step, rule.at_once)
         known = {finding.fault for finding in self.findings}
-        self.findings = arbitrate(self.cases)
+        self.findings = self._reported()
         return [finding for finding in self.findings if finding.fault not in known]
+
+    def _reported(self) -> list[Finding]:
+        """What is muted still explains its symptoms: they are no news either."""
+        return [finding for finding in arbitrate(self.cases) if finding.fault not in self.mute]
 
     def _heard(self, suspicion: Suspicion | None) -> Suspicion | None:
         """A suspicion without the layers that are muted; None where nothing is left of it."""
-        if suspicion is None or suspicion.fault in self.mute:
+        if suspicion is None:
             return None
         patterns = [
             rest for fault, _, rest in (m.partition(":") for m in self.mute) if fault == suspicion.fault
@@ -107,7 +111,7 @@ class Judge:
                 fields |= {"severity": Severity(fields["severity"]), "where": tuple(fields["where"])}
                 saved["suspicion"] = Suspicion(**fields)
             self.cases[fault] = Case(**saved)
-        self.findings = arbitrate(self.cases)
+        self.findings = self._reported()
 
 
 def _stamp(history: History, quantity: str) -> int:

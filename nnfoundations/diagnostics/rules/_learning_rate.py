@@ -21,7 +21,7 @@ class LearningRateTooHigh(Rule):
 
     fault, family, needs = "learning-rate-too-high", "learning-rate", ("update_ratio", "loss")
     at_once = True
-    first_ratio: float = 0.35  # diagnostics.md e.1: healthy runs reach 0.135 in steps 0 to 4
+    first_ratio: float = 0.35  # measured on digits: healthy runs reach 0.135 in steps 0 to 4
     jump: float = 2.5  # of the first loss within 12 steps; healthy runs reach 1.19 (e.2)
     spike: float = 20.0  # gradient norm over its median of 50 (e.2)
     target: float = 0.02  # an update ratio that trained in every case of e.2's check
@@ -40,8 +40,13 @@ class LearningRateTooHigh(Rule):
         chosen = [i for i in matrices(history, updates.columns) if gain(history, updates.columns[i]) > 1e-6]
         ratios = early.rows[:, chosen]
         ratios = np.where(np.isfinite(ratios), ratios, np.nan)
-        each = [median(row) for row in ratios]
-        ratio = float(np.nanmax(each)) if len(each) and np.isfinite(each).any() else float("nan")
+        each = np.array([median(row) for row in ratios])
+        # The first ratio that is too large: what comes after it is the ruin, not the rate.
+        ratio = (
+            float(each[np.argmax(each > self.first_ratio)])
+            if (each > self.first_ratio).any()
+            else median(each)
+        )
         first, soon = float(losses.rows[0, 0]), losses.between(0, losses.steps[0] + 12).rows[:, 0]
         baseline = history.loss.baseline
         known = not baseline > 0 or first > 0.5 * baseline
@@ -134,7 +139,7 @@ class LearningRateTooLow(Rule):
 
     fault, family = "learning-rate-too-low", "learning-rate"
     needs = ("update_ratio", "gradient_cosine", "loss")
-    ratio: float = 1e-5  # diagnostics.md e.1: healthy medians lie above 1.4e-5
+    ratio: float = 1e-5  # measured on digits: healthy medians lie above 1.4e-5
     cosine: float = 0.6  # only with the ratio: healthy runs reach 0.71
     tiny: float = 2e-6  # a ratio for which a cosine of 0.3 will do: noisy gradients of a net that never moved
     slope: float = 4.0  # |t| of the loss's slope over 60 steps (e.2)

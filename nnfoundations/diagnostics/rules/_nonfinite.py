@@ -76,7 +76,7 @@ class NonFinite(Rule):
 
     fault, family = "non-finite", "non-finite"
     at_once = True
-    skips: float = 0.25  # diagnostics.md c: share of steps skipped by a loss scaler, after step 50
+    skips: float = 0.25  # measured on digits: share of steps skipped by a loss scaler, after step 50
 
     def judge(self, history: History) -> Suspicion | None:
         event = first_event(history)
@@ -87,7 +87,7 @@ class NonFinite(Rule):
         place = {
             "forward": f"first in the output of {listed(event.where)}",
             "backward": f"first in the backward pass, at {listed(event.where)}",
-            "gradient": f"first seen in the gradient of {listed(event.where)}",
+            "gradient": f"first seen in the gradient of {listed(event.where) or 'a parameter'}",
             "weights": f"in the weights of {listed(event.where)}",
         }.get(event["place"], "in the loss")
         rate = learning_rate(history, event.step)

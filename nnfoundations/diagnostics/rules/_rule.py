@@ -10,6 +10,15 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import Array, History
 
 
+SEEN = {
+    "saturated_share": "bounded activation",
+    "dead_share": "activation",
+    "activation_std": "layer with weights",
+    "stale_gradient": "backward pass",
+}
+"""What must be seen for a quantity to be measured, where its name does not say it."""
+
+
 @dataclass(frozen=True)
 class Rule(ABC):
     """Judge a history. Subclasses hold thresholds as fields, each with its source beside it.
@@ -33,7 +42,7 @@ class Rule(ABC):
             if quantity in history.unavailable:
                 return history.unavailable[quantity]
         missing = [quantity for quantity in self.needs if not len(history[quantity])]
-        return f"no {missing[0].replace('_', ' ')} was seen" if missing else ""
+        return f"no {SEEN.get(missing[0], missing[0].replace('_', ' '))} was seen" if missing else ""
 
     def suspect(
         self,
@@ -100,5 +109,4 @@ def stuck(history: History, share: float = 0.8) -> bool:
     losses = history["loss"].rows[:, 0]
     if len(losses) < 2:
         return True
-    start = float(losses[:3].mean())
-    return not smooth(losses) < share * start
+    return not smooth(losses) < share * float(losses[0])

@@ -47,7 +47,7 @@ class BadInitialization(Rule):
 
     fault, family, needs = "bad-initialization", "initialization", ("weight_norm", "loss")
     at_once = True
-    decades: float = 1.5  # diagnostics.md e.1: healthy runs lie within -0.88 and 0.35
+    decades: float = 1.5  # measured on digits: healthy runs lie within -0.88 and 0.35
     factor: float = 3.0  # of the first loss; healthy runs reach 2.08 ln K (e.1)
     stretch: float = 2.5  # the median layer's gain; He has 1.41
     large: float = 1.8  # the same, where activations are seen to grow
@@ -116,7 +116,7 @@ class BadOutputScale(Rule):
 
     fault, family, needs = "bad-output-scale", "initialization", ("weight_norm", "loss")
     at_once = True
-    factor: float = 3.0  # diagnostics.md e.1: healthy runs reach 2.08 ln K
+    factor: float = 3.0  # measured on digits: healthy runs reach 2.08 ln K
     stretch: float = 3.0  # gain of the last layer, and that over the median of the others
 
     def not_run(self, history: History) -> str:

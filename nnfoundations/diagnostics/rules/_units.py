@@ -15,7 +15,7 @@ class DeadUnits(Rule):
 
     fault, family, needs = "dead-units", "units", ("dead_share",)
     at_once = True  # five looks are in the measurement itself
-    share: float = 0.5  # diagnostics.md e.1: healthy runs reach 0.39, on 8 units
+    share: float = 0.5  # measured on digits: healthy runs reach 0.39, on 8 units
     rise: float = 0.25  # above what the layer had before
     units: int = 8  # fewer are too few to speak of a share
 
@@ -57,7 +57,7 @@ class SaturatedUnits(Rule):
     """Units of a bounded activation that stand at its ends for nearly every sample."""
 
     fault, family, needs = "saturated-units", "units", ("saturated_share",)
-    share: float = 0.3  # diagnostics.md e.1: healthy runs reach 0.016
+    share: float = 0.3  # measured on digits: healthy runs reach 0.016
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["saturated_share"]
