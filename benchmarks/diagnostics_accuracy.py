@@ -69,7 +69,8 @@ def healthy(seed: int, only: list[str]) -> Iterator[dict[str, Any]]:
             named = [finding.fault for finding in diagnostics.findings]
             yield {
                 "kind": kind, "id": control.id, "net": control.looks_like, "seed": seed,
-                "right": int(not named), "placed": "", "extra": len(named), "step": "", "by": "", "named": " ".join(named),
+                "right": int(not named), "placed": "", "extra": len(named),
+                "step": "", "by": "", "named": " ".join(named),
             }  # fmt: skip
 
 

@@ -246,7 +246,16 @@ class Engine:
             self._skips += 1
             for probe in subject.probes.values():
                 probe.forget()
+        start = perf_counter()
+        self._send(subject)
+        if self._looking:  # to judge is part of the price of a look
+            self._gradient_seconds += perf_counter() - start
+        elif self._sampling:
+            self._activation_seconds += perf_counter() - start
         self.schedule.looked(self.step, self._gradient_seconds, self._activation_seconds)
+
+    def _send(self, subject: Subject) -> None:
+        """Send off what this step measured, and take in what has arrived."""
         if self._post.empty and not subject.tape.full:
             if self._post.travelling:
                 self._receive()

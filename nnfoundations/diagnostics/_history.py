@@ -226,9 +226,12 @@ class History:
         for name, series in self.series.items():
             arrays[f"{name}/steps"], arrays[f"{name}/rows"] = series.steps, series.rows
         part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
-        os.replace(part, path)
+        try:
+            with part.open("wb") as stream:
+                np.savez_compressed(stream, **arrays)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path | str) -> "History":

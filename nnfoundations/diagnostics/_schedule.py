@@ -14,6 +14,9 @@ FREE_BELOW = 0.1e-3
 REST = 50
 """Steps between two closer looks."""
 
+AGAIN = (9, 18, 27)
+"""Steps after a closer look at which it is seen whether that was the end or a spike."""
+
 
 @dataclass
 class Account:
@@ -54,7 +57,7 @@ class Schedule:
 
     def wants_gradients(self, step: int) -> bool:
         """Also for the step after each look: the angle between two gradients needs both."""
-        if self._wanted or self.steps <= DENSE:
+        if self._wanted or self.steps <= DENSE or self.steps - self._closer in AGAIN:
             return True
         if self._pair:
             return True

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, median
+from nnfoundations.diagnostics.rules._rule import Rule
 
 
 @dataclass(frozen=True)
@@ -12,20 +12,23 @@ class UnscaledInputs(Rule):
     """Inputs far from unit size: the first layer's gradients are as many times too large or too small."""
 
     fault, family, needs = "unscaled-inputs", "data", ("input",)
+    at_once = True  # two batches in a row are evidence enough
     high: float = 50.0  # measured on digits: input RMS > 50 or < 1e-3
     low: float = 1e-3
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["input"]
-        size = median(series.last(5).column("rms"))
-        if self.low <= size <= self.high or not size > 0:
+        sizes = series.last(2).column("rms")
+        far = (sizes > self.high).all() or ((sizes < self.low) & (sizes > 0)).all()
+        if len(sizes) < 2 or not far:
             return None
+        size = float(sizes.mean())
         first = next(iter(history.layers), "")
-        far = f"{size:.3g}, beyond {self.high:g}" if size > self.high else f"{size:.3g}, below {self.low:g}"
+        said = f"{size:.3g}, beyond {self.high:g}" if size > self.high else f"{size:.3g}, below {self.low:g}"
         return self.suspect(
             series.steps[0],
             (first,) if first else (),
-            f"The inputs have a root mean square of {far}.",
+            f"The inputs have a root mean square of {said}.",
             "The gradient of the first layer is proportional to its input, so one learning rate cannot suit "
             "it and the layers above.",
             f"Divide the inputs by {size:.3g}, or subtract their mean and divide by their standard "
@@ -40,13 +43,14 @@ class ConstantInputs(Rule):
     """Every sample of a batch is the same: there is nothing to tell apart."""
 
     fault, family, needs = "constant-inputs", "data", ("input",)
+    at_once = True
     spread: float = 1e-6  # measured on digits: batch deviation below 1e-6 in every feature
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["input"]
-        recent = series.last(3)
+        recent = series.last(2)
         several = recent.column("samples") > 1
-        if not several.any() or (recent.column("spread")[several] >= self.spread).any():
+        if several.sum() < 2 or (recent.column("spread")[several] >= self.spread).any():
             return None
         n = int(recent.column("samples").max())
         return self.suspect(

@@ -28,6 +28,9 @@ class VanishingGradients(Rule):
         chosen = _one_a_module(history, series.columns)
         if len(chosen) < 3 or len(series) < 3:
             return None
+        ends = series.rows[-1, [chosen[0], chosen[-1]]]
+        if ends[0] > 10 ** (self.decades / 2) * ends[1]:  # far from it: nothing more to compute
+            return None
         size = np.array([np.prod(history.parameters[series.columns[i]].shape) for i in chosen]) ** 0.5
         with np.errstate(divide="ignore"):
             logs = np.log10(np.nanmedian(series.rows[:, chosen], 0) / size)
@@ -102,7 +105,7 @@ class ExplodingGradients(Rule):
     """Gradients far above what they were, and a loss that shows it; or a state that grows without bound."""
 
     fault, family, needs = "exploding-gradients", "gradients", ("gradient_norm", "loss")
-    spike: float = 20.0  # diagnostics.md e.2, only with a loss above twice its best
+    spike: float = 20.0  # measured on digits, only with a loss above twice its best
     times: int = 3
     growth: float = 1.5  # decades of activations over the layers, or of a hidden state over a sequence
     at_once = True

@@ -34,8 +34,8 @@ class LearningRateTooHigh(Rule):
     def _start(self, history: History) -> Suspicion | None:
         updates, losses = history["update_ratio"], history["loss"]
         early = updates.between(updates.steps[0], updates.steps[0] + 4)
-        if early.steps[0] > 5 or (history.settings.get("resumed", 0)):
-            return None
+        if early.steps[0] > 5 or history.settings.get("resumed") or not stuck(history, 0.5):
+            return None  # the start was not seen, or it learns all the same
         # A layer that starts at zero (the second half of an adapter, a last layer) has no ratio yet.
         chosen = [i for i in matrices(history, updates.columns) if gain(history, updates.columns[i]) > 1e-6]
         ratios = early.rows[:, chosen]
@@ -52,8 +52,6 @@ class LearningRateTooHigh(Rule):
         known = not baseline > 0 or first > 0.5 * baseline
         jumped = known and len(soon) > 2 and float(np.nanmax(soon)) > self.jump * first
         if not (ratio > self.first_ratio or jumped):
-            return None
-        if not stuck(history, 0.5):  # it learns all the same
             return None
         largest = np.nan_to_num(ratios, nan=0.0).max(0)
         worst = updates.columns[chosen[int(np.argmax(largest))]] if chosen else ""
@@ -139,6 +137,7 @@ class LearningRateTooLow(Rule):
 
     fault, family = "learning-rate-too-low", "learning-rate"
     needs = ("update_ratio", "gradient_cosine", "loss")
+    at_once = True  # sixty steps are in the measurement itself
     ratio: float = 1e-5  # measured on digits: healthy medians lie above 1.4e-5
     cosine: float = 0.6  # only with the ratio: healthy runs reach 0.71
     tiny: float = 2e-6  # a ratio for which a cosine of 0.3 will do: noisy gradients of a net that never moved
@@ -147,7 +146,7 @@ class LearningRateTooLow(Rule):
 
     def judge(self, history: History) -> Suspicion | None:
         losses, rates = history["loss"], history["lr"]
-        if len(losses) < 60 or history.settings.get("steps_per_epoch") == 1:
+        if len(losses) < 60 or history.settings.get("steps_per_epoch") == 1 or not stuck(history, 0.9):
             return None
         updates = history["update_ratio"].between(10).last(10)
         cosines = history["gradient_cosine"].between(10).last(10)
@@ -156,7 +155,7 @@ class LearningRateTooLow(Rule):
         ratio = median(updates.rows[:, matrices(history, updates.columns)])
         cosine = median(cosines.rows[:, matrices(history, cosines.columns)])
         limit = 0.3 if ratio < self.tiny else self.cosine
-        if not (ratio < self.ratio and cosine > limit and stuck(history, 0.9)):
+        if not (ratio < self.ratio and cosine > limit):
             return None
         y = losses.rows[-60:, 0]
         if abs(_t_of_slope(y)) >= self.slope:

@@ -9,7 +9,6 @@ import numpy as np
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import Array, History
 
-
 SEEN = {
     "saturated_share": "bounded activation",
     "dead_share": "activation",

@@ -60,9 +60,11 @@ class BadInitialization(Rule):
 
     def _by_depth(self, history: History) -> Suspicion | None:
         ratio, names, std = depth_ratio(history)
+        if abs(ratio) < self.decades:
+            return None
         usual = median(np.array(list(initial_gains(history).values())[:-1]))
         # The weights must be at fault: a layer that a bias has shut off shrinks what follows it too.
-        if abs(ratio) < self.decades or not (usual > self.large if ratio > 0 else usual < self.small):
+        if not (usual > self.large if ratio > 0 else usual < self.small):
             return None
         each = 10 ** (ratio / (len(names) - 1))
         gains = std[1:] / std[:-1]
@@ -81,9 +83,12 @@ class BadInitialization(Rule):
         )
 
     def _by_size(self, history: History) -> Suspicion | None:
-        first, gains = first_loss(history), initial_gains(history)
+        first = first_loss(history)
+        if not first > self.factor:
+            return None
+        gains = initial_gains(history)
         hidden = list(gains.values())[:-1]
-        if not first > self.factor or len(hidden) < 2 or not median(np.array(hidden)) > self.stretch:
+        if len(hidden) < 2 or not median(np.array(hidden)) > self.stretch:
             return None
         worst = max(gains, key=gains.__getitem__)
         return self.suspect(
@@ -125,8 +130,8 @@ class BadOutputScale(Rule):
         return super().not_run(history)
 
     def judge(self, history: History) -> Suspicion | None:
-        first, gains = first_loss(history), initial_gains(history)
-        if not first > self.factor or not gains:
+        first = first_loss(history)
+        if not first > self.factor or not (gains := initial_gains(history)):
             return None
         *hidden, last = gains.values()
         usual = median(np.array(hidden)) if hidden else 1.0
