@@ -50,7 +50,7 @@ class ConstantInputs(Rule):
         series = history["input"]
         recent = series.last(2)
         several = recent.column("samples") > 1
-        if several.sum() < 2 or (recent.column("spread")[several] >= self.spread).any():
+        if several.sum() < 2 or not (recent.column("spread")[several] < self.spread).all():
             return None
         n = int(recent.column("samples").max())
         return self.suspect(

@@ -1,5 +1,6 @@
 """What a rule is: a pure function of the history, with its thresholds as fields."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -88,7 +89,7 @@ def gain(history: History, name: str) -> float:
     if facts is None or name not in series.columns:
         return float("nan")
     entries = float(np.prod(facts.shape))
-    return float(series.column(name)[0]) * (facts.fan_in / entries) ** 0.5
+    return float(series.column(name)[0]) * math.sqrt(facts.fan_in / entries)
 
 
 def smooth(values: Array, n: int = 5) -> float:
