@@ -36,6 +36,7 @@ INJECTED = {
     "F16": "recurrent weights of a ReLU RNN doubled, 64 steps",
     "F18": "the bias of the second layer set to -10",
     "F19": "all weights of a tanh net drawn with a standard deviation of 1.5",
+    "F19b": "a bias of 5 in the second layer of a tanh net",
     "F21": "SGD with lr 3.0 and momentum 0.9",
     "F22": "Adam with lr 0.3",
     "F23": "lr times 500 for one step, at step 60",
@@ -276,10 +277,7 @@ def limits_of(rule: Rule) -> list[tuple[str, str, str]]:
     """The rule's thresholds, each with what its line says of it."""
     source = inspect.getsource(type(rule))
     found = re.findall(r"^    (\w+): (?:int|float) = ([^#\n]+?)\s*(?:# (.*))?$", source, re.M)
-    reference = re.compile(
-        r"diagnostics\.md \w(?:\.\d+)?(?:, F\d+)?:? ?| \(\w\.\d+\)|\(?\w\.\d+'s check\)?:? ?"
-    )
-    return [(name, value, reference.sub("", why).strip().replace("|", r"\|")) for name, value, why in found]
+    return [(name, value, why.strip().replace("|", r"\|")) for name, value, why in found]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class Overfitting(Rule):
     checks: int = 3
     rise: float = 0.06  # measured on digits: the lowest of the last 3 is at most 5.3 % above the best
     errors: float = 3.0  # standard errors of the validation loss
-    gap: float = 0.08  # of accuracies; healthy gaps reach 6 points (e.2)
+    gap: float = 0.08  # of accuracies; healthy gaps reach 6 points
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["validation_loss"]

@@ -18,7 +18,7 @@ class VanishingGradients(Rule):
     fault, family, needs = "vanishing-gradients", "gradients", ("gradient_norm", "loss")
     decades: float = -3.5  # measured on digits: a sigmoid net that trains has -2.43
     through_time: float = -6.0  # of the gradient at the first over that at the last step of a sequence
-    behind: float = 0.1  # update ratio of the first layer over that of its peers (e.2)
+    behind: float = 0.1  # update ratio of the first layer over that of its peers
 
     def judge(self, history: History) -> Suspicion | None:
         return self._through_layers(history) or self._through_time(history)

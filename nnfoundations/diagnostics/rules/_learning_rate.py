@@ -22,9 +22,9 @@ class LearningRateTooHigh(Rule):
     fault, family, needs = "learning-rate-too-high", "learning-rate", ("update_ratio", "loss")
     at_once = True
     first_ratio: float = 0.35  # measured on digits: healthy runs reach 0.135 in steps 0 to 4
-    jump: float = 2.5  # of the first loss within 12 steps; healthy runs reach 1.19 (e.2)
-    spike: float = 20.0  # gradient norm over its median of 50 (e.2)
-    target: float = 0.02  # an update ratio that trained in every case of e.2's check
+    jump: float = 2.5  # of the first loss within 12 steps; healthy runs reach 1.19
+    spike: float = 20.0  # gradient norm over its median of 50
+    target: float = 0.02  # an update ratio that trained in every case where it was tried
     stays: int = 8  # steps for which the loss stays above twice its best
     lost: float = 10.0  # times the first loss: no way back; a spike that heals reaches 5 after 8 steps
 
@@ -141,8 +141,8 @@ class LearningRateTooLow(Rule):
     ratio: float = 1e-5  # measured on digits: healthy medians lie above 1.4e-5
     cosine: float = 0.6  # only with the ratio: healthy runs reach 0.71
     tiny: float = 2e-6  # a ratio for which a cosine of 0.3 will do: noisy gradients of a net that never moved
-    slope: float = 4.0  # |t| of the loss's slope over 60 steps (e.2)
-    target: float = 3e-3  # e.2's check: 1e-3 was too timid
+    slope: float = 4.0  # |t| of the loss's slope over 60 steps
+    target: float = 3e-3  # 1e-3 was too timid
 
     def judge(self, history: History) -> Suspicion | None:
         losses, rates = history["loss"], history["lr"]

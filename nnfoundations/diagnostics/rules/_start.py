@@ -48,7 +48,7 @@ class BadInitialization(Rule):
     fault, family, needs = "bad-initialization", "initialization", ("weight_norm", "loss")
     at_once = True
     decades: float = 1.5  # measured on digits: healthy runs lie within -0.88 and 0.35
-    factor: float = 3.0  # of the first loss; healthy runs reach 2.08 ln K (e.1)
+    factor: float = 3.0  # of the first loss; healthy runs reach 2.08 ln K
     stretch: float = 2.5  # the median layer's gain; He has 1.41
     large: float = 1.8  # the same, where activations are seen to grow
     small: float = 0.7  # and where they shrink; torch's default has 0.58
