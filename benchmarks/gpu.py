@@ -1,8 +1,8 @@
-"""Everything that needs a GPU, in one run of a few minutes: values, autocast, speed, training.
+"""Everything that needs a GPU, in one run of a few minutes: values, autocast, speed, training, diagnostics.
 
     python benchmarks/gpu.py FOLDER [--device cuda]
 
-Writes errors.csv, curves.csv, modules.csv and fit.csv into FOLDER and prints a short table last. Exit code 1
+Writes errors.csv, curves.csv, modules.csv, fit.csv and diagnostics.csv into FOLDER and prints a short table last. Exit code 1
 says that a value or a curve is off. `--device cpu` runs the same on a small scale, to test this script.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import diagnostics_gpu
 import modules
 import torch
 from torch import Tensor
@@ -174,6 +175,8 @@ def summary(found: dict[str, list[dict[str, Any]]]) -> None:
     print(*modules.means(found["modules"]), sep="\n")
     for row in found["fit"]:
         print("fit on {accelerator}: accuracy {test_accuracy:.4f}, {seconds} s, exit {exit}".format(**row))
+    for row in found["diagnostics"]:
+        print(f"diagnostics {row['run']:16} {row['named']}  {'' if row['passes'] else 'FAILS'}")
 
 
 def main() -> int:
@@ -191,6 +194,7 @@ def main() -> int:
         "curves": lambda: curves(device, 20 if small else 200),
         "modules": lambda: list(modules.measure(names, sizes, [1], device, torch.float32, budget)),
         "fit": lambda: fit(device),
+        "diagnostics": lambda: diagnostics_gpu.rows(device, small),
     }
     found = {}
     for name, part in parts.items():

@@ -46,4 +46,5 @@ def test_the_script_for_gpus_runs_whole(tmp_path: Path) -> None:
         "curves.csv",
         "modules.csv",
         "fit.csv",
+        "diagnostics.csv",
     }

@@ -216,7 +216,7 @@ def run(
     callbacks = [diagnostics, *options.pop("callbacks", [])]
     train, validation = data or loaders()
     trainer = Trainer(
-        accelerator="cpu",
+        accelerator=options.pop("accelerator", "cpu"),
         max_steps=steps,
         max_epochs=-1,
         logger=options.pop("logger", False),
