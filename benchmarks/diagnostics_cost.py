@@ -2,8 +2,8 @@
 
     python benchmarks/diagnostics_cost.py [--output ROWS.csv] [--rounds 5] [--steps 1000] [--nets mlp-64 cnn]
 
-Every round trains each arm anew from the same seed, in an order that turns: without anything, with
-Diagnostics(), with Lightning's grad_norm logged at each step, with detect_anomaly, and with wandb.watch
+Every round trains each arm anew from the same seed, in an order that turns: without anything, with a
+callback of the same hooks that does nothing, with Diagnostics(), with Lightning's grad_norm logged at each step, with detect_anomaly, and with wandb.watch
 (offline, gradients every 100 steps; left out where wandb is not installed). A cell is the median over
 rounds of the time from the first to the last step, and from step 100 on, when the dense start is over. On
 CPU that is the process's CPU time, which other processes disturb least; on CUDA it is the wall's,
@@ -93,6 +93,20 @@ class Normed(Module):
         self.log_dict(grad_norm(self.net, 2))
 
 
+class Idle(Callback):
+    """What any callback with these hooks costs before it does anything."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for optimizer in trainer.optimizers:
+            optimizer.register_step_post_hook(lambda *_: None)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        pass
+
+    on_before_backward = on_before_optimizer_step = on_train_batch_start
+    on_train_batch_end = on_train_batch_start
+
+
 class Clock(Callback):
     """The seconds from the first to the last step, and from step `DENSE` on."""
 
@@ -127,7 +141,7 @@ def wandb_logger(folder: str) -> Any:
 
 
 def arms() -> list[str]:
-    names = ["nothing", "Diagnostics()", "grad_norm each step", "detect_anomaly"]
+    names = ["nothing", "an idle callback", "Diagnostics()", "grad_norm each step", "detect_anomaly"]
     try:
         import wandb  # noqa: F401  # imported to see whether it is there
     except ImportError:
@@ -140,6 +154,9 @@ def train(net: str, arm: str, steps: int, device: str, data: MNISTDataModule, fo
     make, _, _ = NETS[net]
     module = (Normed if arm.startswith("grad_norm") else Module)(make())
     clock = Clock(torch.device("cuda" if device == "gpu" else "cpu"))
+    watching: list[Callback] = [Idle()] if arm == "an idle callback" else []
+    if arm == "Diagnostics()":
+        watching = [Diagnostics(verbose=False)]
     logger: Any = False
     if arm == "wandb.watch":
         logger = wandb_logger(folder)
@@ -156,7 +173,7 @@ def train(net: str, arm: str, steps: int, device: str, data: MNISTDataModule, fo
         enable_model_summary=False,
         detect_anomaly=arm == "detect_anomaly",
         default_root_dir=folder,
-        callbacks=[clock, *([Diagnostics(verbose=False)] if arm == "Diagnostics()" else [])],
+        callbacks=[clock, *watching],
     )
     trainer.fit(module, datamodule=data)
     if arm == "wandb.watch":
