@@ -3,8 +3,9 @@
     python benchmarks/diagnostics_cost.py [--output ROWS.csv] [--rounds 5] [--steps 1000] [--nets mlp-64 cnn]
 
 Every round trains each arm anew from the same seed, in an order that turns: without anything, with a
-callback of the same hooks that does nothing, with Diagnostics(), with Lightning's grad_norm logged at each step, with detect_anomaly, and with wandb.watch
-(offline, gradients every 100 steps; left out where wandb is not installed). A cell is the median over
+callback of the same hooks that does nothing, with Diagnostics(), with Lightning's grad_norm logged at each
+step, with detect_anomaly, and with wandb.watch (offline, gradients every 100 steps; left out where wandb
+is not installed). A cell is the median over
 rounds of the time from the first to the last step, and from step 100 on, when the dense start is over. On
 CPU that is the process's CPU time, which other processes disturb least; on CUDA it is the wall's,
 synchronised at both ends.

@@ -3,7 +3,8 @@
     python benchmarks/gpu.py FOLDER [--device cuda]
 
 Writes errors.csv, curves.csv, modules.csv, fit.csv and diagnostics.csv into FOLDER and prints a short table
-last. Exit code 1 says that a value, a curve or a finding is off. `--device cpu` runs the same on a small scale, to test this script.
+last. Exit code 1 says that a value, a curve or a finding is off. `--device cpu` runs the same on a small
+scale, to test this script.
 """
 
 import argparse

@@ -104,12 +104,16 @@ class LSTM(nn.Module):
 
 
 class RNN(nn.Module):
-    """Reads an image pixel by pixel: 64 steps."""
+    """Reads an image pixel by pixel: 64 steps. With ReLU, recurrent weights start at one (Le et al. 2015)."""
 
     def __init__(self, width: int = 64, nonlinearity: str = "tanh") -> None:
         super().__init__()
         self.rnn = nn.RNN(1, width, batch_first=True, nonlinearity=nonlinearity)
-        nn.init.orthogonal_(self.rnn.weight_hh_l0)
+        if nonlinearity == "relu":
+            nn.init.eye_(self.rnn.weight_hh_l0)
+            nn.init.zeros_(self.rnn.bias_hh_l0)
+        else:
+            nn.init.orthogonal_(self.rnn.weight_hh_l0)
         self.head = nn.Linear(width, 10)
 
     def forward(self, x: Tensor) -> Tensor:

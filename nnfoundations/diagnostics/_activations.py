@@ -32,7 +32,7 @@ class ActivationProbe:
 
     Measured, a number a layer: `activation_std` of layers with weights; `dead_share`, units that were zero on
     every sample of the last five looks; `saturated_share`, units saturated on 95 % of samples; of recurrent
-    layers `recurrent_growth`, log10 of the last over the first hidden state's RMS, and `recurrent_gradient`,
+    layers `recurrent_growth`, log10 of the last over the first hidden state's size, and `recurrent_gradient`,
     log10 of the loss's gradient at the first over that at the last step; of the data `input`.
     """
 
@@ -180,7 +180,7 @@ class ActivationProbe:
 
         def read(grad: Tensor) -> None:
             other = [i for i in range(3) if i != time]
-            size = grad.detach().float().square().mean(other).sqrt()
+            size = grad.detach().float().abs().amax(other)  # squares would underflow
             tiny = torch.finfo(torch.float32).tiny
             # Both ends over a few steps: one alone may get nothing.
             first, last = size[:2].amax(), size[-2:].amax()
@@ -200,7 +200,7 @@ def _input_facts(x: Tensor) -> Tensor:
 
 def _growth(y: Tensor, time: int) -> Tensor:
     other = [i for i in range(y.ndim) if i != time]
-    size = y.detach().float().square().mean(other).sqrt()
+    size = y.detach().float().abs().amax(other)  # squares would overflow
     return (size[-1] + 1e-30).log10() - (size[0] + 1e-30).log10()
 
 
