@@ -207,7 +207,7 @@ def page() -> str:
         rows = list(csv.DictReader(stream))
     example = next((row for row in rows if row["fault"] == "F22" and row["named"]), rows[0])
     head = HEAD.read_text(encoding="utf-8").replace("{example}", "\n".join(t for _, t in told(example)))
-    parts = [head.rstrip(), summary(rows)]
+    parts = [head.rstrip(), cost(), accuracy(), summary(rows)]
     ordered = sorted(
         RULES, key=lambda rule: list(FAMILIES).index(rule.family) if rule.family in FAMILIES else 99
     )
@@ -226,6 +226,59 @@ def told(row: dict[str, str]) -> list[tuple[str, str]]:
                 row["remedy"], explains),
         100,
     )  # fmt: skip
+
+
+def read(name: str) -> list[dict[str, str]]:
+    with (HERE / "results" / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def cost() -> str:
+    """The rows of benchmarks/diagnostics_cost.py."""
+    rows = read("diagnostics_cost")
+    table = ["| net, batch | arm | ms a step | of bare | added, from step 100 on |", "|---|---|---|---|---|"]
+    for row in rows:
+        added = "" if row["arm"] == "nothing" else f"{float(row['steady_added_us']):+.0f} us"
+        table.append(
+            f"| {row['net']} | {row['arm']} | {row['whole_ms']} | {row['whole_ratio']} x | {added} |"
+        )
+    device = f"{rows[0]['device']}, {rows[0]['threads']} thread, torch {rows[0]['torch']}"
+    return (
+        "Beside what people use in its place, interleaved under Lightning on MNIST, medians of the rounds in\n"
+        f"[the rows](results/diagnostics_cost.csv) ({device}; `benchmarks/diagnostics_cost.py`):\n\n"
+        + "\n".join(table)
+    )
+
+
+def accuracy() -> str:
+    """The rows of benchmarks/diagnostics_accuracy.py."""
+    rows = read("diagnostics_accuracy")
+    seeds = len({row["seed"] for row in rows})
+    faulty = [row for row in rows if row["kind"] == "faulty"]
+    right = [row for row in faulty if row["right"] == "1"]
+    placed = [row["placed"] for row in right if row["placed"]]
+    counted = {
+        "healthy runs with a false alarm (limits were set on these)": [
+            row["right"] == "0" for row in rows if row["kind"] == "healthy"
+        ],
+        "held-out healthy runs with a false alarm": [
+            row["right"] == "0" for row in rows if row["kind"] == "held-out"
+        ],
+        "faulty runs whose first cause is right": [row["right"] == "1" for row in faulty],
+        "of these, named by the step that counts": [int(row["step"]) <= int(row["by"]) for row in right],
+        "of these, with a second cause that is none": [row["extra"] != "0" for row in right],
+        "right layer, where one is to be named": [share == "1" for share in placed],
+    }
+    table = ["| | runs | of |", "|---|---|---|"]
+    table += [f"| {what} | {sum(counts)} | {len(counts)} |" for what, counts in counted.items()]
+    return (
+        "## How often it is right\n\nFaults in up to seven kinds of nets, healthy runs that look ill to a "
+        f"careless rule, and held-out\nones, {seeds} seed{'s' * (seeds > 1)} each, on the digits "
+        "([rows](results/diagnostics_accuracy.csv),\n`benchmarks/diagnostics_accuracy.py`):\n\n"
+        + "\n".join(table)
+        + "\n\nThe faulty runs were at hand when the limits were set: read them as a check of the rules, not as a "
+        "rate\nfor faults in the wild."
+    )
 
 
 def summary(rows: list[dict[str, str]]) -> str:
