@@ -22,6 +22,9 @@ Action = Literal["warn", "stop", "raise", "checkpoint"]
 STATE = "nnfoundations.diagnostics"
 """The key in a checkpoint. Not `state_dict`: two of a class in one Trainer would be an error, not a twin."""
 
+LASTS = 10
+"""Steps that a tendency, such as a rate that is too high, must last before `action` acts on it."""
+
 AGREE = 16
 """Batches between two collective decisions of several processes, where `action` needs any."""
 
@@ -107,6 +110,7 @@ class Diagnostics(Callback):
         self._validation: Validation | None = None
         self._reporters: list[Reporter] = []
         self._acted: set[str] = set()
+        self._since: dict[str, int] = {}
         self._waiting: Finding | None = None
 
     @property
@@ -322,12 +326,19 @@ class Diagnostics(Callback):
                 finding.severity is Severity.ERROR
                 and not finding.resolved
                 and finding.fault not in self._acted
+                and (self._exact(finding) or step - self._since.setdefault(finding.fault, step) >= LASTS)
             ):
                 self._acted.add(finding.fault)
                 if self._trainer.world_size > 1:
                     self._waiting = self._waiting or finding
                 else:
                     self._act(finding)
+
+    @staticmethod
+    def _exact(finding: Finding) -> bool:
+        """Facts are acted on at once; a tendency must last."""
+        family = next(rule.family for rule in RULES if rule.fault == finding.fault)
+        return family in ("data", "wiring", "loss", "non-finite")
 
     def _agree(self, trainer: Trainer, batch_idx: int) -> None:
         """Several processes must do the same at the same batch; the first of them has looked."""

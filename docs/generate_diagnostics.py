@@ -244,8 +244,8 @@ def cost() -> str:
         )
     device = f"{rows[0]['device']}, {rows[0]['threads']} thread, torch {rows[0]['torch']}"
     return (
-        "Beside what people use in its place, interleaved under Lightning on MNIST, medians of the rounds in\n"
-        f"[the rows](results/diagnostics_cost.csv) ({device}; `benchmarks/diagnostics_cost.py`):\n\n"
+        "Beside what people use in its place, interleaved under Lightning on MNIST, medians of the rounds "
+        f"in\n[the rows](results/diagnostics_cost.csv) ({device}; `benchmarks/diagnostics_cost.py`):\n\n"
         + "\n".join(table)
     )
 
@@ -276,8 +276,8 @@ def accuracy() -> str:
         f"careless rule, and held-out\nones, {seeds} seed{'s' * (seeds > 1)} each, on the digits "
         "([rows](results/diagnostics_accuracy.csv),\n`benchmarks/diagnostics_accuracy.py`):\n\n"
         + "\n".join(table)
-        + "\n\nThe faulty runs were at hand when the limits were set: read them as a check of the rules, not as a "
-        "rate\nfor faults in the wild."
+        + "\n\nThe faulty runs were at hand when the limits were set: they check the rules, and are no rate\n"
+        "for faults in the wild."
     )
 
 

@@ -282,7 +282,7 @@ def tanh_net(name: str) -> Case:
 
 
 def constant(x: Tensor, step: int) -> Tensor:
-    return digits()[0][:1].expand_as(x)
+    return digits()[0][:1].expand_as(x).clone()
 
 
 EVERY = "MCBRLTA"

@@ -98,7 +98,14 @@ class ActivationProbe:
             x = next((i for i in inputs if isinstance(i, Tensor)), None)
             if x is None or name in self.executed or not _has_weights(module):
                 return None
-            if not self._owner and x.is_floating_point() and self._input is None and x.ndim > 1:
+            learned = x.requires_grad or (x.ndim > 0 and x.stride(0) == 0)  # a query, not the data
+            if (
+                not self._owner
+                and x.is_floating_point()
+                and self._input is None
+                and x.ndim > 1
+                and not learned
+            ):
                 self._input = _input_facts(x)
             elif x.is_floating_point() and x is not self._shown:
                 self._see_functional(x)

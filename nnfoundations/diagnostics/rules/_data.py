@@ -20,7 +20,7 @@ class UnscaledInputs(Rule):
         series = history["input"]
         sizes = series.last(2).column("rms")
         far = (sizes > self.high).all() or ((sizes < self.low) & (sizes > 0)).all()
-        if len(sizes) < 2 or not far:
+        if len(sizes) < 2 or not far or (sizes[-1] > self.high and _normalised_next(history)):
             return None
         size = float(sizes.mean())
         first = next(iter(history.layers), "")
@@ -36,6 +36,12 @@ class UnscaledInputs(Rule):
             Severity.ERROR,
             rms=size,
         )
+
+
+def _normalised_next(history: History) -> bool:
+    """Is the first layer with weights followed by a normalization, which undoes any scale?"""
+    roles = [facts.role for facts in history.layers.values() if facts.role != "other"]
+    return roles[:2] == ["weighted", "normalization"]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,15 @@ import numpy as np
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._learning_rate import total_norm
-from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, matrices, median, smooth, stuck
+from nnfoundations.diagnostics.rules._rule import (
+    Rule,
+    clearly_above,
+    learning_rate,
+    matrices,
+    median,
+    smooth,
+    stuck,
+)
 from nnfoundations.diagnostics.rules._start import depth_ratio
 
 
@@ -18,6 +26,8 @@ class VanishingGradients(Rule):
     fault, family, needs = "vanishing-gradients", "gradients", ("gradient_norm", "loss")
     decades: float = -3.5  # measured on digits: a sigmoid net that trains has -2.43
     through_time: float = -6.0  # of the gradient at the first over that at the last step of a sequence
+    soon: int = 30  # losses to be seen before a word on time, where it is twice as many decades
+    wait: int = 100  # and otherwise
     behind: float = 0.1  # update ratio of the first layer over that of its peers
 
     def judge(self, history: History) -> Suspicion | None:
@@ -72,13 +82,17 @@ class VanishingGradients(Rule):
         series = history["recurrent_gradient"]
         if not len(series) or not stuck(history, 0.9):
             return None
-        if len(series) < 3:
+        losses = len(history["loss"])
+        if len(series) < 3 or losses < self.soon:
             return None
         recent = [median(series.last(3).rows[:, i]) for i in range(len(series.columns))]
         worst = int(np.argmin(np.nan_to_num(recent, nan=0.0)))
-        if not recent[worst] < self.through_time:
+        # What a task needs may lie at the end of its sequences: then it learns, if one waits.
+        if not recent[worst] < (self.through_time if losses >= self.wait else 2 * self.through_time):
             return None
         name = series.columns[worst]
+        gated = history.layers[name].module_class in ("LSTM", "GRU")
+        remedy = "Start the forget gates open (bias 1)" if gated else "Use an LSTM or GRU (forget bias 1)"
         return self.suspect(
             series.steps[0],
             (name,),
@@ -86,7 +100,7 @@ class VanishingGradients(Rule):
             "of that at the last, and the loss stands still.",
             "Each step back through time multiplies by the recurrent weights and the activation's slope, "
             "both below 1 here.",
-            "Use an LSTM or GRU (forget bias 1), orthogonal recurrent weights, or shorter sequences.",
+            f"{remedy}, orthogonal recurrent weights, shorter sequences, or attention over all steps.",
             Severity.ERROR,
             log10_ratio=recent[worst],
         )
@@ -164,7 +178,7 @@ class ExplodingGradients(Rule):
         high = steps[-50:][norms[-50:] > self.spike * usual]
         apart = 1 + int((np.diff(high) > 5).sum()) if len(high) else 0
         level, best = smooth(losses, 5), float(np.min(np.convolve(losses, np.ones(5) / 5, mode="valid")))
-        if not (apart >= self.times and level > 2 * best):
+        if not (apart >= self.times and level > clearly_above(best, float(losses[0]))):
             return None
         series = history["gradient_norm"]
         last = int(np.searchsorted(steps, high[-1]))
@@ -174,7 +188,7 @@ class ExplodingGradients(Rule):
         return self.suspect(
             high[0],
             (history.parameters[worst].module,),
-            f"{apart} times in {int(steps[-1] - steps[-50:][0])} steps the gradient norm was over "
+            f"{apart} times in the last 50 looks the gradient norm was over "
             f"{self.spike:g} times its usual {usual:.3g}, and the loss is {level:.3g} where it has been "
             f"{best:.3g}.",
             f"Single steps at lr={learning_rate(history):.3g} throw the network far from where it had come.",

@@ -6,7 +6,16 @@ import numpy as np
 
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, gain, learning_rate, matrices, median, smooth, stuck
+from nnfoundations.diagnostics.rules._rule import (
+    Rule,
+    clearly_above,
+    gain,
+    learning_rate,
+    matrices,
+    median,
+    smooth,
+    stuck,
+)
 
 
 def total_norm(history: History) -> tuple[np.ndarray, np.ndarray]:
@@ -22,6 +31,7 @@ class LearningRateTooHigh(Rule):
     fault, family, needs = "learning-rate-too-high", "learning-rate", ("update_ratio", "loss")
     at_once = True
     first_ratio: float = 0.35  # measured on digits: healthy runs reach 0.135 in steps 0 to 4
+    wait: int = 6  # losses that must be seen: a loss that falls at once shows that the rate suits it
     jump: float = 2.5  # of the first loss within 12 steps; healthy runs reach 1.19
     spike: float = 20.0  # gradient norm over its median of 50
     target: float = 0.02  # an update ratio that trained in every case where it was tried
@@ -33,6 +43,8 @@ class LearningRateTooHigh(Rule):
 
     def _start(self, history: History) -> Suspicion | None:
         updates, losses = history["update_ratio"], history["loss"]
+        if len(losses) < self.wait and np.isfinite(losses.rows).all():
+            return None
         early = updates.between(updates.steps[0], updates.steps[0] + 4)
         if early.steps[0] > 5 or history.settings.get("resumed") or not stuck(history, 0.5):
             return None  # the start was not seen, or it learns all the same
@@ -49,14 +61,17 @@ class LearningRateTooHigh(Rule):
         )
         first, soon = float(losses.rows[0, 0]), losses.between(0, losses.steps[0] + 12).rows[:, 0]
         baseline = history.loss.baseline
-        known = not baseline > 0 or first > 0.5 * baseline
+        # Of a loss that starts near 0, or below it, 2.5 times the first says nothing.
+        known = first > 0.5 * baseline > 0 or (baseline != baseline and first > 0 and ratio > 0.1)
         jumped = known and len(soon) > 2 and float(np.nanmax(soon)) > self.jump * first
+        if history.loss.kind == "squared" and first > 3 * baseline and not jumped:
+            return None  # targets far from 0: large steps are the way there
         if not (ratio > self.first_ratio or jumped):
             return None
         largest = np.nan_to_num(ratios, nan=0.0).max(0)
         worst = updates.columns[chosen[int(np.argmax(largest))]] if chosen else ""
         rate = learning_rate(history, early.steps[-1])
-        better = rate * self.target / ratio
+        better = min(rate * self.target / ratio, rate / 3)
         said = f"Within the first steps weights move by {ratio:.2g} of their size a step"
         if jumped:
             said += f", and the loss goes from {first:.3g} to {float(np.nanmax(soon)):.3g}"
@@ -80,13 +95,16 @@ class LearningRateTooHigh(Rule):
             return None
         best = np.minimum.accumulate(np.convolve(values, np.ones(5) / 5, mode="valid"))
         recent = values[-self.stays :]
-        if not (recent > 2 * best[-1]).all():
+        level = clearly_above(float(best[-1]), float(values[0]))
+        if not (recent > level).all():
             return None
-        lost = recent[self.stays // 2 :].mean() > self.lost * values[0]
-        if not lost and ((values[-20:] <= 2 * best[-1]).any() or _t_of_slope(np.log(values[-20:])) < -2):
+        lost = recent[self.stays // 2 :].mean() > self.lost * abs(values[0])
+        late = values[-20:]
+        trend = _t_of_slope(np.log(late) if (late > 0).all() else late)
+        if not lost and ((late <= level).any() or trend < -2):
             return None  # a spike that is short, or on its way back
         # When did it leave its best? The gradient or the rate must have jumped there.
-        above = values > 2 * best[-1]
+        above = values > level
         onset = len(values) - int(np.argmin(above[::-1])) if not above.all() else 0
         step = int(losses.steps[min(onset, len(values) - 1)])
         steps, norms = total_norm(history)

@@ -105,8 +105,17 @@ def learning_rate(history: History, step: float = float("inf")) -> float:
 
 
 def stuck(history: History, share: float = 0.8) -> bool:
-    """Has the loss not fallen below a share of what it was at the start?"""
+    """Has the loss not fallen by 1 - share of what it was at the start? For losses below 0 too."""
     losses = history["loss"].rows[:, 0]
     if len(losses) < 2:
         return True
-    return not smooth(losses) < share * float(losses[0])
+    first = float(losses[0])
+    return not smooth(losses) < first - (1 - share) * abs(first)
+
+
+def clearly_above(best: float, first: float) -> float:
+    """The level from which a loss counts as worse than its best: twice it, and a tenth of the way come.
+
+    Shifted by a constant, as likelihoods may be, a loss of a few noisy digits is not above itself.
+    """
+    return best + max(abs(best), 0.1 * abs(first - best))

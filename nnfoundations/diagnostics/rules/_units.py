@@ -13,9 +13,10 @@ from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, stuck
 class DeadUnits(Rule):
     """Units that were zero on every sample of five looks: no gradient will wake them."""
 
-    fault, family, needs = "dead-units", "units", ("dead_share",)
+    fault, family, needs = "dead-units", "units", ("dead_share", "loss")
     at_once = True  # five looks are in the measurement itself
-    share: float = 0.5  # measured on digits: healthy runs reach 0.39, on 8 units
+    most: float = 0.8  # so many are a fault whatever the loss does
+    share: float = 0.5  # so many, where the loss stands still for 100 steps; healthy digits reach 0.39
     rise: float = 0.25  # above what the layer had before
     units: int = 8  # fewer are too few to speak of a share
 
@@ -28,7 +29,9 @@ class DeadUnits(Rule):
             if facts.units < self.units or not now[i] > 0:
                 continue
             earlier = float(np.min(series.rows[:-1, i][4:])) if len(series) > 6 else now[i]
-            if now[i] >= self.share or (now[i] - earlier >= self.rise and stuck(history)):
+            hurt = stuck(history) and len(history["loss"]) >= 100
+            risen = now[i] - earlier >= self.rise and stuck(history)
+            if now[i] >= self.most or (now[i] >= self.share and hurt) or risen:
                 found.append((float(now[i]), name, i))
         if not found:
             return None
@@ -42,8 +45,9 @@ class DeadUnits(Rule):
             since,
             tuple(dict.fromkeys(history.layers[item[1]].owner for item in found)),
             f"{n} of {facts.units} units of {facts.owner} gave 0 on every sample of five looks.",
-            f"Their inputs to the activation are negative for all data: a large step (lr {rate:.3g}) or a "
-            "negative bias took them there, and no gradient leads back.",
+            "Their inputs to the activation are negative for all data: "
+            + (f"a large step (lr {rate:.3g})" if since > 0 else "the initial weights, a negative bias")
+            + " or inputs without scale took them there, and no gradient leads back.",
             f"Initialise {facts.owner} anew (bias 0), lower lr={rate:.3g} or warm it up, or use LeakyReLU "
             "or GELU.",
             Severity.ERROR if stuck(history) else Severity.WARNING,
@@ -56,7 +60,8 @@ class DeadUnits(Rule):
 class SaturatedUnits(Rule):
     """Units of a bounded activation that stand at its ends for nearly every sample."""
 
-    fault, family, needs = "saturated-units", "units", ("saturated_share",)
+    fault, family, needs = "saturated-units", "units", ("saturated_share", "loss")
+    at_once = True  # three looks are in the measurement itself
     share: float = 0.3  # measured on digits: healthy runs reach 0.016
 
     def judge(self, history: History) -> Suspicion | None:
