@@ -86,6 +86,7 @@ def test_what_is_muted_still_explains_its_symptoms():
     history.layers = {"net.1": LayerFacts("ReLU", "activation", "net.0", 8)}
     for step in range(6):
         history.record("dead_share", step, ("net.1",), [1.0])
+        history.record("loss", step, ("loss",), [1.0])
     assert [f.consequences for f in diagnose(history)] == [("dead-units",)]
     assert diagnose(history, mute=["unscaled-inputs"]) == []
 

@@ -291,6 +291,10 @@ class Engine:
         """The run is over: take the hooks off, and read and judge what is still on its way."""
         self._detach()
         self._open = False
+        self._flush()
+
+    def _flush(self) -> None:
+        """Wait for what is still on its way."""
         if self._subject is not None and self._subject.tape.pending:
             self._subject.tape.pack(self._post.packet(self.step), self.history)
         self._post.send()
@@ -326,6 +330,8 @@ class Engine:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain Python, small: the history, and what the rules have said."""
+        if not self._open:  # else a step is half done, and its numbers are not whole
+            self._flush()
         return {"step": self.step, "history": self.history.state_dict(), "judge": self.judge.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
