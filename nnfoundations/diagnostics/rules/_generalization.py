@@ -19,6 +19,7 @@ class Overfitting(Rule):
     fault, family, needs = "overfitting", "generalization", ("validation_loss", "loss")
     checks: int = 3
     rise: float = 0.06  # measured on digits: the lowest of the last 3 is at most 5.3 % above the best
+    least: float = 0.02  # of the loss of a network that knows nothing
     errors: float = 3.0  # standard errors of the validation loss
     gap: float = 0.08  # of accuracies; healthy gaps reach 6 points
 
@@ -36,7 +37,9 @@ class Overfitting(Rule):
         if len(values) - 1 - at < self.checks:
             return None
         lowest = float(values[-self.checks :].min())
-        rise = lowest - best
+        rise, baseline = lowest - best, history.loss.baseline
+        if baseline > 0 and rise < self.least * baseline:
+            return None  # of a loss that is almost 0, six per cent are nothing
         if not (rise > self.rise * abs(best) and rise > self.errors * _error(history, at)):
             return None
         then, now = _training_loss(history, at)
