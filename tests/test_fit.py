@@ -99,9 +99,8 @@ def test_hyperparameters_with_final_metrics(events):
 
 def test_figures_histograms_and_text(events):
     tags = events.Tags()
-    assert {f"{split}/{name}" for split in ("val", "test") for name in ("confusion", "mistakes")} == set(
-        tags["images"]
-    )
+    figures = {f"{split}/{name}" for split in ("val", "test") for name in ("confusion", "mistakes")}
+    assert figures | {"diagnostics/health", "diagnostics/layers"} == set(tags["images"])
     assert len(events.Images("val/confusion")) == 6
     assert len(events.Images("test/confusion")) == 1
     weights = [tag for tag in tags["histograms"] if tag.startswith("weights/")]
