@@ -236,11 +236,11 @@ def main() -> None:
                 "{steady_ms:9.3f} ms, {steady_ratio:.3f} x, {steady_added_us:+.0f} us".format(**row),
                 flush=True,
             )
-    if given.output:
-        with given.output.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        if given.output:  # after each net: a long run that is stopped keeps what it measured
+            with given.output.open("w", newline="", encoding="utf-8") as stream:
+                writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
 
 
 if __name__ == "__main__":

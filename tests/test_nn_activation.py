@@ -250,3 +250,20 @@ def test_errors_name_rule_what_came_and_fix(
     with pytest.raises(kind, match=text) as caught:
         call()
     assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("slope", [INF, -INF, NAN, 1e4, -2.0, 0.0])
+def test_a_slope_without_bounds_has_no_part_above_zero(slope: float, dtype: torch.dtype) -> None:
+    values = torch.tensor([[-INF, -1.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, INF, NAN]], dtype=dtype).T
+    for grad in (0.0, 1.0, INF):
+        got = []
+        for kind in (nn, torch.nn):
+            x = values.clone().requires_grad_()
+            leaky = kind.functional.leaky_relu(x, slope)
+            prelu = kind.PReLU(init=slope).to(dtype)
+            y = prelu(x)
+            grads = torch.autograd.grad(y, (x, prelu.weight), torch.full_like(y, grad))
+            (leaky_grad,) = torch.autograd.grad(leaky, x, torch.full_like(leaky, grad))
+            got.append((y, *grads, leaky, leaky_grad))
+        torch.testing.assert_close(*got, equal_nan=True)

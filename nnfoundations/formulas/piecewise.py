@@ -43,36 +43,32 @@ def leaky_relu(x: Array, *, negative_slope: float, xp: Namespace) -> Array:
     """y = max(x, 0) + a min(x, 0)."""
     if 0 < negative_slope <= 1:
         return xp.maximum(x, negative_slope * x)
-    return _leaky(x, negative_slope, xp)
+    return _leaky(x, x, negative_slope, xp)
 
 
 def leaky_relu_backward(grad_output: Array, x: Array, *, negative_slope: float, xp: Namespace) -> Array:
     """dy/dx = 1 where x > 0, else a."""
-    return xp.scaled(_leaky_slope(x, negative_slope, xp), grad_output)
+    return _leaky(x, grad_output, negative_slope, xp)
 
 
-def _leaky(x: Array, slope: Array | float, xp: Namespace) -> Array:
-    return xp.shifted(xp.scaled(xp.clamp(x, None, 0), slope), xp.clamp(x, 0, None))
-
-
-def _leaky_slope(x: Array, slope: Array | float, xp: Namespace) -> Array:
-    straight = xp.above(x, 0)
-    return xp.shifted(xp.scaled(1 - straight, slope), straight)
+def _leaky(x: Array, value: Array, slope: Array | float, xp: Namespace) -> Array:
+    """The value where x > 0, else a times it. A choice and no sum: an infinite a has no part in x > 0."""
+    return xp.select(xp.above(x, 0), value, slope * value)
 
 
 def prelu(x: Array, weight: Array, *, xp: Namespace) -> Array:
     """y = max(x, 0) + a min(x, 0); the weight a has the axes of x, all but the channels of size one."""
-    return _leaky(x, weight, xp)
+    return _leaky(x, x, weight, xp)
 
 
 def prelu_backward(
     grad_output: Array, x: Array, weight: Array, *, wanted: tuple[bool, bool], xp: Namespace
 ) -> tuple[Array | None, Array | None]:
     """dy/dx = 1 where x > 0, else a. grad_a = sum of g min(x, 0) over what shares it."""
-    grad_x = xp.scaled(_leaky_slope(x, weight, xp), grad_output) if wanted[0] else None
+    grad_x = _leaky(x, grad_output, weight, xp) if wanted[0] else None
     if not wanted[1]:
         return grad_x, None
-    grad = xp.scaled(xp.clamp(x, None, 0), grad_output)
+    grad = xp.select(xp.above(x, 0), 0.0, x * grad_output)
     shared = tuple(axis for axis, size in enumerate(weight.shape) if size == 1)
     return grad_x, xp.sum(grad, shared, keepdims=True) if shared else grad
 
@@ -81,8 +77,8 @@ def prelu_jvp(
     tangent_x: Array | None, tangent_weight: Array | None, x: Array, weight: Array, *, xp: Namespace
 ) -> Array:
     """dy = dx (1 where x > 0, else a) + da min(x, 0)."""
-    y = xp.zeros_like(x) if tangent_x is None else tangent_x * _leaky_slope(x, weight, xp)
-    return y if tangent_weight is None else y + tangent_weight * xp.clamp(x, None, 0)
+    y = xp.zeros_like(x) if tangent_x is None else _leaky(x, tangent_x, weight, xp)
+    return y if tangent_weight is None else y + xp.select(xp.above(x, 0), 0.0, x * tangent_weight)
 
 
 def hardtanh(x: Array, *, low: float, high: float, xp: Namespace) -> Array:
