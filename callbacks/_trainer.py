@@ -5,6 +5,7 @@ By duck: `lightning.pytorch` and `pytorch_lightning` have a class of each name.
 
 import inspect
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor
+
+_VALIDATION = {"val", "valid", "validation"}
 
 SHORT = 20
 """Steps below which a run shows exact facts only, no tendency."""
@@ -79,7 +82,7 @@ class Validation:
 
     def result(self, metrics: Mapping[str, Any]) -> tuple[float | None, float | None, float]:
         """Loss, accuracy, and the standard error of the loss over the batches (NaN where it is not known)."""
-        loss, accuracy, error = named(metrics, "loss"), named(metrics, "acc"), float("nan")
+        loss, accuracy, error = named(metrics, "loss"), named(metrics, "acc", "accuracy"), float("nan")
         if self._losses:
             values = torch.stack(self._losses).double().cpu()
             weights = torch.tensor(self._sizes).clamp(min=1).double()
@@ -92,10 +95,19 @@ class Validation:
         return loss, accuracy, error
 
 
-def named(metrics: Mapping[str, Any], what: str) -> float | None:
-    """The validation metric whose name says so: ``val_loss``, ``val/loss``, ``validation_loss``."""
-    names = [n for n in metrics if what in n.lower() and "val" in n.lower() and "train" not in n.lower()]
-    return float(metrics[min(names, key=lambda n: (len(n), n))]) if names else None
+def named(metrics: Mapping[str, Any], *what: str) -> float | None:
+    """The validation metric whose words say so: ``val_loss``, ``val/loss``, ``valid_loss_epoch``.
+
+    Of several that of the fewest words: ``val_loss`` before ``val_kl_loss``.
+    """
+    words = {name: re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name) for name in metrics}
+    said = {name: [word.lower() for word in each] for name, each in words.items()}
+    names = [
+        name
+        for name, each in said.items()
+        if set(what) & set(each) and _VALIDATION & set(each) and "train" not in each
+    ]
+    return float(metrics[min(names, key=lambda n: (len(said[n]), len(n), n))]) if names else None
 
 
 def _samples(batch: Any) -> int:

@@ -225,6 +225,29 @@ def test_tied_weights_are_one_under_two_names():
     assert "net.encode.weight = net.back.weight" in diagnostics.history["gradient_norm"].columns
 
 
+def test_an_embedding_that_is_the_output_layer_too_is_judged_as_that():
+    class Language(nn.Module):
+        """The next grey level from the last one; torch's own scale of embeddings is too large for logits."""
+
+        def __init__(self):
+            super().__init__()
+            self.embed, self.mix = nn.Embedding(17, 64), nn.Linear(64, 64)
+            self.head = nn.Linear(64, 17, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, x):
+            h = self.embed((16 * x[:, :-1]).round().long().clamp(0, 16))
+            return self.head(h + self.mix(h)).flatten(0, 1)
+
+    class Next(Module):
+        def target(self, x, y):
+            return (16 * x[:, 1:]).round().long().clamp(0, 16).flatten()
+
+    diagnostics = run(Next(Language()), 40, diagnostics=watcher())
+    assert diagnostics.findings[0].fault == "bad-output-scale"
+    assert "net.embed.weight = net.head.weight" in diagnostics.findings[0].where
+
+
 @pytest.mark.parametrize("whole", [False, True], ids=["net", "module"])
 def test_compiled_as_without_us(whole):
     """No graph break, no graph more than without diagnostics; what flows inside is said to be unobserved."""
@@ -386,12 +409,16 @@ def test_validation_is_found_by_what_its_step_returns(what):
     assert diagnostics.history.settings["validation_samples"] == 500
 
 
-@pytest.mark.parametrize("name", ["val_loss", "val/loss", "validation_loss", "loss/val", "valid_loss_epoch"])
+@pytest.mark.parametrize(
+    "name",
+    ["val_loss", "val/loss", "validation_loss", "loss/val", "valid_loss_epoch", "VAL_LOSS", "val_BCELoss"],
+)
 def test_validation_is_found_by_its_name(name):
     class Named(Module):
         def validation_step(self, batch, batch_idx):
             self.log(name, self.loss(self(batch[0]), batch[1]))
             self.log("val/accuracy", 100.0 * (self(batch[0]).argmax(1) == batch[1]).float().mean())
+            self.log_dict({"val_accel": -7.0, "training_interval_loss": -7.0})
 
     diagnostics = watcher()
     t = trainer(diagnostics, max_epochs=2)

@@ -36,11 +36,14 @@ def parameter_facts(
     facts: dict[str, ParameterFacts] = {}
     parameters: dict[str, Tensor] = {}
     for key, parameter in tensors.items():
-        module_name = names[key][0].rpartition(".")[0]
-        module = model.get_submodule(module_name)
+        owners = [name.rpartition(".")[0] for name in names[key]]
+        # An embedding that is the output layer too counts as that: there its scale decides.
+        used = [o for o in owners if "Embedding" not in type(model.get_submodule(o)).__name__]
+        place = used[-1] if len(owners) > 1 and used else owners[0]
+        module = model.get_submodule(place)
         name = " = ".join(names[key])
         facts[name] = ParameterFacts(
-            module=module_name,
+            module=place,
             module_class=type(module).__name__,
             kind=_kind(module, parameter),
             shape=tuple(parameter.shape),
@@ -81,13 +84,14 @@ class ParameterProbe:
     def finite(self) -> bool:
         """Is every gradient that the sentinel sees finite? Waits for the device: for the CPU only.
 
-        One sum of all: for a dozen tensors a fifth of what their norms cost.
+        One sum of all: for a dozen tensors a fifth of what their norms cost. Where the sum alone overflows,
+        each is asked.
         """
         grads = [g for p in self._vectors if (g := p.grad) is not None]
         grads += [_values(g).reshape(-1) for p in self._others if (g := p.grad) is not None]
         if not grads:
             return True
-        total = float((torch.cat(grads) if len(grads) > 1 else grads[0]).sum(dtype=torch.float32))
+        total = (torch.cat(grads) if len(grads) > 1 else grads[0]).sum().item()
         return total - total == 0 or not self.nonfinite()
 
     def nonfinite(self) -> list[str]:

@@ -36,10 +36,9 @@ class LossTape:
 
     def write(self, step: int, loss: Tensor, scale: Tensor | float | None) -> float | None:
         """Keep the loss of a batch; return it where it can be read without waiting."""
-        value = loss.detach()
-        if value.numel() != 1:
-            value = value.mean()
+        value = loss if loss.numel() == 1 else loss.detach().mean()
         if not self._reads:
+            value = value.detach()
             if len(self._steps) < LENGTH:
                 slot = self._slots[len(self._steps)]
                 slot.copy_(value.reshape(()))
@@ -47,7 +46,7 @@ class LossTape:
                     slot.div_(scale)
                 self._steps.append(step)
             return None
-        number = float(value) / float(1.0 if scale is None else scale)
+        number = value.item() if scale is None else value.item() / float(scale)
         self._steps.append(step)
         self._values.append(number)
         self.jumped = number > 3 * self._level
