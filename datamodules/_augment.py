@@ -88,9 +88,7 @@ def cutout(images: Tensor, draws: Tensor, fill: Sequence[int]) -> Tensor:
     Source: DeVries and Taylor 2017.
     """
     height, width = images.shape[-2:]
-    rows, columns = (
-        _covered(draws[:, axis], size, height // 2) for axis, size in enumerate((height, width))
-    )
+    rows, columns = (_covered(draws[:, axis], size, height // 2) for axis, size in enumerate((height, width)))
     hidden = (rows[:, :, None] & columns[:, None, :])[:, None]
     mean = torch.tensor(fill, dtype=torch.uint8, device=images.device).view(-1, 1, 1)
     return torch.where(hidden, mean, images)

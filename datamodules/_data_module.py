@@ -70,7 +70,7 @@ class TensorDataModule(LightningDataModule, ABC):
         `prepare_data` and `setup`.
     """
 
-    name: ClassVar[str]
+    name: str
     """What `nnfoundations data` calls it."""
     shape: ClassVar[tuple[int, ...]]
     """Of a sample: channels, height, width of an image, or the number of features."""
@@ -154,10 +154,12 @@ class TensorDataModule(LightningDataModule, ABC):
     def addresses(self, file: RemoteFile) -> list[str]:
         """Where a file is to be had, in the order in which it is tried."""
         own = self.mirror or os.environ.get("NNFOUNDATIONS_MIRROR")
-        folder = f"{self.folder}/" if self.folder else ""
-        return [f"{own.rstrip('/')}/{folder}{file.name}"] * bool(own) + [
-            mirror + file.name for mirror in self.mirrors
-        ]
+        published = [mirror + file.name for mirror in self.mirrors]
+        return (
+            ["/".join(filter(None, (own.rstrip("/"), self.folder, file.name))), *published]
+            if own
+            else published
+        )
 
     def prepare_data(self) -> None:
         """Download the files that are missing; touches none that is there, and writes nothing else."""

@@ -35,11 +35,14 @@ def describe(
 
 def _table(data: TensorDataModule, counts: list[list[int]]) -> str:
     rows = [("class", "train", "val", "test")]
-    rows += [(name, *map(str, row)) for name, row in zip(data.class_names, zip(*counts, strict=True), strict=True)]
+    rows += [
+        (name, *map(str, row)) for name, row in zip(data.class_names, zip(*counts, strict=True), strict=True)
+    ]
     rows += [("all", *(str(sum(part)) for part in counts))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        f"{row[0]:{widths[0]}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        f"{row[0]:{widths[0]}}"
+        + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
         for row in rows
     ]
     kind = "uint8 pixels" if len(data.shape) == 3 else "numbers"
@@ -63,7 +66,8 @@ def _pictures(data: TensorDataModule, images: Tensor, labels: Tensor, train: Ten
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         for axis, image in zip(row, images[chosen], strict=False):
-            axis.imshow(image.permute(1, 2, 0) if len(image) > 1 else image[0], cmap="gray")
+            picture = image.permute(1, 2, 0) if len(image) > 1 else image[0]
+            axis.imshow(picture.numpy(), cmap="gray")
         row[0].set_ylabel(data.class_names[kind], rotation=0, ha="right", va="center", size=9)
     return figure
 
@@ -78,7 +82,7 @@ def _planes(data: TensorDataModule, points: Tensor, labels: Tensor, train: Tenso
     axes = figure.subplots(-(-len(pairs) // columns), columns, squeeze=False)
     for axis, (i, j) in zip(axes.flat, pairs, strict=True):
         for kind, name in enumerate(data.class_names):
-            chosen = points[train[labels[train] == kind]]
+            chosen = points[train[labels[train] == kind]].numpy()
             axis.scatter(chosen[:, i], chosen[:, j], s=8, alpha=0.7, label=name)
         axis.set(xlabel=data.feature_names[i], ylabel=data.feature_names[j])
     axes[0, 0].legend(fontsize=8)

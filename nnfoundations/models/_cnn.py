@@ -1,4 +1,8 @@
-"""Convolutional networks for small images: a plain one, and one with residual blocks."""
+"""Convolutional networks for small images: a plain one, and one with residual blocks.
+
+Weights and activations are kept with the channels innermost (`torch.channels_last`): convolutions in half
+precision on a GPU want that, and on a CPU it takes 0.4 to 0.7 of the time.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -59,7 +63,7 @@ class SmallCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, *shape) -> (N, num_classes)."""
-        y: Tensor = self.layers(x)
+        y: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
         return y
 
 
@@ -95,8 +99,6 @@ class ResidualCNN(nn.Module):
         shape: channels, height and width of an image.
         num_classes: logits.
         channels: of the first convolution and of each stage.
-        channels_last: keep weights and activations with the channels innermost, as a GPU's convolutions in half
-            precision want them.
     Raises: ShapeError: shape is not of three sizes, or an image is too small to be halved that often.
     Source: He et al. 2016; the stages as in D. Page 2018 (ResNet-9).
 
@@ -111,7 +113,6 @@ class ResidualCNN(nn.Module):
         num_classes: int = 10,
         *,
         channels: Sequence[int] = (64, 128, 256, 512),
-        channels_last: bool = False,
     ) -> None:
         super().__init__()
         _halved("ResidualCNN", shape, len(channels) - 1)
@@ -122,12 +123,10 @@ class ResidualCNN(nn.Module):
             *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(channels[-1], num_classes)
         )
         _initialise(self)
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.to(memory_format=self.memory_format)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, num_classes)."""
-        y: Tensor = self.layers(x.contiguous(memory_format=self.memory_format))
+        y: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
         return y
 
 
@@ -139,14 +138,15 @@ def _convolution(before: int, after: int) -> list[nn.Module]:
 def _halved(name: str, shape: Sequence[int], times: int) -> tuple[int, int]:
     if len(shape) != 3 or min(shape[1:]) < 2**times:
         raise ShapeError(
-            f"{name} halves images {times} times and needs a shape (channels, height, width) with sides of at "
-            f"least {2**times}; got {tuple(shape)}. Take fewer channels, or larger images."
+            f"{name} halves images {times} times and needs a shape (channels, height, width) with sides of "
+            f"at least {2**times}; got {tuple(shape)}. Take fewer channels, or larger images."
         )
     return shape[1] // 2**times, shape[2] // 2**times
 
 
 def _initialise(net: nn.Module) -> None:
-    """Weights of variance 2 / fan_in before a rectifier, 1 / fan_in in the last map; biases zero."""
+    """Channels innermost; variances 2 / fan_in before a rectifier, 1 / fan_in in the last map; biases zero."""
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     maps = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for layer in maps:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if layer is maps[-1] else "relu")
