@@ -1,6 +1,6 @@
 """One file from the first mirror that gives it fast enough, going on where an earlier try broke off.
 
-pooch does the checksum, the rename and the progress bar; here are the mirrors, the missing range and the
+pooch does the temporary file, the checksum and the rename; here are the mirrors, the missing range and the
 minimum speed. What has come so far lies in `.NAME.part`, which no reader ever takes for the file.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, BinaryIO
+from typing import Any
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0  # the second is between bytes, not for the whole file
 SPEED_SECONDS = 20.0  # over which speed is measured
@@ -30,9 +30,10 @@ def download(addresses: Sequence[str], path: Path, md5: str) -> list[str]:
     """
     import requests  # its own imports cost time that a fit with local files need not spend
     from filelock import FileLock
+    from urllib3.exceptions import HTTPError
 
     part, lock = (path.with_name(f".{path.name}.{suffix}") for suffix in ("part", "lock"))
-    of_the_mirror = (requests.RequestException, MirrorError, ConnectionError, TimeoutError, ValueError)
+    of_the_mirror = (requests.RequestException, HTTPError, MirrorError, ValueError)
     reasons = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,48 +72,53 @@ def _retrieve(address: str, path: Path, part: Path, md5: str) -> None:
 
 def _fetch_rest(part: Path, address: str, output_file: str, pooch: Any) -> None:
     """Append to `part` what is missing, then let it be pooch's temporary file."""
-    from pooch import HTTPDownloader
+    import requests
+    from tqdm import tqdm
 
     with part.open("ab") as stream:
         have = stream.tell()
         headers = {"Accept-Encoding": "identity"}  # a .gz unpacked on the way would not have its md5
         if have:
             headers["Range"] = f"bytes={have}-"
-
-        def look(response: Any, **_: Any) -> None:
+        timeouts = CONNECT_SECONDS, READ_SECONDS
+        with requests.get(address, headers=headers, timeout=timeouts, stream=True) as response:
             if address.startswith("https:") and not response.url.startswith("https:"):
                 raise MirrorError(f"leads from https to {response.url}")
-            wrong_range = response.status_code == 206 and not response.headers.get(
-                "Content-Range", ""
-            ).startswith(f"bytes {have}-")
-            if response.status_code == 416 or wrong_range:
+            if response.status_code == 416 or not _continues(response, have):
                 stream.truncate(0)
                 raise ValueError("the mirror does not have the range that is missing here")
+            response.raise_for_status()
             if response.status_code == 200:  # all of it, whether or not a range was asked for
                 stream.truncate(0)
-
-        get = HTTPDownloader(
-            progressbar=True,
-            chunk_size=1 << 16,
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
-            headers=headers,
-            hooks={"response": look},
-        )
-        get(address, _Metered(stream), pooch)
+                have = 0
+            total = have + int(response.headers.get("Content-Length", 0)) or None
+            name = address.rpartition("/")[2]
+            with tqdm(desc=name, total=total, initial=have, unit="B", unit_scale=True) as bar:
+                speed = _Speed()
+                # Of requests' own ways to read, each waits until a whole chunk is there, however slowly it comes.
+                while chunk := response.raw.read1(1 << 16):
+                    stream.write(chunk)
+                    bar.update(len(chunk))
+                    speed.check(len(chunk))
     os.replace(part, output_file)
 
 
-class _Metered:
-    """Writes on, and raises MirrorError where bytes come too slowly."""
+def _continues(response: Any, have: int) -> bool:
+    return response.status_code != 206 or response.headers.get("Content-Range", "").startswith(
+        f"bytes {have}-"
+    )
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream, self.flush = stream, stream.flush
+
+class _Speed:
+    """Bytes a second, over SPEED_SECONDS at a time."""
+
+    def __init__(self) -> None:
         self.least = float(os.environ.get("NNFOUNDATIONS_MIN_SPEED") or MIN_SPEED)
         self.since, self.count = time.monotonic(), 0
 
-    def write(self, chunk: bytes) -> None:
-        self.stream.write(chunk)
-        self.count += len(chunk)
+    def check(self, count: int) -> None:
+        """Raises: MirrorError: they came too slowly."""
+        self.count += count
         seconds = time.monotonic() - self.since
         if seconds < SPEED_SECONDS:
             return

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from nnfoundations.datamodules._data_module import LabelledSet, TensorDataModule
 from nnfoundations.datamodules._files import RemoteFile, read_all
 from nnfoundations.datamodules._idx import decode_idx
-from nnfoundations.datamodules._data_module import LabelledSet, TensorDataModule
 
 
 class _IDXDataModule(TensorDataModule):
