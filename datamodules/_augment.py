@@ -1,7 +1,7 @@
 """Augmentations of images `(N, C, H, W)` uint8, a batch at a time, each sample by draws of its own.
 
-A draw is a number in [0, 1). Draws are made on the host, once an epoch, from its seed: the same draws give the
-same images on every device and after every restart. Mixing two samples is in `_mix.py`.
+A draw is a number in [0, 1). Draws are made on the host, once an epoch, from its seed: the same draws give
+the same images on every device and after every restart. Mixing two samples is in `_mix.py`.
 """
 
 import math

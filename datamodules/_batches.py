@@ -22,16 +22,16 @@ class TensorBatches:
     iteration, since Lightning stops at `len()` and never lets a sized loader run off its end. The last batch
     may be smaller.
 
-    Of `world_size` processes the one of `rank` gets every world_size-th row: each row comes once an epoch, and
-    all processes make the same number of batches, of which none is empty.
+    Of `world_size` processes the one of `rank` gets every world_size-th row: each row comes once an epoch,
+    and all processes make the same number of batches, of which none is empty.
 
     Shape: inputs `(N, C, H, W)` uint8 or `(N, D)` float32, labels `(N,)` int64, rows `(M,)` int64 -> x
         `(batch, ...)` float32, y `(batch,)` int64, or `(batch, classes)` float32 where `mix` is given.
     Args: inputs, labels: the whole set, on the device on which batches are made; not copied. rows: which of
         them, in the order of an unshuffled epoch, on the host. batch_size: at least 1. scale, shift: a number
         for each channel. flatten: x as `(batch, C * H * W)`. shuffle: a new order each epoch. seed: not
-        negative. augment: applied in turn. mix: applied last. progress: tells the epoch and the batch to begin
-        with, or None where the loader's own count holds; asked at the start of each iteration.
+        negative. augment: applied in turn. mix: applied last. progress: tells the epoch and the batch to
+        begin with, or None where the loader's own count holds; asked at the start of each iteration.
     Raises: ValueError: fewer rows than processes.
     """
 

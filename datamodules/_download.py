@@ -95,7 +95,7 @@ def _fetch_rest(part: Path, address: str, output_file: str, pooch: Any) -> None:
             name = address.rpartition("/")[2]
             with tqdm(desc=name, total=total, initial=have, unit="B", unit_scale=True) as bar:
                 speed = _Speed()
-                # Of requests' own ways to read, each waits until a whole chunk is there, however slowly it comes.
+                # What requests has for it waits until a whole chunk is there, however slowly it comes.
                 while chunk := response.raw.read1(1 << 16):
                     stream.write(chunk)
                     bar.update(len(chunk))

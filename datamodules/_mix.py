@@ -17,7 +17,7 @@ Mix = Callable[[Tensor, Tensor, tuple[int, ...]], tuple[Tensor, Tensor]]
 def mixing(names: Sequence[str], num_classes: int) -> Mix:
     """A function of x, y and a seed that mixes the batch by one of the names, drawn evenly.
 
-    Shape: x `(N, C, H, W)` float32, y `(N,)` int64 -> the same x, y `(N, num_classes)` float32, rows sum to 1.
+    Shape: x `(N, C, H, W)` float32, y `(N,)` int64 -> x, y `(N, num_classes)` float32, whose rows sum to 1.
     Source: H. Zhang et al. 2018 (mixup, lambda even over [0, 1]), S. Yun et al. 2019 (CutMix).
     """
     from torchvision.transforms import v2

@@ -50,8 +50,8 @@ class Classifier(LightningModule):
     The loss that is logged holds neither the penalty nor label smoothing: curves of training and validation,
     and of runs with and without them, can be compared.
 
-    Shape: batches ``(x, y)`` with x ``(N, *)`` as the network takes it and y ``(N,)`` class indices; in training
-        also ``(N, C)`` probabilities.
+    Shape: batches ``(x, y)`` with x ``(N, *)`` as the network takes it and y ``(N,)`` class indices; in
+        training also ``(N, C)`` probabilities.
 
     Args:
         net: maps x to logits ``(N, C)``.

@@ -282,7 +282,7 @@ def test_points_are_not_augmented():
 
 
 def test_noise_of_toy_sets():
-    with pytest.raises(ValueError, match="^noise must be at least 0; got -1"):
+    with pytest.raises(ValueError, match=r"^noise must be at least 0; got -1"):
         MoonsDataModule(noise=-1)
     exact = XORDataModule(noise=0)
     exact.setup()

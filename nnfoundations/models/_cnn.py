@@ -17,7 +17,7 @@ __all__ = ["ResidualCNN", "SmallCNN"]
 
 
 class SmallCNN(nn.Module):
-    r"""A 3x3 convolution, normalization, a rectifier and pooling to half the side, twice; then two affine maps.
+    r"""Convolution, normalization, rectifier and pooling to half the side, twice; then two affine maps.
 
     .. math:: h_l = \mathrm{pool}(\mathrm{ReLU}(\mathrm{BN}(W_l * h_{l-1}))), \quad
         y = W_2\,\mathrm{dropout}(\mathrm{ReLU}(W_1\,\mathrm{flatten}(h_L) + b_1)) + b_2
@@ -87,7 +87,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualCNN(nn.Module):
-    r"""A convolution, then stages that halve the side and widen, a residual block in each; then an affine map.
+    r"""A convolution; stages that halve the side and widen, a residual block in each; an affine map.
 
     .. math:: h_0 = c_0(x), \quad h_l = r_l(\mathrm{pool}(c_l(h_{l-1}))), \quad
         y = W \max_{\text{places}} h_L + b
@@ -145,7 +145,7 @@ def _halved(name: str, shape: Sequence[int], times: int) -> tuple[int, int]:
 
 
 def _initialise(net: nn.Module) -> None:
-    """Channels innermost; variances 2 / fan_in before a rectifier, 1 / fan_in in the last map; biases zero."""
+    """Channels innermost; variances 2 / fan_in before a rectifier, 1 / fan_in in the last map; no biases."""
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     maps = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for layer in maps:
