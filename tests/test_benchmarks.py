@@ -37,6 +37,13 @@ def test_every_module_has_inputs(tmp_path: Path) -> None:
     assert "geometric mean" in printed
 
 
+@pytest.mark.data
+def test_loaders_are_compared(tmp_path: Path) -> None:
+    options = ["--small", "--rounds", "1", "--sets", "mnist", "--output", str(tmp_path / "rows.csv")]
+    assert "ratio" in run("data.py", *options)
+    assert "ours_per_s" in (tmp_path / "rows.csv").read_text()
+
+
 @pytest.mark.slow
 def test_the_script_for_gpus_runs_whole(tmp_path: Path) -> None:
     printed = run("gpu.py", str(tmp_path), "--device", "cpu")

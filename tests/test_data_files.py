@@ -2,9 +2,14 @@
 
 import gzip
 import hashlib
+import multiprocessing
 import os
+import resource
+import socket
 import struct
+import sys
 import threading
+from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,7 +24,7 @@ from nnfoundations.datamodules import (
     MNISTDataModule,
     _download,
 )
-from nnfoundations.datamodules._files import RemoteFile
+from nnfoundations.datamodules._files import RemoteFile, fetch
 from nnfoundations.datamodules._idx import decode_idx
 
 
@@ -33,7 +38,7 @@ def published(tmp_path_factory):
     digits = DigitsDataModule()
     digits.setup()
     loader = digits.test_dataloader()
-    images, labels = loader.images[:, 0].numpy(), loader.labels.to(torch.uint8).numpy()
+    images, labels = loader.inputs[:, 0].numpy(), loader.labels.to(torch.uint8).numpy()
     folder, files = tmp_path_factory.mktemp("published"), []
     for name, array in {
         "train-images.gz": images[:1500],
@@ -77,7 +82,7 @@ def state(folder):
 
 @pytest.fixture
 def serve():
-    """Start a server for a folder, with a fault if one is named: its address, and the paths asked for."""
+    """Start a server for a folder, with a fault if one is named: its address, and what was asked for."""
     servers = []
 
     def start(folder, fault=None):
@@ -88,23 +93,51 @@ def serve():
                 pass
 
             def do_GET(self):
-                asked.append(self.path)
+                first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+                asked.append((self.path, first))
                 content = (Path(folder) / self.path.lstrip("/")).read_bytes()
                 if fault == "forbidden":
                     self.send_error(403)
                     return
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
+                if first >= len(content):
+                    self.send_error(416)
+                    return
+                if fault == "no ranges":
+                    first = 0
+                self.send_response(206 if first else 200)
+                self.send_header("Content-Length", str(len(content) - first))
+                self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
                 self.end_headers()
                 half = len(content) // 2
                 if fault == "corrupt":
                     content = content[:half] + bytes((content[half] ^ 1,)) + content[half + 1 :]
-                self.wfile.write(content[:half] if fault in ("truncated", "stalled") else content)
+                breaks_off = fault in ("truncated", "stalled", "reset", "slow")
+                self.wfile.write(content[first:half] if breaks_off else content[first:])
                 if fault == "stalled":
-                    self.wfile.flush()
                     released.wait(5)
+                if fault == "reset":  # closing then sends RST in place of FIN
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if fault == "slow":
+                    for byte in range(half, len(content)):
+                        self.wfile.write(content[byte : byte + 1])
+                        if released.wait(0.02):
+                            break
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            def finish(self):
+                with suppress(OSError):  # the client has left
+                    super().finish()
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_):
+                pass
+
+            def shutdown_request(self, request):
+                if fault == "reset":
+                    self.close_request(request)  # at once: shutting down first would send FIN
+                else:
+                    super().shutdown_request(request)
+
+        server = Server(("127.0.0.1", 0), Handler)
         released = threading.Event()
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -144,7 +177,7 @@ def test_files_are_read_as_they_are(published, data, unpacked):
     assert data.test_dataloader().rows.tolist() == list(range(1500, 1797))
     digits = DigitsDataModule()
     digits.setup()
-    assert torch.equal(data.test_dataloader().images, digits.test_dataloader().images)
+    assert torch.equal(data.test_dataloader().inputs, digits.test_dataloader().inputs)
 
 
 @pytest.mark.parametrize("unpacked", [False, True])
@@ -193,7 +226,7 @@ def test_download(published, data, serve, monkeypatch):
     address, asked = serve(published[0])
     use(monkeypatch, data, address)
     data.prepare_data()
-    assert asked == [f"/{file.name}" for file in data.files]
+    assert asked == [(f"/{file.name}", 0) for file in data.files]
     assert set(state(data.path)) == {file.name for file in data.files}
     data.prepare_data()
     assert len(asked) == 4
@@ -207,36 +240,144 @@ def test_only_what_is_missing_is_fetched(published, data, serve, monkeypatch):
     address, asked = serve(published[0])
     use(monkeypatch, data, address)
     data.prepare_data()
-    assert asked == ["/test-labels.gz"]
+    assert asked == [("/test-labels.gz", 0)]
     data.setup()
 
 
-@pytest.mark.parametrize("fault", ["forbidden", "corrupt", "truncated", "stalled"])
-def test_the_next_mirror_is_tried(published, data, serve, monkeypatch, fault):
+@pytest.fixture
+def hurried(monkeypatch):
+    """Limits that a test can wait for."""
     monkeypatch.setattr(_download, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(_download, "SPEED_SECONDS", 0.2)
+
+
+BREAKS_OFF = {
+    "truncated": "Incomplete",
+    "stalled": "timed out",
+    "reset": "reset",
+    "slow": "kB/s, less than 100",
+}
+FAULTS = {"forbidden": "403", "corrupt": "hash", **BREAKS_OFF}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_next_mirror_goes_on(published, data, serve, monkeypatch, hurried, fault):
     bad, asked = serve(published[0], fault)
-    good, _ = serve(published[0])
+    good, then_asked = serve(published[0])
     use(monkeypatch, data, bad, good)
     data.prepare_data()
-    assert len(asked) == 4
+    assert len(asked) == len(then_asked) == 4
+    assert all((first > 0) == (fault in BREAKS_OFF) for _, first in then_asked), (
+        "the rest, where there was some"
+    )
     assert set(state(data.path)) == {file.name for file in data.files}
     data.setup()
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [("forbidden", "403"), ("corrupt", "hash"), ("truncated", "Incomplete"), ("stalled", "timed out")],
-)
-def test_no_part_of_a_file_is_left(published, data, serve, monkeypatch, fault, reason):
-    monkeypatch.setattr(_download, "READ_SECONDS", 0.3)
+@pytest.mark.parametrize(("fault", "reason"), FAULTS.items())
+def test_a_part_is_never_taken_for_the_file(published, data, serve, monkeypatch, hurried, fault, reason):
     address, asked = serve(published[0], fault)
     use(monkeypatch, data, address)
     with pytest.raises(MissingFilesError) as caught:
         data.prepare_data()
     (line,) = (line for line in str(caught.value).splitlines() if "train-images.gz: " in line)
     assert reason in line
-    assert asked == ["/train-images.gz"]
-    assert list(data.path.iterdir()) == []
+    assert [path for path, _ in asked] == ["/train-images.gz"]
+    assert not [path for path in data.path.iterdir() if not path.name.startswith(".train-images.gz.")]
+    with pytest.raises(MissingFilesError, match=r"4 of 4 files are missing"):
+        data.setup()
+    good, then_asked = serve(published[0])
+    use(monkeypatch, data, good)
+    data.prepare_data()
+    assert (then_asked[0][1] > 0) == (fault in BREAKS_OFF)
+    assert set(state(data.path)) == {file.name for file in data.files}
+
+
+def test_a_mirror_without_ranges_gives_all(published, data, serve, monkeypatch):
+    broken, _ = serve(published[0], "truncated")
+    whole, asked = serve(published[0], "no ranges")
+    use(monkeypatch, data, broken, whole)
+    data.prepare_data()
+    assert all(first > 0 for _, first in asked)
+    data.setup()
+
+
+@pytest.mark.parametrize("part", [b"not these bytes", bytes(10**6)], ids=["wrong", "too long"])
+def test_a_wrong_part_is_dropped(published, data, serve, monkeypatch, part):
+    data.path.mkdir(parents=True)
+    (data.path / ".train-images.gz.part").write_bytes(part)
+    address, asked = serve(published[0])
+    use(monkeypatch, data, address)
+    data.prepare_data()
+    assert asked[:2] == [("/train-images.gz", len(part)), ("/train-images.gz", 0)]
+    assert set(state(data.path)) == {file.name for file in data.files}
+    data.setup()
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_a_mirror_of_ones_own_is_asked_first(published, tmp_path, serve, monkeypatch, how, closed_port):
+    (tmp_path / "served" / "Digits").mkdir(parents=True)
+    (tmp_path / "served" / "Digits" / "raw").symlink_to(published[0])
+    address, asked = serve(tmp_path / "served")
+    monkeypatch.setenv("NNFOUNDATIONS_MIRROR", address if how == "variable" else closed_port)
+    data = published[1](str(tmp_path / "root"), mirror=address if how == "option" else None)
+    use(monkeypatch, data, closed_port)
+    data.prepare_data()
+    assert asked == [(f"/Digits/raw/{file.name}", 0) for file in data.files]
+
+
+def fetch_in_a_process(published, root, address, file_size=None):
+    """Download as another process would; its exit code is 1 and its message in root's `said` on an error."""
+
+    def child():
+        if file_size is not None:  # the kernel refuses what goes beyond, as it does on a full disk
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+        try:
+            fetch(published[1].files, root / "raw", lambda file: [address + file.name, address + file.name])
+        except DataFilesError as error:
+            (root / "said").write_text(str(error))
+            sys.exit(1)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    return process
+
+
+forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # a child that touches no tensor may
+
+
+@forks
+def test_two_processes_at_once(published, tmp_path, serve):
+    address, asked = serve(published[0])
+    both = [fetch_in_a_process(published, tmp_path, address) for _ in range(2)]
+    for process in both:
+        process.join(60)
+        assert process.exitcode == 0
+    assert sorted(asked) == sorted((f"/{file.name}", 0) for file in published[1].files), "each once"
+    assert set(state(tmp_path / "raw")) == {file.name for file in published[1].files}
+
+
+@forks
+def test_a_disk_that_takes_no_more(published, tmp_path, serve):
+    """No other mirror is tried, and nothing is left."""
+    address, asked = serve(published[0])
+    process = fetch_in_a_process(published, tmp_path, address, file_size=10_000)
+    process.join(60)
+    assert process.exitcode == 1
+    file = tmp_path / "raw" / "train-images.gz"
+    assert f"{file} cannot be written: OSError: [Errno 27] File too large" in (tmp_path / "said").read_text()
+    assert len(asked) == 1
+    assert not [path for path in file.parent.iterdir() if path.suffix != ".lock"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which nobody can write")
+def test_a_folder_that_takes_no_files(published, serve, monkeypatch):
+    data = published[1]("/proc/self")
+    address, asked = serve(published[0])
+    use(monkeypatch, data, address)
+    with pytest.raises(MissingFilesError, match=r"train-images\.gz cannot be written"):
+        data.prepare_data()
+    assert not asked
 
 
 def test_what_is_said_without_a_network(published, data, monkeypatch, closed_port):
@@ -251,10 +392,10 @@ def test_what_is_said_without_a_network(published, data, monkeypatch, closed_por
     assert lines.pop(1).startswith(f"  {closed_port}test-images.gz: ConnectionRefusedError: ")
     assert lines == [
         f"2 of 4 files are missing in {data.path}; the download:",
-        "Put them there, as they are or unpacked, or name another root by --data.root or NNFOUNDATIONS_DATA:",
-        f"  test-images.gz  md5 {images.md5}",
-        f"  test-labels.gz  md5 {labels.md5}",
-        f"  from {closed_port}",
+        "Put them there, as they are or unpacked; or name another root (--data.root, NNFOUNDATIONS_DATA) or a "
+        "mirror of your own (--data.mirror, NNFOUNDATIONS_MIRROR):",
+        f"  {closed_port}test-images.gz  md5 {images.md5}",
+        f"  {closed_port}test-labels.gz  md5 {labels.md5}",
         "`nnfoundations fit --config digits` needs no files.",
     ]
 
@@ -291,6 +432,7 @@ def test_mirrors_are_https():
     from nnfoundations import datamodules
 
     for name in datamodules.__all__:
-        for mirror in getattr(getattr(datamodules, name), "mirrors", ()):
+        kind = getattr(datamodules, name)
+        for mirror in getattr(kind, "mirrors", ()):
             assert mirror.startswith("https://")
             assert mirror.endswith("/")

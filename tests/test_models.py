@@ -7,8 +7,8 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from nnfoundations import nn
-from nnfoundations.models import MLP
+from nnfoundations import convert, nn
+from nnfoundations.models import MLP, ResidualCNN, SmallCNN
 
 
 def as_torch(mlp: MLP) -> torch.nn.Sequential:
@@ -114,3 +114,45 @@ def test_the_command_line_can_say_it(activation: str, kind: type[torch.nn.Module
     assert isinstance(built, MLP)
     assert built.sizes == (4, 3, 2)
     assert type(built.layers[2]) is kind
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (SmallCNN(), (1, 28, 28)),
+        (SmallCNN((3, 17, 12), 7, channels=[4, 6, 8], hidden=5), (3, 17, 12)),
+        (ResidualCNN(channels=[4, 8, 6]), (3, 32, 32)),
+        (ResidualCNN((1, 9, 8), 7, channels=[4, 6]), (1, 9, 8)),
+    ],
+)
+def test_convolutional_nets(net: torch.nn.Module, shape: tuple[int, ...]) -> None:
+    """Value and gradient are those of the same net of torch's layers."""
+    torch.manual_seed(0)
+    net = net.double()
+    theirs = convert.to_torch(copy.deepcopy(net))
+    for part in (net, theirs):
+        part.eval()  # no dropout; the running statistics are those of the start
+    x = torch.randn(4, *shape, dtype=torch.float64)
+    target = torch.tensor([0, 1, 2, 3])
+    logits = net(x)
+    assert logits.shape[0] == 4
+    loss, reference = nn.CrossEntropyLoss()(logits, target), torch.nn.CrossEntropyLoss()(theirs(x), target)
+    torch.testing.assert_close(loss, reference, rtol=1e-13, atol=0)
+    loss.backward()
+    reference.backward()
+    for a, r in zip(net.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, r.grad, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [SmallCNN, ResidualCNN])
+def test_convolutional_nets_start_at_chance(kind: type[torch.nn.Module]) -> None:
+    torch.manual_seed(0)
+    net = kind((1, 16, 16))
+    loss = nn.CrossEntropyLoss()(net(torch.randn(64, 1, 16, 16)), torch.arange(64) % 10).item()
+    assert 2 < loss < 4, "log 10 is 2.3"
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 28), (28, 28)])
+def test_images_too_small(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"halves images 2 times and needs a shape .* at least 4; got"):
+        SmallCNN(shape)

@@ -1,0 +1,151 @@
+"""Augmentations against references that go pixel by pixel, one sample at a time."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nnfoundations.datamodules import DigitsDataModule, _augment
+from nnfoundations.datamodules._mix import mixing
+
+MEAN = (11, 22, 33)
+
+
+def border(i, size, reflect):
+    """The pixel that stands at place i of an axis, or None for black."""
+    if 0 <= i < size:
+        return i
+    return (-i if i < 0 else 2 * (size - 1) - i) if reflect else None
+
+
+def moved(image, draws, pixels, reflect):
+    _, height, width = image.shape
+    top, left = (min(int(draw * (2 * pixels + 1)), 2 * pixels) - pixels for draw in draws)
+    out = np.zeros_like(image)
+    for y in range(height):
+        for x in range(width):
+            from_y, from_x = border(y + top, height, reflect), border(x + left, width, reflect)
+            if from_y is not None and from_x is not None:
+                out[:, y, x] = image[:, from_y, from_x]
+    return out
+
+
+def turned(image, draws):
+    """Bilinear from the four neighbours, black outside."""
+    channels, height, width = image.shape
+    angle = (2 * draws[0] - 1) * math.radians(10)
+    out = np.zeros_like(image)
+    for y in range(height):
+        for x in range(width):
+            v, u = y - (height - 1) / 2, x - (width - 1) / 2
+            from_x = math.cos(angle) * u - math.sin(angle) * v + (width - 1) / 2
+            from_y = math.sin(angle) * u + math.cos(angle) * v + (height - 1) / 2
+            i, j = math.floor(from_y), math.floor(from_x)
+            total = np.zeros(channels)
+            for row in (i, i + 1):
+                for column in (j, j + 1):
+                    if 0 <= row < height and 0 <= column < width:
+                        total += image[:, row, column] * (1 - abs(from_y - row)) * (1 - abs(from_x - column))
+            out[:, y, x] = np.round(total)
+    return out
+
+
+def covered(image, draws):
+    _, height, width = image.shape
+    out = image.copy()
+    top, left = (int(draw * size) - height // 4 for draw, size in zip(draws, (height, width), strict=True))
+    for y in range(height):
+        for x in range(width):
+            if top <= y < top + height // 2 and left <= x < left + height // 2:
+                out[:, y, x] = MEAN[: len(image)]
+    return out
+
+
+REFERENCES = {
+    "crop": lambda image, draws: moved(image, draws, 4, reflect=True),
+    "shift": lambda image, draws: moved(image, draws, 2, reflect=False),
+    "flip": lambda image, draws: image[..., ::-1] if draws[0] < 0.5 else image,
+    "rotate": turned,
+    "cutout": covered,
+}
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 12, 16)])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_agrees_with_the_reference(name, shape):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (40, *shape), generator=generator, dtype=torch.uint8)
+    (augmentation,) = _augment.augmentations([name], MEAN[: shape[0]])
+    draws = torch.rand(40, augmentation.count, generator=generator)
+    draws[0], draws[1] = 0, 1 - 2**-24  # the ends of what may be drawn
+    before = images.clone()
+    out = augmentation.apply(images, draws)
+    assert out.dtype == torch.uint8
+    assert torch.equal(images, before)
+    for image, drawn, found in zip(images.numpy(), draws.numpy(), out.numpy(), strict=True):
+        wanted = REFERENCES[name](image, drawn)
+        # A bilinear value at half a grey level may be rounded either way.
+        assert np.abs(found.astype(int) - wanted).max() <= (1 if name == "rotate" else 0)
+
+
+def test_the_registry_is_tested():
+    assert set(REFERENCES) == set(_augment.NAMES)
+
+
+def batches(**arguments):
+    data = DigitsDataModule(batch_size=100, **arguments)
+    data.setup()
+    return data
+
+
+@pytest.mark.parametrize(
+    "names", [["crop"], ["rotate", "shift"], ["crop", "flip", "cutout"], ["cutmix", "mixup"]]
+)
+def test_same_seed_same_batches(names):
+    first, again, other = (list(batches(augment=names, seed=seed).train_dataloader()) for seed in (0, 0, 1))
+    assert all(
+        torch.equal(x, y) for a, b in zip(first, again, strict=True) for x, y in zip(a, b, strict=True)
+    )
+    assert not torch.equal(first[0][0], other[0][0])
+
+
+def test_only_training_data_are_augmented():
+    plain, augmented = batches(), batches(augment=["crop", "flip", "rotate", "cutout", "mixup"])
+    for loader in ("val_dataloader", "test_dataloader", "predict_dataloader"):
+        for (x, y), (x2, y2) in zip(getattr(plain, loader)(), getattr(augmented, loader)(), strict=True):
+            assert torch.equal(x, x2)
+            assert torch.equal(y, y2)
+    assert not torch.equal(
+        next(iter(plain.train_dataloader()))[0], next(iter(augmented.train_dataloader()))[0]
+    )
+
+
+def test_epochs_draw_anew():
+    """The same image comes changed in another way: of 1,294 flips about half differ."""
+    data = batches(augment=["flip"])
+    loader = data.train_dataloader()
+
+    def by_row():
+        order = loader._drawn(loader._next[0])[0]
+        return torch.cat([x for x, _ in loader])[order.argsort()]
+
+    changed = (by_row() != by_row()).flatten(1).any(1).float().mean()
+    assert 0.4 < changed < 0.6
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_mixed_labels_are_the_shares(name):
+    """An image of ones beside one of zeros: the mean of the mixed pixel is the share of its label."""
+    x = torch.cat([torch.zeros(4, 1, 8, 8), torch.ones(4, 1, 8, 8)])
+    y = torch.tensor([0] * 4 + [1] * 4)
+    before = torch.get_rng_state()
+    mixes = False
+    for seed in range(5):  # a box of CutMix may lie outside, or be empty
+        mixed, labels = mixing([name], 3)(x, y, (0, seed))
+        torch.testing.assert_close(labels.sum(1), torch.ones(8))
+        torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), labels[:, 1])
+        assert labels.dtype == torch.float32
+        mixes |= bool(((labels > 0) & (labels < 1)).any())
+    assert mixes
+    assert torch.equal(torch.get_rng_state(), before), "draws of the model's own must not change"
