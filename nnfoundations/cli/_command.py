@@ -114,7 +114,7 @@ class FoundationsCLI(LightningCLI):
         super()._parse_ckpt_path()
         taken = _flat(self.config[self.command].as_dict().get("model") or {})
         for key, value in given.items():
-            if self.settings.has("model", key) and taken.get(key, value) != value:
+            if self.settings.has(f"model.{key}") and taken.get(key, value) != value:
                 print(
                     f"Warning: model.{key}={value} is not used: the checkpoint was made with "
                     f"{taken[key]}, and its value counts.",
@@ -128,7 +128,10 @@ class FoundationsCLI(LightningCLI):
             self._leave_no_empty_folder()
             if self.voice is Voice.VERBOSE:
                 raise
-            first, *rest = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
+            cause: BaseException = error  # the first of a chain: the parser says above it what else it tried
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            first, *rest = [line.strip() for line in str(cause).splitlines() if line.strip()] or [repr(cause)]
             cure = rest[0] if rest else "--verbose shows where it was raised; --help lists the options."
             raise CommandError(f"{first}\n{cure}") from error
 
@@ -156,14 +159,16 @@ class FoundationsCLI(LightningCLI):
             callbacks.remove(diagnostics)
         own_bar = any(isinstance(callback, ProgressBar) for callback in config["callbacks"] or [])
         if self.voice is Voice.QUIET:
-            config.update(enable_progress_bar=False, enable_model_summary=False)
+            config["enable_progress_bar"] = False
         elif config["enable_progress_bar"] is not False and not own_bar:
             callbacks.append(progress_bar())
+        if config["enable_model_summary"] is None and self.voice is not Voice.VERBOSE:
+            config["enable_model_summary"] = False  # a table of 80 columns, most of them the metrics'
         self.interrupt = InterruptCheckpoint(self._command_that_goes_on())
         callbacks += [RandomState(), self.interrupt]
         trainer = super()._instantiate_trainer(config, callbacks)
         if self.voice is not Voice.QUIET:
-            announce(trainer)
+            announce(trainer, self.model)
         return trainer
 
     def _command_that_goes_on(self) -> str:
@@ -250,8 +255,9 @@ def new_run_folder(parent: Path) -> Path:
 
 
 @rank_zero_only
-def announce(trainer: Trainer) -> None:
+def announce(trainer: Trainer, model: LightningModule) -> None:
     print(f"Device: {device_name(trainer)}")
+    print(f"Model:  {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters")
     if warning := gpu_warning():
         print(f"Warning: {warning}", file=sys.stderr)
 
@@ -266,3 +272,31 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+class Configured(FoundationsCLI):
+    """Model and data of a command, built; no trainer, no run."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        return Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+
+class Flags(FoundationsCLI):
+    """Every flag of a command; nothing is parsed."""
+
+    def __init__(self, command: str) -> None:
+        self.flags: list[str] = []
+        with suppress(_Known):
+            super().__init__(command, [], Setting(""), "", Voice.NORMAL)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        actions = self._subcommand_parsers[self.command]._actions
+        self.flags = sorted(flag for action in actions for flag in action.option_strings if flag.startswith("--"))
+        raise _Known
+
+
+class _Known(Exception):  # noqa: N818  # the flags are; the rest of the constructor is for runs
+    pass

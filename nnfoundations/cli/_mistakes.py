@@ -17,8 +17,6 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from nnfoundations.cli._settings import CommandError, Setting
 
-_CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
-
 
 def check_keys(parser: ArgumentParser, settings: Setting) -> None:
     """Refuse keys that the parser does not have, abbreviated ones among them.
@@ -27,8 +25,11 @@ def check_keys(parser: ArgumentParser, settings: Setting) -> None:
         CommandError: with the nearest key.
     """
     types = _types(parser)
+    within = dict.fromkeys(
+        name for key, hint in types.items() if (found := _find(settings, key)) for name in _option_keys(key, found, hint)
+    )
     for key, setting in settings.children.items():
-        _check_key(key, setting, types)
+        _check_key(key, setting, types, within)
 
 
 def explain(parser: ArgumentParser, settings: Setting, message: str) -> CommandError:
@@ -46,9 +47,9 @@ def explain(parser: ArgumentParser, settings: Setting, message: str) -> CommandE
     setting = _find(settings, key) if key else None
     if key in types and setting is not None and not _classes(types[key]):
         return _bad_value(key, setting, types[key])
-    if key and "required" in message:
+    if "required" in message and "model" not in settings.children:
         return CommandError(
-            f"`{key}` is missing.\nGive `--config NAME` (`nnfoundations configs` lists them), or `--{key}`."
+            "nothing says which model.\nGive `--config NAME` (`nnfoundations configs` lists them), or `--model CLASS`."
         )
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
     return CommandError(f"{lines[0][:300]}.\n--verbose shows all that the parser says; --help lists the options.")
@@ -59,7 +60,9 @@ def _types(parser: ArgumentParser) -> dict[str, Any]:
     return {
         action.dest: getattr(action, "_typehint", None)
         for action in parser._actions
-        if action.option_strings and action.dest not in ("help", "config")
+        if action.option_strings
+        and action.dest not in ("help", "config")
+        and not action.dest.endswith(".help")
     }
 
 
@@ -70,20 +73,40 @@ def _find(settings: Setting, key: str) -> Setting | None:
     return found
 
 
-def _check_key(key: str, setting: Setting, types: dict[str, Any]) -> None:
-    if key in types and (_classes(types[key]) or not _is_group(key, types)):
-        return
+def _option_keys(key: str, setting: Setting, hint: Any) -> list[str]:
+    """The full keys of all options of the classes that are named here."""
+    try:
+        target = _resolve(setting.class_path or "", _classes(hint), key, setting)
+        _, types = _options_of(target, _skipped(hint))
+    except (CommandError, ValueError, TypeError):
+        return []
+    deeper = [_option_keys(f"{key}.{name}", setting.children[name], types.get(name))
+              for name in types if name in setting.children]  # fmt: skip
+    return [*(f"{key}.{name}" for name in types), *(name for names in deeper for name in names)]
+
+
+def _options_of(target: Any, skip: int) -> tuple[ArgumentParser, dict[str, Any]]:
+    """A parser for the options of a class under the key `of`, and each with its type."""
+    parser = ArgumentParser(exit_on_error=False)
+    names = parser.add_class_arguments(
+        target, "of", skip={skip} if skip else None, fail_untyped=False, sub_configs=True
+    )
+    types = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+    return parser, {name.removeprefix("of."): types.get(name) for name in names}
+
+
+def _check_key(key: str, setting: Setting, types: dict[str, Any], within: Iterable[str]) -> None:
     if not _is_group(key, types):
-        raise _unknown(f"`{key}`", setting, _nearest_key(key, types))
-    if not setting.children:
-        if setting.value is None:
+        if key in types:
             return
+        raise _unknown(f"`{key}`", setting, _nearest_key(key, [*types, *within]))
+    if setting.value is not None:
         raise CommandError(
             f"{setting.place}: `{key}` is a group of options; got `{setting.value}`.\n"
             f"Set one of its options, such as `{next(name for name in types if name.startswith(key + '.'))}`."
         )
     for name, child in setting.children.items():
-        _check_key(f"{key}.{name}", child, types)
+        _check_key(f"{key}.{name}", child, types, within)
 
 
 def _is_group(key: str, types: dict[str, Any]) -> bool:
@@ -130,7 +153,7 @@ def _check_value(key: str, setting: Setting, hint: Any) -> None:
         return
     name = setting.class_path
     if name is None:
-        if setting.children and set(setting.children) != {"dict_kwargs"}:
+        if setting.children:
             first = next(iter(setting.children))
             raise CommandError(
                 f"{setting.place}: `{key}` has the option `{first}`, but no class.\nGive `{key}.class_path`."
@@ -140,20 +163,16 @@ def _check_value(key: str, setting: Setting, hint: Any) -> None:
         return
     place = setting.children.get("class_path", setting)
     target = _resolve(name, classes, key, place)
-    options = dict(setting.children["init_args"].children) if "init_args" in setting.children else {}
-    options |= {part: child for part, child in setting.children.items() if part not in _CLASS_KEYS}
+    options = {name: child for name, child in setting.children.items() if name != "class_path"}
     _check_options(key, target, options, _skipped(hint), setting)
 
 
 def _check_options(key: str, target: Any, options: dict[str, Setting], skip: int, setting: Setting) -> None:
-    parser = ArgumentParser(exit_on_error=False)
     try:
-        names = [name.partition(".")[2] for name in parser.add_class_arguments(
-            target, "of", skip={skip} if skip else None, fail_untyped=False, sub_configs=True
-        )]  # fmt: skip
+        parser, types = _options_of(target, skip)
     except (ValueError, TypeError):  # a signature that cannot be read: the parser's own words must do
         return
-    types = {action.dest.removeprefix("of."): getattr(action, "_typehint", None) for action in parser._actions}
+    names = list(types)
     for name, option in options.items():
         if name not in names:
             near = get_close_matches(name, names, n=1, cutoff=0.5)
@@ -163,10 +182,12 @@ def _check_options(key: str, target: Any, options: dict[str, Setting], skip: int
     try:
         parser.parse_object({"of": {name: option.plain() for name, option in options.items()}})
     except (ArgumentError, TypeError, ValueError) as error:
-        name = (_key_of(str(error)) or "").removeprefix("of.").partition(".")[0]
-        if name in options and "required" not in str(error).splitlines()[0]:
+        text = str(error)
+        name = (_key_of(text) or "").removeprefix("of.").partition(".")[0]
+        missing = "required" in text.splitlines()[0]
+        if name in options and not missing:
             raise _bad_value(f"{key}.{name}", options[name], types.get(name)) from None
-        if name in names:
+        if name in names and missing:
             raise CommandError(
                 f"{setting.place}: {target.__name__} needs `{name}`.\n"
                 f"Give `--{key}.{name}`, or `{name}:` under its `init_args:`."
@@ -174,7 +195,7 @@ def _check_options(key: str, target: Any, options: dict[str, Setting], skip: int
 
 
 def _key_of(message: str) -> str | None:
-    found = re.search(r"""[Kk]ey ["'`]([\w.]+)["'`]|Option ["'`]([\w.]+)["'`]""", message)
+    found = re.search(r"""[Kk]ey ["'`]([\w.]+)["'`]|are required: ([\w.]+)""", message)
     return next((group for group in found.groups() if group), None) if found else None
 
 
@@ -200,9 +221,10 @@ def readable(hint: Any) -> str:
         return simple[hint]
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return " or ".join(f"`{value}`" for value in arguments)
+        return " or ".join(dict.fromkeys(f"`{value}`" for value in arguments))
     if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(readable(argument) for argument in arguments))
+        texts = " or ".join(readable(argument) for argument in arguments).split(" or ")
+        return " or ".join(dict.fromkeys(texts))
     if origin in (list, tuple, set) or (isinstance(origin, type) and issubclass(origin, Iterable)):
         inner = plural.get(arguments[0]) if arguments else None
         return f"a list of {inner}" if inner else "a list"
@@ -221,15 +243,16 @@ def _literals(hint: Any) -> list[Any]:
 def _classes(hint: Any) -> list[type]:
     """The classes that a type lets a user name: itself, of a list, or what a callable returns."""
     if isinstance(hint, type) and get_origin(hint) is None:
-        return [hint] if hint.__module__ not in ("builtins", "datetime", "pathlib", "jsonargparse.typing") else []
+        return [] if hint.__module__ in _NO_CLASSES else [hint]
     arguments = get_args(hint)
     if get_origin(hint) is Literal or not arguments:
         return []
     if get_origin(hint) in (Callable, _CALLABLE):
         arguments = arguments[-1:]
-    return [cls for argument in arguments for cls in _classes(argument)]
+    return list(dict.fromkeys(cls for argument in arguments for cls in _classes(argument)))
 
 
+_NO_CLASSES = ("builtins", "datetime", "pathlib", "jsonargparse.typing", "torch")
 _CALLABLE = get_origin(Callable[[int], int])
 
 
@@ -256,7 +279,13 @@ def _resolve(name: str, bases: list[type], key: str, place: Setting) -> Any:
     if not module_name:
         named = _by_name(bases)
         if name in named:
-            return named[name]
+            found = list(dict.fromkeys(map(_public_path, named[name])))
+            if len(found) > 1:
+                raise CommandError(
+                    f"{where}`{key}`: several classes are named `{name}`.\nGive one by its full path: "
+                    f"{', '.join(found)}."
+                )
+            return named[name][0]
         near = get_close_matches(name, named, n=1) or [
             named_ for named_ in named if named_.lower() == name.lower()
         ]
@@ -282,16 +311,24 @@ def _resolve(name: str, bases: list[type], key: str, place: Setting) -> Any:
     return found
 
 
-def _by_name(bases: list[type]) -> dict[str, type]:
-    """Classes derived from these by short name; of two with one name, ours, then the shorter path."""
-    found: dict[str, type] = {}
-    queue = list(bases)
+def _by_name(bases: list[type]) -> dict[str, list[type]]:
+    """Classes derived from these, by short name."""
+    found: dict[str, list[type]] = {}
+    queue, seen = list(bases), set(bases)
     while queue:
         cls = queue.pop()
-        queue += cls.__subclasses__()
         if not isabstract(cls) and not cls.__name__.startswith("_"):
-            found.setdefault(cls.__name__, cls)
+            found.setdefault(cls.__name__, []).append(cls)
+        new = set(cls.__subclasses__()) - seen
+        queue += new
+        seen |= new
     return found
+
+
+def _public_path(cls: type) -> str:
+    """The path without private modules: `nnfoundations.models.MLP`."""
+    parts = [part for part in cls.__module__.split(".") if not part.startswith("_")]
+    return ".".join([*parts, cls.__name__])
 
 
 def _nearest_module(name: str) -> str | None:

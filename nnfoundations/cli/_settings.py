@@ -14,13 +14,16 @@ SWITCHES = ("--help", "-h", "--print_config", "--quiet", "--verbose")
 """Flags that need no value."""
 
 
+WRAPPERS = ("init_args", "dict_kwargs")
+
+
 class CommandError(Exception):
     """The command is wrong: what is, and on the next line the cure. Nothing has been run."""
 
 
 @dataclass
 class Setting:
-    """A value, or a group of settings.
+    """A value, or a group of settings; of a class, `class_path` and its options side by side.
 
     Args: place: where it stands. value: as given; None for a group. children: by key, or by index in a list.
     """
@@ -34,17 +37,15 @@ class Setting:
         """The value without places."""
         if self.is_list:
             return [child.plain() for child in self.children.values()]
-        return {key: child.plain() for key, child in self.children.items()} if self.children else self.value
+        if not self.children:
+            return self.value
+        options = {key: child.plain() for key, child in self.children.items() if key != "class_path"}
+        return options if self.class_path is None else {"class_path": self.class_path, "init_args": options}
 
-    def has(self, *keys: str) -> bool:
-        """Is this set? Keys may leave out `init_args` and `dict_kwargs`, as flags may."""
-        parts = [part for key in keys for part in key.split(".")]
-        if not parts:
-            return True
-        below = [self.children[word] for word in ("init_args", "dict_kwargs") if word in self.children]
-        return any(
-            setting.children[parts[0]].has(*parts[1:]) for setting in (self, *below) if parts[0] in setting.children
-        )
+    def has(self, key: str) -> bool:
+        """Is this set? Dotted, without `init_args`."""
+        first, _, rest = key.partition(".")
+        return first in self.children and (not rest or self.children[first].has(rest))
 
     @property
     def class_path(self) -> str | None:
@@ -55,8 +56,8 @@ class Setting:
     def overlay(self, other: "Setting") -> None:
         """What comes later wins; another class drops the arguments of the one before it."""
         renamed = other.class_path is not None and other.class_path != self.class_path
-        if other.is_list or not other.children or (renamed and "class_path" in other.children):
-            options = self.children if not (other.is_list or self.is_list or renamed) else {}
+        if other.is_list or self.is_list or renamed or other.value is not None:
+            options = {} if other.is_list or self.is_list or renamed else self.children
             self.place, self.value, self.is_list = other.place, other.value, other.is_list
             self.children = {**options, **other.children}
             return
@@ -65,6 +66,9 @@ class Setting:
                 self.children[key].overlay(child)
             else:
                 self.children[key] = child
+
+
+_NONE = Setting("")
 
 
 def read_settings(args: list[str]) -> Setting:
@@ -120,7 +124,7 @@ def _nested(key: str, value: str) -> Setting:
     setting = _of_value(loaded, f"`--{key}`")
     if not setting.children and not isinstance(loaded, int | float | bool | None):
         setting.value = value
-    for part in reversed(key.split(".")):
+    for part in reversed([part for part in key.split(".") if part not in WRAPPERS]):
         setting = Setting(setting.place, children={part: setting})
     return setting
 
@@ -128,7 +132,13 @@ def _nested(key: str, value: str) -> Setting:
 def _of_value(value: Any, place: str) -> Setting:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     children = {str(key): _of_value(item, place) for key, item in items}
+    children |= _unwrapped(children)
     return Setting(place, None if children else value, children, isinstance(value, list))
+
+
+def _unwrapped(children: dict[str, Setting]) -> dict[str, Setting]:
+    """Take the options out of `init_args` and `dict_kwargs`: flags may leave these words out."""
+    return {key: child for word in WRAPPERS for key, child in children.pop(word, _NONE).children.items()}
 
 
 def read_config(path: Path) -> Setting:
@@ -166,6 +176,7 @@ def _of_node(node: yaml.Node, path: Path) -> Setting:
                     f"`{key}` stands twice ({child.place}, and line {first}).\nYAML keeps the last one; keep one."
                 )
             setting.children[key] = child
+        setting.children |= _unwrapped(setting.children)
     elif isinstance(node, yaml.SequenceNode):
         setting.is_list = True
         setting.children = {str(i): _of_node(item, path) for i, item in enumerate(node.value)}

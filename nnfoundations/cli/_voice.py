@@ -37,7 +37,7 @@ class Voice(Enum):
         """
         loggers = [
             logging.getLogger(name)
-            for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
+            for name in _LOGGERS
         ]
         for logger in loggers:
             logger.removeFilter(is_news)
@@ -52,7 +52,15 @@ class Voice(Enum):
             warnings.filterwarnings("ignore", category=category)
 
 
-_NO_NEWS = ("💡", "GPU available", "TPU available", "HPU available", "Seed set to", "`Trainer.fit` stopped")
+_LOGGERS = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning.fabric.utilities.seed",
+)
+_NO_NEWS = (
+    *("💡", "GPU available", "TPU available", "HPU available", "Seed set to", "`Trainer.fit` stopped"),
+    *("Restoring states from", "Restored all states", "Loaded model weights"),
+)
 
 
 def is_news(record: logging.LogRecord) -> bool:
