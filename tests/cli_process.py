@@ -55,7 +55,9 @@ def _child(args, folder):
 def start(args, folder: Path):
     """The running process."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cli_process"])
+    # Python 3.11 does not hand its sys.path to the server, which then imports nothing in advance.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    context.set_forkserver_preload(["cli_process", "nnfoundations.cli._command"])
     process = context.Process(target=_child, args=(list(args), str(folder)))
     process.start()
     return process
