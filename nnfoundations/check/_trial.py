@@ -6,6 +6,8 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -34,6 +36,7 @@ class Trial(Callback):
         self._before: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
         self._fresh: dict[str, Tensor] = {}
+        self._stepped: set[Tensor] = set()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._before = {name: value.detach().clone() for name, value in trained(pl_module)}
@@ -41,7 +44,7 @@ class Trial(Callback):
             for group in optimizer.param_groups:
                 group["lr"] = group["lr"] * self.rate
                 group["initial_lr"] = group.get("initial_lr", group["lr"]) * self.rate
-            optimizer.register_step_pre_hook(lambda *_: self._compare(pl_module))
+        self._stepped = {value for optimizer in trainer.optimizers for g in optimizer.param_groups for value in g["params"]}
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if not self.losses:
@@ -54,11 +57,12 @@ class Trial(Callback):
             fresh = self._gradients(pl_module)
             self._fresh = {name: grad - self._kept.get(name, 0) for name, grad in fresh.items()}
             self.had_gradient |= {name for name, grad in self._fresh.items() if bool(grad.any())}
-            if any(bool(grad.any()) for grad in self._kept.values()):
+            stepped = {name for name, value in trained(pl_module) if value in self._stepped}
+            if any(bool(grad.any()) for name, grad in self._kept.items() if name in stepped):
                 self.stale.append(self._step)
 
-    def _compare(self, pl_module: LightningModule) -> None:
-        """What the optimizer gets against what the backward pass of this step gave."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """What the optimizer got, after clipping, against what the backward pass of this step gave."""
         given = self._gradients(pl_module) if self._step < self.watch else {}
         if self._fresh and given.keys() == self._fresh.keys():
             one, two = (torch.cat([grad.double().flatten() for grad in both.values()]) for both in (given, self._fresh))
@@ -78,6 +82,20 @@ class Trial(Callback):
 def trained(module: LightningModule) -> Iterator[tuple[str, torch.nn.Parameter]]:
     """The parameters that ask for gradients, by name."""
     return ((name, value) for name, value in module.named_parameters() if value.requires_grad)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """These batches over and over, as one epoch of so many steps. (Lightning takes a list for several loaders.)"""
+
+    batches: Sequence[Any]
+    steps: int
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(cycle(self.batches), self.steps)
 
 
 @contextmanager
@@ -100,9 +118,8 @@ def hushed() -> Iterator[None]:
 def train(
     model: LightningModule, batches: Sequence[Any], steps: int, callback: Callback, **options: Any
 ) -> LightningModule:
-    """Train a copy on these batches, over and over, as one epoch of so many steps; return the copy."""
+    """Train a copy on these batches; return the copy."""
     twin = copy.deepcopy(model).train()
-    loader = [batches[i % len(batches)] for i in range(steps)]
     with hushed():
         torch.manual_seed(0)
         trainer = Trainer(
@@ -118,5 +135,5 @@ def train(
             num_sanity_val_steps=0,
             **options,
         )
-        trainer.fit(twin, train_dataloaders=loader)
+        trainer.fit(twin, train_dataloaders=Repeated(batches, steps))
     return twin

@@ -31,7 +31,7 @@ from nnfoundations.cli._configs import packaged_configs
 from nnfoundations.cli._device import device_name
 from nnfoundations.cli._environment import gpu_warning
 from nnfoundations.cli._interrupt import InterruptCheckpoint
-from nnfoundations.cli._mistakes import explain
+from nnfoundations.cli._mistakes import check_keys, explain
 from nnfoundations.cli._parser import FoundationsParser, ParsingFailed, help_texts
 from nnfoundations.cli._progress import progress_bar
 from nnfoundations.cli._record import RunRecord
@@ -91,6 +91,7 @@ class FoundationsCLI(LightningCLI):
             if self.voice is Voice.VERBOSE:
                 print(failure, file=sys.stderr)
             raise explain(self._subcommand_parsers[self.command], self.settings, str(failure)) from None
+        check_keys(self._subcommand_parsers[self.command], self.settings)  # an empty group is no error to it
         self._resolve_checkpoint()
 
     def _resolve_checkpoint(self) -> None:

@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import isabstract
+from pathlib import Path
 from pkgutil import iter_modules
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -99,8 +101,13 @@ def _check_key(key: str, setting: Setting, types: dict[str, Any], within: Iterab
     if not _is_group(key, types):
         if key in types:
             return
-        raise _unknown(f"`{key}`", setting, _nearest_key(key, [*types, *within]))
-    if setting.value is not None:
+        full, deepest = key, setting
+        while deepest.children:
+            name, deepest = next(iter(deepest.children.items()))
+            full += f".{name}"
+        near = _nearest_key(full, [*types, *within]) or _nearest_key(key, [*types, *within])
+        raise _unknown(f"`{key}`", setting, near)
+    if setting.value is not None and not Path(str(setting.value)).is_file():  # a file with the group's options
         raise CommandError(
             f"{setting.place}: `{key}` is a group of options; got `{setting.value}`.\n"
             f"Set one of its options, such as `{next(name for name in types if name.startswith(key + '.'))}`."
@@ -337,10 +344,11 @@ def _nearest_module(name: str) -> str | None:
     for i, part in enumerate(parts):
         parent = ".".join(parts[:i])
         try:
+            if find_spec(".".join(parts[: i + 1])) is not None:
+                continue
             siblings = [found.name for found in iter_modules(import_module(parent).__path__ if parent else None)]
-        except (ImportError, AttributeError):
-            return None
-        if part not in siblings:
             near = get_close_matches(part, siblings, n=1)
             return ".".join([*parts[:i], near[0], *parts[i + 1 :]]) if near else None
+        except (ImportError, AttributeError):
+            return None
     return None
