@@ -1,19 +1,19 @@
 """fit, validate, test and predict: Lightning's command line with run folders and a closing table."""
 
-import logging
+import os
+import shlex
 import sys
-import warnings
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
-from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 # Short class names on the command line reach what has been imported.
@@ -27,10 +27,18 @@ from nnfoundations.callbacks import (
     PredictionTable,
     TensorBoardOverview,
 )
+from nnfoundations.cli._configs import packaged_configs
 from nnfoundations.cli._device import device_name
 from nnfoundations.cli._environment import gpu_warning
+from nnfoundations.cli._interrupt import InterruptCheckpoint
+from nnfoundations.cli._mistakes import check_keys, explain
+from nnfoundations.cli._parser import FoundationsParser, ParsingFailed, help_texts
+from nnfoundations.cli._progress import progress_bar
 from nnfoundations.cli._record import RunRecord
+from nnfoundations.cli._resume import RandomState, RunCheckpoint, find_checkpoint
+from nnfoundations.cli._settings import CommandError, Setting
 from nnfoundations.cli._summary import print_summary
+from nnfoundations.cli._voice import Voice
 
 
 class FoundationsCLI(LightningCLI):
@@ -41,8 +49,12 @@ class FoundationsCLI(LightningCLI):
     so that a callback list in a config cannot remove them; the test at the end of ``fit``.
     """
 
-    def __init__(self, args: list[str], name: str) -> None:
-        self.args, self.name = args, name
+    folder: Path | None = None
+
+    def __init__(self, command: str, args: list[str], settings: Setting, name: str, voice: Voice) -> None:
+        self.command, self.args, self.settings = command, args, settings
+        self.name, self.voice = name, voice
+        voice.hush()
         super().__init__(
             LightningModule,
             None,  # any datamodule, or none: a module may bring loaders of its own
@@ -51,14 +63,19 @@ class FoundationsCLI(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False, "name": name},
             seed_everything_default=0,
             trainer_defaults={"devices": 1},
+            parser_class=FoundationsParser,
+            parser_kwargs={command: help_texts(command)},
             auto_configure_optimizers=False,
         )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static there: all four parsers
+        return {self.command: LightningCLI.subcommands()[self.command]}
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         return super().init_parser(**{**kwargs, "prog": "nnfoundations"})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.save_last": True})
         parser.add_lightning_class_args(StandingDiagnostics, "diagnostics")
         parser.add_lightning_class_args(ParameterHistograms, "histograms")
@@ -68,15 +85,63 @@ class FoundationsCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         # Lightning's own warns where a program with arguments of its own passes some.
-        self.config = parser.parse_args(self.args)
+        try:
+            self.config = parser.parse_args([self.command, *self.args])
+        except ParsingFailed as failure:
+            if self.voice is Voice.VERBOSE:
+                print(failure, file=sys.stderr)
+            raise explain(self._subcommand_parsers[self.command], self.settings, str(failure)) from None
+        check_keys(self._subcommand_parsers[self.command], self.settings)  # an empty group is no error to it
+        self._resolve_checkpoint()
+
+    def _resolve_checkpoint(self) -> None:
+        config = self.config[self.command]
+        if not (word := config.ckpt_path):
+            return
+        if word in ("last", "best"):
+            runs = Path(config.trainer.default_root_dir or "runs") / self.name
+            elsewhere = config.checkpoint.dirpath and Path(config.checkpoint.dirpath)
+            config.ckpt_path = str(find_checkpoint(word, runs, elsewhere))
+            print(f"Checkpoint {word}: {config.ckpt_path}")
+        elif "://" not in word and word not in ("hpc", "registry") and not Path(word).exists():
+            raise CommandError(
+                f"--ckpt_path: there is no file `{word}`.\n"
+                "`last` and `best` stand for the newest and the best one of this config's runs."
+            )
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning takes what the checkpoint's model was built with; say what it takes the place of."""
+        given = _flat(self.config[self.command].as_dict().get("model") or {})
+        super()._parse_ckpt_path()
+        taken = _flat(self.config[self.command].as_dict().get("model") or {})
+        for key, value in given.items():
+            if self.settings.has(f"model.{key}") and taken.get(key, value) != value:
+                print(
+                    f"Warning: model.{key}={value} is not used: the checkpoint was made with "
+                    f"{taken[key]}, and its value counts.",
+                    file=sys.stderr,
+                )
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            self._leave_no_empty_folder()
+            if self.voice is Voice.VERBOSE:
+                raise
+            cause: BaseException = error  # the first of a chain: the parser says above it what else it tried
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            first, *rest = [line.strip() for line in str(cause).splitlines() if line.strip()] or [repr(cause)]
+            cure = rest[0] if rest else "--verbose shows where it was raised; --help lists the options."
+            raise CommandError(f"{first}\n{cure}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        quiet_lightning()
         given = self._get(self.config_init, "trainer")
         self.root = Path(given.default_root_dir or "runs")
         if given.fast_dev_run:  # it leaves no run behind
             return super().instantiate_trainer(**kwargs)
-        folder = new_run_folder(self.root / self.name)
+        self.folder = folder = new_run_folder(self.root / self.name)
         if given.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(
                 folder.parent, name="", version=folder.name, default_hp_metric=False
@@ -94,19 +159,48 @@ class FoundationsCLI(LightningCLI):
         if self.subcommand != "fit" or of_ones_own or not diagnostics.enabled:
             callbacks.remove(diagnostics)
         own_bar = any(isinstance(callback, ProgressBar) for callback in config["callbacks"] or [])
-        if config["enable_progress_bar"] is not False and not own_bar:
-            callbacks.append(Bar())
+        if self.voice is Voice.QUIET:
+            config["enable_progress_bar"] = False
+        elif config["enable_progress_bar"] is not False and not own_bar:
+            callbacks.append(progress_bar())
+        if config["enable_model_summary"] is None and self.voice is not Voice.VERBOSE:
+            config["enable_model_summary"] = False  # a table of 80 columns, most of them the metrics'
+        self.interrupt = InterruptCheckpoint(self._command_that_goes_on())
+        callbacks += [RandomState(), self.interrupt]
         trainer = super()._instantiate_trainer(config, callbacks)
-        announce(trainer)
+        if self.voice is not Voice.QUIET:
+            announce(trainer, self.model)
         return trainer
+
+    def _command_that_goes_on(self) -> str:
+        words = iter(self.args)
+        kept: list[str] = []
+        for word in words:
+            if word == "--ckpt_path":
+                next(words, None)
+            elif not word.startswith("--ckpt_path="):
+                kept.append(word)
+        names = {str(path): name for name, path in packaged_configs().items()}
+        prefix = "uv run " if "UV" in os.environ else ""  # uv sets it for what it runs
+        voice = [self.voice.value] if self.voice.value else []
+        last = ["--ckpt_path", "last"]
+        return prefix + shlex.join(
+            ["nnfoundations", self.command, *(names.get(word, word) for word in kept), *voice, *last]
+        )
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            super()._run_subcommand(subcommand)
+            with self.interrupt.watching():
+                super()._run_subcommand(subcommand)
         except BaseException:
-            with suppress(OSError):  # a run that failed before it wrote anything leaves no folder
-                Path(self.trainer.default_root_dir).rmdir()
+            self._leave_no_empty_folder()
             raise
+
+    def _leave_no_empty_folder(self) -> None:
+        """A run that failed before it wrote anything leaves no folder."""
+        if self.folder is not None:
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def before_validate(self) -> None:
         if self._get(self.config, "ckpt_path") is None:
@@ -125,16 +219,16 @@ class FoundationsCLI(LightningCLI):
                 ckpt_path="best" if best else None,
                 verbose=False,
             )
-        print_summary(self.trainer, self.root, self.name)
+        print_summary(self.trainer, self.root, self.name, self.voice)
 
     def after_validate(self) -> None:
-        print_summary(self.trainer, self.root, self.name)
+        print_summary(self.trainer, self.root, self.name, self.voice)
 
     def after_test(self) -> None:
-        print_summary(self.trainer, self.root, self.name)
+        print_summary(self.trainer, self.root, self.name, self.voice)
 
     def after_predict(self) -> None:
-        print_summary(self.trainer, self.root, self.name)
+        print_summary(self.trainer, self.root, self.name, self.voice)
 
 
 class StandingDiagnostics(Diagnostics):
@@ -147,20 +241,6 @@ class StandingDiagnostics(Diagnostics):
     def __init__(self, *, enabled: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.enabled = enabled
-
-
-class Bar(RichProgressBar):
-    """Lightning's, with four decimals and without the logger's version: it is the run's folder."""
-
-    def __init__(self) -> None:
-        super().__init__(theme=RichProgressBarTheme(metrics_format=".4f"))
-
-    def get_metrics(
-        self, trainer: Trainer, pl_module: LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
 
 
 def new_run_folder(parent: Path) -> Path:
@@ -176,21 +256,48 @@ def new_run_folder(parent: Path) -> Path:
 
 
 @rank_zero_only
-def announce(trainer: Trainer) -> None:
+def announce(trainer: Trainer, model: LightningModule) -> None:
     print(f"Device: {device_name(trainer)}")
+    print(f"Model:  {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters")
     if warning := gpu_warning():
         print(f"Warning: {warning}", file=sys.stderr)
 
 
-def quiet_lightning() -> None:
-    """Drop lines that are no news here: tips for other products, and the devices that are not used."""
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options by dotted key, without the words `init_args` and `dict_kwargs` between them."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = prefix if key in ("init_args", "dict_kwargs") else f"{prefix}{key}"
+        if isinstance(value, dict):
+            found |= _flat(value, name if not name or name.endswith(".") else f"{name}.")
+        else:
+            found[name] = value
+    return found
 
-    def is_news(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        return not text.startswith(("💡", "GPU available", "TPU available", "HPU available"))
 
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(is_news)
-    # Every command has a run folder of its own: that a checkpoint comes from another one is no news either.
-    warnings.filterwarnings("ignore", message="The dirpath has changed")
-    warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning 2.6.6 on torch 2.15
+class Configured(FoundationsCLI):
+    """Model and data of a command, built; no trainer, no run."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        return Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+
+class Flags(FoundationsCLI):
+    """Every flag of a command; nothing is parsed."""
+
+    def __init__(self, command: str) -> None:
+        self.flags: list[str] = []
+        with suppress(_Known):
+            super().__init__(command, [], Setting(""), "", Voice.NORMAL)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        actions = self._subcommand_parsers[self.command]._actions
+        self.flags = sorted(flag for action in actions for flag in action.option_strings if flag.startswith("--"))
+        raise _Known
+
+
+class _Known(Exception):  # noqa: N818  # the flags are; the rest of the constructor is for runs
+    pass

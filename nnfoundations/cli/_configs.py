@@ -3,12 +3,17 @@
 import json
 from difflib import get_close_matches
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
+
+from nnfoundations.cli._settings import CommandError
 
 _SUFFIXES = (".yaml", ".yml")
 
 
-class ConfigNameError(ValueError):
+class ConfigNameError(CommandError):
     """No packaged config has this name."""
 
 
@@ -75,3 +80,23 @@ def _name(config: str) -> str:
     if Path(config).name == "config.yaml" and record.is_file():
         return str(json.loads(record.read_text(encoding="utf-8"))["name"])
     return Path(config).stem
+
+
+def claim(path: Path) -> str:
+    """The first sentence of a config's head: what it reaches."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    head = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+    return head.removeprefix("Goal: ").partition(". ")[0].rstrip(".")
+
+
+def configs_command(command: str, args: list[str]) -> int:
+    """Print the packaged configs, each with its claim."""
+    if args and args != ["--help"]:
+        raise CommandError(f"`configs` takes no arguments; got `{' '.join(args)}`.\nRun `nnfoundations configs`.")
+    width = max(30, min(get_terminal_size().columns, 100))
+    for name, path in packaged_configs().items():
+        print(name)
+        print(fill(claim(path), width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
+    print("\nRun one:      nnfoundations fit --config NAME")
+    print("Its content:  nnfoundations fit --config NAME --print_config")
+    return 0

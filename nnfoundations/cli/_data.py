@@ -20,7 +20,7 @@ def data_sets() -> dict[str, type[TensorDataModule]]:
     return dict(sorted((kind.name, kind) for kind in sets if not kind.__abstractmethods__))
 
 
-def data_command(args: Sequence[str]) -> int:
+def data_command(name: str, args: Sequence[str]) -> int:
     """Run the command and return its exit code: 0 done, 1 the files cannot be had, 2 the command is wrong."""
     parser = argparse.ArgumentParser(
         "nnfoundations data",

@@ -2,33 +2,36 @@
 
 import os
 import sys
-import traceback
-import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from nnfoundations import __version__
-from nnfoundations.cli._configs import ConfigNameError, resolve_configs, run_name
-from nnfoundations.cli._environment import TorchvisionMismatchError, import_lightning
+from nnfoundations.cli._commands import COMMANDS
+from nnfoundations.cli._settings import CommandError
 
-HELP = """\
-nnfoundations: train, test and look into networks on PyTorch Lightning
+WRONG, INTERRUPTED = 2, 130
+"""Exit codes. Of the others, 0 is done, 1 a run that failed, 143 an end by SIGTERM."""
 
-  nnfoundations fit --config digits        train and test; 1,797 real digits, half a minute
-  nnfoundations fit --config mnist         784-256-128-10 on MNIST
-  nnfoundations validate --config digits --ckpt_path PATH
-  nnfoundations test     --config digits --ckpt_path PATH
-  nnfoundations predict  --config digits --ckpt_path PATH      predictions.csv, a row a sample
-  nnfoundations data mnist                 fetch, check and describe a data set; --list names them
-  nnfoundations fit --config digits --print_config=skip_null   all that can be changed, as YAML
-  nnfoundations fit --help                 every option
-  nnfoundations --version
 
-A value of --config that ends in .yaml is a path, any other the name of a packaged config. Several are
-composed from left to right; flags after them win."""
+def overview() -> str:
+    """What `nnfoundations` alone prints: every command with an example."""
+    rows = {f"nnfoundations {name} {command.example}".rstrip(): command.summary for name, command in COMMANDS.items()}
+    lines = [f"  {line}\n      {summary}" for line, summary in rows.items()]
+    return "\n".join([
+        "nnfoundations: train, test and look into networks",
+        "",
+        *lines,
+        "",
+        "`nnfoundations fit --help` begins with what people change;",
+        "`--print_config` shows all of it, as YAML.",
+        "--quiet and --verbose go with fit, validate, test, predict.",
+    ])  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 1 the run failed, 2 the command is wrong.
+    """Run the command and return its exit code.
+
+    0 done, 1 the run failed, 2 the command is wrong, 130 after Ctrl-C, 143 after SIGTERM.
 
     Args:
         argv: the arguments after `nnfoundations`; None takes those of the process.
@@ -38,45 +41,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nnfoundations {__version__}")
         return 0
     if args[:1] in ([], ["-h"], ["--help"]):
-        print(HELP)
+        print(overview())
         return 0
     # Threads that spin while they wait cost 40 times the step beside a busy neighbour. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        args, configs = resolve_configs(args)
-        import_lightning()
-    except ConfigNameError as error:
+        name, *rest = command_first(args)
+        return COMMANDS[name].load()(name, rest)
+    except CommandError as error:
         print(f"nnfoundations: {error}", file=sys.stderr)
-        return 2
-    except TorchvisionMismatchError as error:
-        print(f"nnfoundations: {error}", file=sys.stderr)
-        return 1
+        return WRONG
+    except KeyboardInterrupt:  # before there was a run that could be saved
+        print("\nnnfoundations: stopped; nothing was running yet.", file=sys.stderr)
+        return INTERRUPTED
 
-    if args[0] == "data":
-        from nnfoundations.cli._data import data_command
 
-        return data_command(args[1:])
+def command_first(args: list[str]) -> list[str]:
+    """The arguments with the command in front: flags may also stand before it.
 
-    from nnfoundations._errors import OptionError
-    from nnfoundations.cli._command import FoundationsCLI  # needs Lightning, as does the next
-    from nnfoundations.datamodules import DataFilesError
-
-    try:
-        with warnings.catch_warnings():
-            FoundationsCLI(args, run_name(configs))
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except OptionError as error:
-        print(f"nnfoundations: {error}", file=sys.stderr)
-        return 2
-    except DataFilesError as error:
-        # Its message says what to do; a traceback would bury it.
-        print(f"nnfoundations: {error}", file=sys.stderr)
-        return 1
-    except Exception:  # whatever fails in a user's run: its traceback, and the exit code of a failed run
-        traceback.print_exc()
-        return 1
-    return 0
+    Raises:
+        CommandError: no command, or an unknown one.
+    """
+    takes_value = False
+    for i, arg in enumerate(args):
+        if arg in COMMANDS and not takes_value:
+            return [arg, *args[:i], *args[i + 1 :]]
+        if not arg.startswith("-") and not takes_value:
+            near = get_close_matches(arg, COMMANDS, n=1)
+            cure = f"Did you mean `nnfoundations {near[0]}`?" if near else f"There are {', '.join(COMMANDS)}."
+            raise CommandError(f"`{arg}` is no command.\n{cure}")
+        takes_value = arg.startswith("-") and "=" not in arg and arg not in ("--quiet", "--verbose")
+    raise CommandError(f"no command is given.\nDid you mean `nnfoundations fit {' '.join(args)}`?")
 
 
 def run() -> None:

@@ -5,23 +5,26 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
-from rich.table import Table
+
+from nnfoundations.cli._voice import Voice
 
 _NEXT = {"digits": "mnist"}
 
 
 @rank_zero_only
-def print_summary(trainer: Trainer, root: Path, name: str) -> None:
+def print_summary(trainer: Trainer, root: Path, name: str, voice: Voice) -> None:
     """The metrics that were just measured, where the run lies, and the commands to go on with."""
-    console = Console()
     folder = Path(trainer.default_root_dir)
-    if trainer.callback_metrics:
-        table = Table("metric", "value", title=name)
-        for metric, value in sorted(trainer.callback_metrics.items()):
-            table.add_row(metric, f"{float(value):.4f}")
-        console.print(table)
-    if getattr(trainer, "fast_dev_run", False):  # it leaves no run behind
+    dry = getattr(trainer, "fast_dev_run", False)  # it leaves no run behind
+    if voice is Voice.QUIET:
+        if not dry:
+            print(folder)
+        return
+    metrics = {metric: f"{float(value):.4f}" for metric, value in sorted(trainer.callback_metrics.items())}
+    if metrics:
+        wide = max(map(len, metrics))
+        print("\n".join([f"\n{name}", *(f"  {metric:<{wide}}  {value}" for metric, value in metrics.items())]))
+    if dry:
         return
     prefix = "uv run " if "UV" in os.environ else ""  # uv sets it for what it runs
     lines = [f"Run          {folder}"]
@@ -33,5 +36,4 @@ def print_summary(trainer: Trainer, root: Path, name: str) -> None:
     lines.append(f"TensorBoard  {prefix}tensorboard --logdir {root}")
     if trainer.state.fn == "test" and name in _NEXT and not found:  # else this run is to be mended first
         lines.append(f"Next         {prefix}nnfoundations fit --config {_NEXT[name]}")
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    print("\n".join(lines), flush=True)

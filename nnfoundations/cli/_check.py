@@ -1,0 +1,58 @@
+"""`nnfoundations check`: the verdicts on a config's model, as a table or as JSON."""
+
+import json
+import warnings
+from dataclasses import asdict
+from shutil import get_terminal_size
+from textwrap import fill
+
+from nnfoundations.cli._configs import resolve_configs
+from nnfoundations.cli._environment import import_lightning
+from nnfoundations.cli._settings import read_settings
+from nnfoundations.cli._voice import Voice
+
+_HELP = """\
+nnfoundations check --config NAME [--json] [--key value ...]
+
+Trains copies of the model for some hundred steps and judges it: exit code 0 where it is sound, 1 where a check
+fails. --json prints the verdicts as JSON. Model and data are given as for `fit`, by config or by class path:
+  nnfoundations check --model package.module.MyModule --data package.module.MyData"""
+
+
+def check_command(command: str, args: list[str]) -> int:
+    """Judge the model that `fit` would train with these arguments; 0 sound, 1 a check fails."""
+    if "--help" in args or "-h" in args:
+        print(_HELP)
+        return 0
+    as_json = "--json" in args
+    voice, args = Voice.of([arg for arg in args if arg != "--json"])
+    args, _ = resolve_configs(args)
+    settings = read_settings(args)
+    voice.prepare()
+    import_lightning()
+
+    from nnfoundations.check import State, Verdict, check
+    from nnfoundations.cli._command import Configured
+
+    def show(verdict: Verdict) -> None:
+        wide = max(40, min(get_terminal_size().columns, 100))
+        lead = f"{verdict.state:<8}{verdict.check:<23}"
+        print(fill(lead + verdict.measured, wide, subsequent_indent=" " * 8))
+        if verdict.remedy:
+            print(fill(f"-> {verdict.remedy}", wide, initial_indent=" " * 8, subsequent_indent=" " * 11), flush=True)
+
+    verdicts: list[Verdict] = []
+    with warnings.catch_warnings():
+        built = Configured("fit", args, settings, "check", voice)
+        for verdict in check(built.model, built.datamodule):
+            verdicts.append(verdict)
+            if not as_json:
+                show(verdict)
+    failed = [verdict.check for verdict in verdicts if verdict.state is State.FAIL]
+    if as_json:
+        print(json.dumps({"sound": not failed, "checks": [asdict(verdict) for verdict in verdicts]}, indent=2))
+    else:
+        print(f"\n{len(failed)} of {len(verdicts)} checks fail: {', '.join(failed)}." if failed else "\nNothing failed.")
+    return int(bool(failed))
+
+

@@ -1,0 +1,129 @@
+"""Going on: which checkpoint `last` and `best` mean, and what a resumed run needs to be the same run."""
+
+import random
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from nnfoundations.cli._settings import CommandError
+
+
+def find_checkpoint(word: str, runs: Path, elsewhere: Path | None = None) -> Path:
+    """The newest checkpoint of any run in a folder of runs (`last`), or the best one of the newest run (`best`).
+
+    One that was cut short, by a full disk or a power cut, is passed over.
+
+    Args:
+        word: `last` or `best`.
+        runs: holds a folder a run.
+        elsewhere: `--checkpoint.dirpath`, where that is set.
+
+    Raises:
+        CommandError: there is none.
+    """
+    files = [*runs.glob("*/checkpoints/*.ckpt"), *(elsewhere.glob("*.ckpt") if elsewhere else ())]
+    # Of two written within one tick of the clock `last` is the later one.
+    files.sort(key=lambda path: (path.stat().st_mtime_ns, path.stem.startswith("last")), reverse=True)
+    for path in filter(zipfile.is_zipfile, files):
+        if word == "last":
+            return path
+        if (best := _best_known_to(path)) is not None:
+            return best
+    looked = f"`{runs}/*/checkpoints`" + (f" and `{elsewhere}`" if elsewhere else "")
+    raise CommandError(
+        f"--ckpt_path {word}: there is no checkpoint in {looked}.\n"
+        "Train first, without --ckpt_path; or give the path of a .ckpt file."
+    )
+
+
+def _best_known_to(path: Path) -> Path | None:
+    """The best checkpoint by the record that every one of them keeps; its folder may have moved."""
+    callbacks = torch.load(path, map_location="cpu", weights_only=True).get("callbacks", {})
+    for key, state in callbacks.items():
+        if "best_model_path" in state and state["best_model_path"] and "Checkpoint" in key:
+            best = path.parent / Path(state["best_model_path"]).name
+            if zipfile.is_zipfile(best):
+                return best
+    return None
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's, which takes the best checkpoints along when a run goes on in a folder of its own."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        before, here = Path(state_dict["dirpath"] or "."), Path(self.dirpath or ".")
+        if before != here:
+            moved = {path: self._bring(Path(path), here) for path in _paths(state_dict)}
+            if all(moved.values()):
+                state_dict = {
+                    **state_dict,
+                    "dirpath": str(here),
+                    "best_model_path": moved.get(state_dict["best_model_path"], ""),
+                    "kth_best_model_path": moved.get(state_dict["kth_best_model_path"], ""),
+                    "best_k_models": {moved[path]: score for path, score in state_dict["best_k_models"].items()},
+                    "last_model_path": "",
+                }
+        super().load_state_dict(state_dict)
+
+    @staticmethod
+    def _bring(path: Path, folder: Path) -> str:
+        if not path.is_file():
+            return ""
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(shutil.copy2(path, folder / path.name))
+
+
+def _paths(state: dict[str, Any]) -> Iterator[str]:
+    yield from {path for path in (state["best_model_path"], *state["best_k_models"]) if path}
+
+
+class RandomState(Callback):
+    """Keep the generators' states in every checkpoint: dropout goes on where it was.
+
+    Lightning keeps none of them. Drawn from: torch's default generators (CPU and CUDA), NumPy's, Python's.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": [str(name), keys.tolist(), int(position), int(has_gauss), float(gauss)],
+            "python": _plain(random.getstate()),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._loaded = state_dict
+        # Now, since a DataLoader draws the order of an epoch when its iterator is made, before any hook.
+        self._restore(state_dict)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Within an epoch that order was drawn before the state was kept: it is not to count twice.
+        if self._loaded is not None and trainer.fit_loop.restarted_mid_epoch:
+            self._restore(self._loaded)
+        self._loaded = None
+
+    @staticmethod
+    def _restore(state: dict[str, Any]) -> None:
+        torch.set_rng_state(state["torch"].cpu())
+        if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
+            torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
+        name, keys, *rest = state["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+        version, numbers, gauss = state["python"]
+        random.setstate((version, tuple(numbers), gauss))
+
+
+def _plain(state: tuple[Any, ...]) -> list[Any]:
+    version, numbers, gauss = state
+    return [version, list(numbers), gauss]

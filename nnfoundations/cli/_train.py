@@ -1,0 +1,55 @@
+"""fit, validate, test, predict: from arguments to an exit code."""
+
+import os
+import sys
+import traceback
+import warnings
+
+from nnfoundations.cli._configs import resolve_configs, run_name
+from nnfoundations.cli._environment import TorchvisionMismatchError, import_lightning
+from nnfoundations.cli._settings import CommandError, read_settings
+from nnfoundations.cli._voice import Voice
+
+FAILED = 1
+
+
+def train(command: str, args: list[str]) -> int:
+    """Run one of Lightning's commands.
+
+    Raises:
+        CommandError: nothing has been run.
+    """
+    voice, args = Voice.of(args)
+    args, configs = resolve_configs(args)
+    settings = read_settings(args)
+    voice.prepare()
+    try:
+        import_lightning()
+    except TorchvisionMismatchError as error:
+        print(f"nnfoundations: {error}", file=sys.stderr)
+        return FAILED
+
+    from nnfoundations.cli._command import FoundationsCLI  # needs Lightning, as do the next
+    from nnfoundations.cli._interrupt import Interrupted
+    from nnfoundations.datamodules import DataFilesError
+
+    try:
+        with warnings.catch_warnings():
+            FoundationsCLI(command, args, settings, run_name(configs), voice)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Interrupted as stop:
+        return stop.exit_code
+    except BrokenPipeError:  # nobody reads any more: `nnfoundations ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except DataFilesError as error:
+        # Its message says what to do; a traceback would bury it.
+        print(f"nnfoundations: {error}", file=sys.stderr)
+        return FAILED
+    except CommandError:
+        raise
+    except Exception:  # whatever fails in a user's run: its traceback, and the exit code of a failed run
+        traceback.print_exc()
+        return FAILED
+    return 0

@@ -1,0 +1,71 @@
+"""The command in a process of its own, for tests that kill it: forked from one that has imported all."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback
+
+from nnfoundations.cli import main
+
+torch.set_num_threads(1)  # also: threads of a pool would not survive the fork
+
+
+class SignalAt(Callback):
+    """Send this process a signal: at the end of a training batch, or of a validation batch, of an epoch."""
+
+    def __init__(self, name: str, epoch: int, batch: int, hook: str = "train"):
+        self.signum, self.epoch, self.batch, self.hook = getattr(signal, name), epoch, batch, hook
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self._send("train", trainer, batch_idx)
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        if not trainer.sanity_checking:
+            self._send("validation", trainer, batch_idx)
+
+    def _send(self, hook, trainer, batch_idx):
+        if (hook, trainer.current_epoch, batch_idx) == (self.hook, self.epoch, self.batch):
+            os.kill(os.getpid(), self.signum)
+
+
+class Dropped(torch.nn.Sequential):
+    """A net that draws in every step."""
+
+    def __init__(self, p: float = 0.3):
+        layers = (torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Dropout(p), torch.nn.ReLU())
+        super().__init__(*layers, torch.nn.Linear(32, 10))
+
+
+def _child(args, folder):
+    os.chdir(folder)
+    for stream, name in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, stream.fileno())
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    code = main(args)
+    sys.stdout.flush()
+    os._exit(code)  # as sys.exit: nothing of the parent's is to be torn down
+
+
+def start(args, folder: Path):
+    """The running process."""
+    context = multiprocessing.get_context("forkserver")
+    # Python 3.11 does not hand its sys.path to the server, which then imports nothing in advance.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    context.set_forkserver_preload(["cli_process", "nnfoundations.cli._command"])
+    process = context.Process(target=_child, args=(list(args), str(folder)))
+    process.start()
+    return process
+
+
+def run(args, folder: Path, timeout=120):
+    """Exit code (negative: killed by that signal), what it printed, and what it complained of."""
+    process = start(args, folder)
+    process.join(timeout)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode, (folder / "stdout").read_text(), (folder / "stderr").read_text()

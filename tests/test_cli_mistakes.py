@@ -1,0 +1,90 @@
+"""Forty mistakes that people make: two lines, the nearest match, exit code 2, and nothing written."""
+
+import pytest
+
+from nnfoundations.cli import main
+
+DIGITS = "fit --config digits"
+OWN = f"{DIGITS} --config mine.yaml"
+MODEL = "model: {class_path: Classifier, init_args: {net: {class_path: nnfoundations.models.MLP, init_args: {"
+
+# the command, the content of mine.yaml, and what must be said
+MISTAKES = [
+    ("fti --config digits", "", ["`fti`", "`nnfoundations fit`"]),
+    ("--config digits", "", ["no command", "nnfoundations fit --config digits"]),
+    ("train --config digits", "", ["`train`", "fit, validate, test, predict"]),
+    ("fit", "", ["which model", "--config NAME"]),
+    ("fit --config digit", "", ["`digit`", "`digits`"]),
+    ("fit --config mnist_plane", "", ["`mnist_plane`", "`mnist_plain`"]),
+    ("fit --config nothing_like_it", "", ["`nothing_like_it`", "digits"]),
+    ("fit --config mien.yaml", "trainer: {}", ["`mien.yaml`", "`mine.yaml`"]),
+    ("fit --config x/none.yaml", "", ["`x/none.yaml`", "nnfoundations configs"]),
+    ("fit --config", "", ["`--config` has no value"]),
+    ("fit digits", "", ["`digits` belongs to no flag"]),
+    (f"{DIGITS} --trainer.max_epoch 3", "", ["`--trainer.max_epoch`", "`--trainer.max_epochs`"]),
+    (f"{DIGITS} --max_epochs 3", "", ["`--max_epochs`", "`--trainer.max_epochs`"]),
+    (f"{DIGITS} --trainr.max_epochs 3", "", ["`--trainr.max_epochs`", "`--trainer.max_epochs`"]),
+    (f"{DIGITS} --lr 0.1", "", ["`--lr`", "`--model.optimizer.lr`"]),
+    (f"{DIGITS} --batch_size 8", "", ["`--batch_size`", "`--data.batch_size`"]),
+    (f"{DIGITS} --ckpt-path last", "", ["`--ckpt-path`", "`--ckpt_path`"]),
+    (f"{DIGITS} -trainer.max_epochs 3", "", ["one dash", "`--trainer.max_epochs`"]),
+    (f"{DIGITS} --trainer.max_epochs", "", ["no value", "--trainer.max_epochs VALUE"]),
+    (f"{DIGITS} --trainer.max_epochs ten", "", ["`trainer.max_epochs` cannot be `ten`", "integer"]),
+    (f"{DIGITS} --trainer.max_epochs 1.5", "", ["`trainer.max_epochs` cannot be `1.5`", "integer"]),
+    (f"{DIGITS} --trainer.precision bf61-mixed", "", ["`bf61-mixed`", "Did you mean `bf16-mixed`?"]),
+    (f"{DIGITS} --trainer.accelerator cppu", "", ["cppu", "cpu"]),
+    (f"{DIGITS} --trainer 3", "", ["group of options", "trainer."]),
+    (f"{DIGITS} --checkpoint.mode mx", "", ["min, max", "mx"]),
+    (f"{DIGITS} --seed_everything x", "", ["`seed_everything` cannot be `x`", "integer"]),
+    (f"{DIGITS} --model Clasifier", "", ["`Clasifier`", "`Classifier`"]),
+    (f"{DIGITS} --model.hidden 3", "", ["`hidden` is no option of Classifier", "num_classes"]),
+    (f"{DIGITS} --model.net.size [64,10]", "", ["`size` is no option of MLP", "`sizes`"]),
+    (f"{DIGITS} --model.net.sizes abc", "", ["`model.net.sizes` cannot be `abc`", "list of integers"]),
+    (f"{DIGITS} --model.optimizer torch.optim.SDG", "", ["no `SDG`", "`torch.optim.SGD`"]),
+    (f"{DIGITS} --model.optimizer.lr fast", "", ["`model.optimizer.lr` cannot be `fast`", "a number"]),
+    (f"{DIGITS} --model.net nnfoundations.modles.MLP", "", ["`nnfoundations.modles`", "`nnfoundations.models.MLP`"]),
+    (f"{DIGITS} --model.net MLP", "", ["several classes", "nnfoundations.models.MLP"]),
+    (f"{DIGITS} --model.l2 -1", "", ["l2 must be at least 0"]),
+    (f"{DIGITS} --model.net torch.optim.SGD", "", ["SGD is no Module"]),
+    (f"{DIGITS} --data DigitDataModule", "", ["`DigitDataModule`", "`DigitsDataModule`"]),
+    (f"{DIGITS} --data.batch_size 0", "", ["batch_size", "at least 1", "0"]),
+    (f"{DIGITS} --trainer.callbacks+=EarlyStoping", "", ["`EarlyStoping`", "`EarlyStopping`"]),
+    (f"{DIGITS} --trainer.callbacks+=EarlyStopping", "", ["EarlyStopping needs `monitor`"]),
+    (f"{DIGITS} --ckpt_path last", "", ["no checkpoint", "Train first"]),
+    ("test --config digits --ckpt_path best", "", ["no checkpoint", "Train first"]),
+    (f"{DIGITS} --ckpt_path runs/gone.ckpt", "", ["`runs/gone.ckpt`", "`last`"]),
+    (OWN, "trainer:\n  max_epoch: 3\n", ["mine.yaml, line 2", "`trainer.max_epoch`", "`trainer.max_epochs`"]),
+    (OWN, "trainer:\n  max_epochs: 3\n  precision: [\n", ["mine.yaml, line", "no YAML"]),
+    (OWN, "trainer: {max_epochs: 3}\nmodle: {}\n", ["mine.yaml, line 2", "`modle`", "`model`"]),
+    (OWN, "trainer:\n  max_epochs: many\n", ["mine.yaml, line 2", "`trainer.max_epochs` cannot be `many`"]),
+    (OWN, "data:\n  init_args:\n    batchsize: 8\n", ["mine.yaml, line 3", "`batchsize`", "`batch_size`"]),
+    (OWN, "trainer: {}\ntrainer: {}\n", ["`trainer` stands twice", "line 2"]),
+    (OWN, "", ["mine.yaml", "is empty"]),
+    ("fit --config mine.yaml --config digits", "trainer:\n  max_epoch: 3\n", ["mine.yaml, line 2"]),
+    ("fit --config mine.yaml", MODEL + "size: [64]}}}}", ["mine.yaml, line 1", "`size`", "`sizes`"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "yaml", "said"), MISTAKES, ids=[f"{m[0]} {m[1]}" for m in MISTAKES])
+def test_a_mistake_is_two_lines(command, yaml, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(yaml)
+    assert main(command.split()) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 2, err
+    for words in said:
+        assert words in err
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"mine.yaml"}
+    assert not [path for path in tmp_path.glob("runs/*/*")]
+
+
+def test_a_config_may_stand_before_the_command(capsys):
+    assert main(["--config", "digits", "fit", "--print_config=skip_null"]) == 0
+    assert "DigitsDataModule" in capsys.readouterr().out
+
+
+def test_the_help_begins_with_what_people_change(capsys):
+    assert main(["fit", "--help"]) == 0
+    first = capsys.readouterr().out.splitlines()[:12]
+    assert any("--config NAME" in line for line in first)
+    assert any("--data.batch_size" in line for line in first)
