@@ -104,6 +104,9 @@ def numpy_namespace() -> Namespace:
 
         return of
 
+    def memory(fresh: Array) -> Array | None:
+        return fresh if isinstance(fresh, np.ndarray) else None  # one number has none to be used up
+
     def switched(x: Array, gate: Array) -> Array:
         return np.where(gate != 0, x, np.zeros_like(x))
 
@@ -126,7 +129,7 @@ def numpy_namespace() -> Namespace:
         maximum=np.maximum,
         minimum=np.minimum,
         clamp=lambda x, low, high: np.clip(x, low, high),
-        clamped=lambda fresh, low, high: np.clip(fresh, low, high, out=fresh),
+        clamped=lambda fresh, low, high: np.clip(fresh, low, high, out=memory(fresh)),
         above=lambda x, t: (x > t).astype(x.dtype),
         below=lambda x, t: (x < t).astype(x.dtype),
         at_most=lambda x, t: (x <= t).astype(x.dtype),
@@ -141,9 +144,9 @@ def numpy_namespace() -> Namespace:
         matmul=np.matmul,
         transpose=lambda x: np.swapaxes(x, -2, -1),
         affine=lambda bias, x, w: bias + x @ w,
-        scaled=lambda fresh, x: np.multiply(fresh, x, out=fresh),
-        shifted=lambda fresh, x: np.add(fresh, x, out=fresh),
-        exponentiated=lambda fresh: np.exp(fresh, out=fresh),
+        scaled=lambda fresh, x: np.multiply(fresh, x, out=memory(fresh)),
+        shifted=lambda fresh, x: np.add(fresh, x, out=memory(fresh)),
+        exponentiated=lambda fresh: np.exp(fresh, out=memory(fresh)),
         take=lambda x, index: x[index],
         take_along=np.take_along_axis,
         add_along=add_along,
