@@ -2,8 +2,8 @@
 
     python benchmarks/optim.py --output docs/results/optim.csv
 
-10 million float32 parameters in 200 tensors. Ours and torch's take turns, a step each, and which of the two goes
-first alternates; `ratio` is the median of ours over the median of torch's. On a GPU a step ends with a
+10 million float32 parameters in 200 tensors. Ours and torch's take turns, a step each, and which of the two
+goes first alternates; `ratio` is the median of ours over the median of torch's. On a GPU a step ends with a
 synchronisation.
 """
 
@@ -28,7 +28,8 @@ CASES = {
     "Adam amsgrad": ("Adam", {"lr": 1e-3, "amsgrad": True}),
     "AdamW": ("AdamW", {"lr": 1e-3}),
 }
-FIELDS = "optimizer parameters tensors device threads steps ours_ms torch_ms ratio torch_version".split()
+FIELDS = ["optimizer", "parameters", "tensors", "device", "threads", "steps", "ours_ms", "torch_ms", "ratio"]
+FIELDS += ["torch_version"]
 
 
 def measured(
@@ -72,8 +73,8 @@ def main() -> None:
         ours, theirs = measured(case, args.parameters, args.tensors, args.device, args.steps)
         mine, other = statistics.median(ours), statistics.median(theirs)
         values = (case, args.parameters, args.tensors, device, args.threads, args.steps)
-        row = dict(zip(FIELDS, (*values, f"{mine:.3f}", f"{other:.3f}", f"{mine / other:.3f}", torch.__version__),
-                       strict=True))  # fmt: skip
+        measures = (f"{mine:.3f}", f"{other:.3f}", f"{mine / other:.3f}", torch.__version__)
+        row = dict(zip(FIELDS, (*values, *measures), strict=True))
         rows.append(row)
         print(f"{case:20} ours {mine:8.3f} ms  torch {other:8.3f} ms  ratio {mine / other:.3f}", flush=True)
     if args.output:

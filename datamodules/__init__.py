@@ -1,18 +1,42 @@
 """Data sets for Lightning: one base class, and a file of facts for each set."""
 
+from nnfoundations.datamodules._batches import TensorBatches
+from nnfoundations.datamodules._cifar10 import CIFAR10DataModule
+from nnfoundations.datamodules._data_module import LabelledSet, TensorDataModule
+from nnfoundations.datamodules._describe import Description
 from nnfoundations.datamodules._digits import DigitsDataModule
-from nnfoundations.datamodules._files import CorruptFileError, DataFilesError, MissingFilesError
-from nnfoundations.datamodules._image_batches import ImageBatches
-from nnfoundations.datamodules._image_data_module import ImageDataModule
+from nnfoundations.datamodules._files import CorruptFileError, DataFilesError, MissingFilesError, RemoteFile
+from nnfoundations.datamodules._iris import IrisDataModule
 from nnfoundations.datamodules._mnist import FashionMNISTDataModule, MNISTDataModule
+from nnfoundations.datamodules._noisy_curve import NoisyCurveDataModule
+from nnfoundations.datamodules._setosa import SetosaDataModule
+from nnfoundations.datamodules._toys import (
+    BlobsDataModule,
+    CirclesDataModule,
+    MoonsDataModule,
+    SpiralsDataModule,
+    XORDataModule,
+)
 
 __all__ = [
+    "BlobsDataModule",
+    "CIFAR10DataModule",
+    "CirclesDataModule",
     "CorruptFileError",
     "DataFilesError",
+    "Description",
     "DigitsDataModule",
     "FashionMNISTDataModule",
-    "ImageBatches",
-    "ImageDataModule",
+    "IrisDataModule",
+    "LabelledSet",
     "MNISTDataModule",
     "MissingFilesError",
+    "MoonsDataModule",
+    "NoisyCurveDataModule",
+    "RemoteFile",
+    "SetosaDataModule",
+    "SpiralsDataModule",
+    "TensorBatches",
+    "TensorDataModule",
+    "XORDataModule",
 ]

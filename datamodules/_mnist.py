@@ -5,34 +5,36 @@ import torch
 
 from nnfoundations.datamodules._files import RemoteFile, read_all
 from nnfoundations.datamodules._idx import decode_idx
-from nnfoundations.datamodules._image_data_module import ImageDataModule, ImageSet
+from nnfoundations.datamodules._data_module import LabelledSet, TensorDataModule
 
 
-class _IDXDataModule(ImageDataModule):
+class _IDXDataModule(TensorDataModule):
     """Files in the order training images, training labels, test images, test labels."""
 
     shape = (1, 28, 28)
     num_classes = 10
+    pixel_max = 255
 
-    def read(self) -> ImageSet:
-        contents = read_all(self.files, self.path, self.mirrors)
+    def read(self) -> LabelledSet:
+        contents = read_all(self.files, self.path, self.addresses)
         train_x, train_y, test_x, test_y = (
             decode_idx(content, axes) for content, axes in zip(contents, (3, 1, 3, 1), strict=True)
         )
         images = torch.from_numpy(np.concatenate((train_x, test_x))).unsqueeze(1)
         labels = torch.from_numpy(np.concatenate((train_y, test_y))).to(torch.int64)
-        return ImageSet(images, labels, torch.arange(len(train_y), len(labels)))
+        return LabelledSet(images, labels, torch.arange(len(train_y), len(labels)))
 
 
 class MNISTDataModule(_IDXDataModule):
     """70,000 handwritten digits of 28x28 pixels, the last 10,000 of them for testing.
 
     Read from `ROOT/MNIST/raw`, packed or not; what is missing is downloaded there. Arguments: see
-    ImageDataModule.
+    TensorDataModule.
 
     Source: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner 1998.
     """
 
+    name = "mnist"
     class_names = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
     mean, std = (0.1307,), (0.3081,)
     folder = "MNIST/raw"
@@ -68,11 +70,12 @@ class FashionMNISTDataModule(_IDXDataModule):
     """70,000 grey pictures of clothes in 28x28 pixels, the last 10,000 of them for testing.
 
     Read from `ROOT/FashionMNIST/raw`, packed or not; what is missing is downloaded there. Arguments: see
-    ImageDataModule.
+    TensorDataModule.
 
     Source: H. Xiao, K. Rasul and R. Vollgraf 2017.
     """
 
+    name = "fashion_mnist"
     class_names = (
         "T-shirt/top",
         "trouser",

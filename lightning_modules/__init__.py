@@ -2,5 +2,6 @@
 
 from nnfoundations.lightning_modules._classifier import Classifier
 from nnfoundations.lightning_modules._manual import ManualClassifier, NumPyModule, NumPySGD
+from nnfoundations.lightning_modules._regressor import CurveRegressor, Regressor
 
-__all__ = ["Classifier", "ManualClassifier", "NumPyModule", "NumPySGD"]
+__all__ = ["Classifier", "CurveRegressor", "ManualClassifier", "NumPyModule", "NumPySGD", "Regressor"]

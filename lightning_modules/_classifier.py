@@ -50,7 +50,8 @@ class Classifier(LightningModule):
     The loss that is logged holds neither the penalty nor label smoothing: curves of training and validation,
     and of runs with and without them, can be compared.
 
-    Shape: batches ``(x, y)`` with x ``(N, *)`` as the network takes it and y ``(N,)`` class indices.
+    Shape: batches ``(x, y)`` with x ``(N, *)`` as the network takes it and y ``(N,)`` class indices; in training
+        also ``(N, C)`` probabilities.
 
     Args:
         net: maps x to logits ``(N, C)``.
@@ -146,7 +147,8 @@ class Classifier(LightningModule):
         # Sums on the device, read once an epoch: a metric object, or a number taken each step, would make
         # the host wait for the device.
         self._loss_sum += loss * len(y)
-        self._correct += (logits.detach().argmax(1) == y).sum()
+        classes = y if y.ndim == 1 else y.argmax(1)  # soft labels, of mixup: the class that has most
+        self._correct += (logits.detach().argmax(1) == classes).sum()
         self._seen += len(y)
         every_n = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by its connector
         logs_now = bool(every_n) and (self.global_step + 1) % every_n == 0

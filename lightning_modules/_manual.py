@@ -99,7 +99,7 @@ class NumPyModule(torch.nn.Module):
         return torch.tensor(loss), torch.from_numpy(output), found
 
     def _bind(self, x: Tensor) -> None:
-        """Anew each time: whatever loads, moves or replaces a Parameter, the net computes with what is there."""
+        """Anew each time: whatever loads or replaces a Parameter, the net computes with what is there."""
         tensors = dict([*self.named_parameters(), *self.named_buffers()])
         for tensor in (x, *tensors.values()):
             if tensor.device.type != "cpu":

@@ -6,7 +6,7 @@ from lightning.pytorch import LightningModule, Trainer, seed_everything
 from torch import nn
 from torch.nn import functional as F
 
-from nnfoundations.datamodules import DigitsDataModule, ImageBatches
+from nnfoundations.datamodules import DigitsDataModule, TensorBatches
 
 
 class Recorder(LightningModule):
@@ -165,8 +165,8 @@ def test_batch_size_is_read_when_a_loader_is_made():
 @pytest.mark.parametrize(("rows", "batch_size", "length"), [(0, 4, 0), (1, 4, 1), (8, 4, 2), (9, 4, 3)])
 def test_length(rows, batch_size, length):
     digits = setup().test_dataloader()
-    loader = ImageBatches(
-        digits.images,
+    loader = TensorBatches(
+        digits.inputs,
         digits.labels,
         digits.rows[:rows],
         batch_size=batch_size,
@@ -177,8 +177,8 @@ def test_length(rows, batch_size, length):
 
 
 def test_channels_are_scaled_apart():
-    images = setup().test_dataloader().images[:5].expand(5, 3, 8, 8)
-    loader = ImageBatches(
+    images = setup().test_dataloader().inputs[:5].expand(5, 3, 8, 8)
+    loader = TensorBatches(
         images,
         torch.arange(5),
         torch.arange(5),

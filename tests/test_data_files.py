@@ -33,7 +33,7 @@ def published(tmp_path_factory):
     digits = DigitsDataModule()
     digits.setup()
     loader = digits.test_dataloader()
-    images, labels = loader.images[:, 0].numpy(), loader.labels.to(torch.uint8).numpy()
+    images, labels = loader.inputs[:, 0].numpy(), loader.labels.to(torch.uint8).numpy()
     folder, files = tmp_path_factory.mktemp("published"), []
     for name, array in {
         "train-images.gz": images[:1500],
@@ -144,7 +144,7 @@ def test_files_are_read_as_they_are(published, data, unpacked):
     assert data.test_dataloader().rows.tolist() == list(range(1500, 1797))
     digits = DigitsDataModule()
     digits.setup()
-    assert torch.equal(data.test_dataloader().images, digits.test_dataloader().images)
+    assert torch.equal(data.test_dataloader().inputs, digits.test_dataloader().inputs)
 
 
 @pytest.mark.parametrize("unpacked", [False, True])

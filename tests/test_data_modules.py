@@ -3,39 +3,48 @@
 import gzip
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from jsonargparse import ArgumentParser
 
+from nnfoundations import datamodules
+from nnfoundations.cli._data import data_sets
 from nnfoundations.datamodules import (
+    CIFAR10DataModule,
     DigitsDataModule,
     FashionMNISTDataModule,
-    ImageDataModule,
+    IrisDataModule,
     MNISTDataModule,
+    MoonsDataModule,
+    TensorDataModule,
+    XORDataModule,
 )
 
 
 def require_files(kind):
-    if not all(file.find(kind().path) for file in kind.files):
-        pytest.skip(f"{kind().path} lacks files; set NNFOUNDATIONS_DATA to a folder that holds {kind.folder}")
+    data = kind()
+    if not all(file.find(data.path) for file in data.present()):
+        pytest.skip(f"{data.path} lacks files; set NNFOUNDATIONS_DATA to a folder that holds {kind.name}")
 
 
 @pytest.fixture(
     scope="module",
-    params=[
-        DigitsDataModule,
-        pytest.param(MNISTDataModule, marks=pytest.mark.data),
-        pytest.param(FashionMNISTDataModule, marks=pytest.mark.data),
-    ],
-)
+    params=[pytest.param(kind, marks=[pytest.mark.data] * bool(kind.files), id=name)
+            for name, kind in data_sets().items()],
+)  # fmt: skip
 def data(request):
     require_files(request.param)
     data = request.param()
     data.prepare_data()
     data.setup("fit")
     return data
+
+
+def is_toy(data):
+    return isinstance(data, datamodules._toys.ToyDataModule)
 
 
 def parts(data):
@@ -45,7 +54,7 @@ def parts(data):
 
 def pixels(loader):
     """All of a loader's images, as they are stored, and their labels."""
-    return loader.images[loader.rows], loader.labels[loader.rows]
+    return loader.inputs[loader.rows], loader.labels[loader.rows]
 
 
 def test_batches(data):
@@ -69,34 +78,85 @@ def test_batches(data):
 def test_facts(data):
     assert data.dims == data.shape
     assert data.num_classes == len(data.class_names) == len(set(data.class_names))
-    images, labels = data.train_dataloader().images, data.train_dataloader().labels
-    assert images.dtype == torch.uint8
-    assert images.max() == data.pixel_max
+    inputs, labels = data.train_dataloader().inputs, data.train_dataloader().labels
+    if len(data.shape) == 3:
+        assert inputs.dtype == torch.uint8
+        assert inputs.max() == data.pixel_max
+    else:
+        assert len(data.feature_names) == data.shape[0]
     assert torch.equal(labels.unique(), torch.arange(data.num_classes))
 
 
 def test_mean_and_deviation(data):
-    # Of the published training images; of all digits, which are published in one piece.
-    images = data.train_dataloader().images
+    # Of the published training samples; of all, where a set is published in one piece or is a formula.
+    inputs = data.train_dataloader().inputs
     if data.files:
-        images = images[torch.cat(parts(data)[:2])]
-    scaled = images.double() / data.pixel_max
-    assert scaled.mean(dim=(0, 2, 3)).tolist() == pytest.approx(list(data.mean), abs=5.1e-5)
-    assert scaled.std(dim=(0, 2, 3)).tolist() == pytest.approx(list(data.std), abs=5.1e-5)
+        inputs = inputs[torch.cat(parts(data)[:2])]
+    scaled = inputs.double() / data.pixel_max
+    axes = (0, 2, 3) if len(data.shape) == 3 else 0
+    error = 0.02 if is_toy(data) else 5.1e-5  # 2,000 points know the formula's mean to 1 / sqrt(2,000)
+    assert scaled.mean(dim=axes).tolist() == pytest.approx(list(data.mean), abs=error)
+    assert scaled.std(dim=axes).tolist() == pytest.approx(list(data.std), abs=error)
 
 
-def test_normalised_pixels(data):
-    images, labels = pixels(data.test_dataloader())
+def test_normalised_values(data):
+    inputs, labels = pixels(data.test_dataloader())
     x, y = next(iter(data.test_dataloader()))
-    scaled = images[:64].double() / data.pixel_max
-    mean, std = (torch.tensor(fact, dtype=torch.float64).view(-1, 1, 1) for fact in (data.mean, data.std))
+    scaled = inputs[:64].double() / data.pixel_max
+    one_a_channel = (-1,) + (1,) * (len(data.shape) - 1)
+    mean, std = (
+        torch.tensor(fact, dtype=torch.float64).view(one_a_channel) for fact in (data.mean, data.std)
+    )
     torch.testing.assert_close(x.double(), (scaled - mean) / std, rtol=0, atol=1e-6)
     assert torch.equal(y, labels[:64])
 
 
+def test_flat_samples(data):
+    flat = type(data)(flatten=True, train_size=20)
+    flat.setup()
+    x, _ = next(iter(flat.train_dataloader()))
+    assert flat.dims == (math.prod(data.shape),)
+    assert x.shape == (20, *flat.dims)
+
+
+def test_description(data, tmp_path):
+    described = data.describe()
+    header, *rows, total = (line.split() for line in described.table.splitlines()[-data.num_classes - 2 :])
+    assert header == ["class", "train", "val", "test"]
+    assert [int(cell) for cell in total[1:]] == [len(part) for part in parts(data)]
+    for i in (-3, -2, -1):
+        assert sum(int(row[i]) for row in rows) == int(total[i])
+    described.figure.savefig(tmp_path / "samples.png")
+    assert (tmp_path / "samples.png").stat().st_size > 5000
+
+
 def test_parts_are_apart_and_whole(data):
     rows = torch.cat(parts(data))
-    assert torch.equal(rows.sort().values, torch.arange(len(data.train_dataloader().images)))
+    assert torch.equal(rows.sort().values, torch.arange(len(data.train_dataloader().inputs)))
+
+
+def test_a_small_training_part(data):
+    """As many of each class, to within one; the parts it is judged on stay."""
+    few = type(data)(train_size=60)
+    few.setup()
+    train, val, test = parts(few)
+    labels = few.train_dataloader().labels
+    share = torch.bincount(labels[parts(data)[0]]) * 60 / len(parts(data)[0])
+    assert len(train) == 60
+    assert (torch.bincount(labels[train]) - share).abs().max() < 1
+    assert set(train.tolist()) <= set(parts(data)[0].tolist())
+    assert torch.equal(val, parts(data)[1])
+    assert torch.equal(test, parts(data)[2])
+
+
+def test_label_noise(data):
+    noisy = type(data)(label_noise=0.25)
+    noisy.setup()
+    train, *others = parts(data)
+    true, false = data.train_dataloader().labels, noisy.train_dataloader().labels
+    assert (true[train] != false[train]).sum() == round(0.25 * len(train))
+    assert all(torch.equal(true[rows], false[rows]) for rows in others)
+    assert false.max() < data.num_classes
 
 
 def test_parts_are_stratified(data):
@@ -117,17 +177,18 @@ def test_setup_reads_once(data, monkeypatch):
 
 def test_one_copy_of_the_images(data):
     loaders = (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
-    assert len({loader.images.data_ptr() for loader in loaders}) == 1
+    assert len({loader.inputs.data_ptr() for loader in loaders}) == 1
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("kind", [MNISTDataModule, FashionMNISTDataModule])
+@pytest.mark.parametrize("kind", [MNISTDataModule, FashionMNISTDataModule, CIFAR10DataModule])
 def test_published_parts(kind):
     require_files(kind)
     data = kind()
     data.setup()
-    assert [len(rows) for rows in parts(data)] == [55_000, 5_000, 10_000]
-    assert torch.equal(parts(data)[2], torch.arange(60_000, 70_000))
+    published = {MNISTDataModule: 60_000, FashionMNISTDataModule: 60_000, CIFAR10DataModule: 50_000}[kind]
+    assert [len(rows) for rows in parts(data)] == [published - 5_000, 5_000, 10_000]
+    assert torch.equal(parts(data)[2], torch.arange(published, published + 10_000))
     if kind is MNISTDataModule:
         assert data.test_dataloader().labels[60_000:60_008].tolist() == [7, 2, 1, 0, 4, 1, 4, 9]
 
@@ -144,7 +205,7 @@ def test_unpacked_files_give_the_same(tmp_path):
     packed.setup()
     unpacked.setup()
     a, b = packed.train_dataloader(), unpacked.train_dataloader()
-    assert torch.equal(a.images, b.images)
+    assert torch.equal(a.inputs, b.inputs)
     assert torch.equal(a.labels, b.labels)
 
 
@@ -202,17 +263,40 @@ def test_without_normalising_x_is_the_pixel():
         ("val_size", 1.0, "1 or more, or a fraction between 0 and 1"),
         ("test_size", 0.0, "1 or more, or a fraction between 0 and 1"),
         ("test_size", math.nan, "1 or more, or a fraction between 0 and 1"),
+        ("train_size", -3, "1 or more, or a fraction between 0 and 1"),
+        ("label_noise", 1.5, "at least 0 and at most 1"),
+        ("label_noise", math.nan, "at least 0 and at most 1"),
+        ("augment", ["crop", "twist"], "crop, shift, flip, rotate, cutout, mixup, cutmix"),
+        ("device_resident", "cuda", "auto, on, off"),
     ],
 )
 def test_invalid_arguments_are_named(argument, value, allowed):
-    with pytest.raises(ValueError, match=f"^{argument} must be .*{allowed}; got {value}"):
+    came = re.escape(repr(value[-1] if isinstance(value, list) else value))
+    with pytest.raises(ValueError, match=f"^{argument} must be .*{allowed}; got {came}"):
         DigitsDataModule(**{argument: value})
 
 
-@pytest.mark.parametrize("size", [{"val_size": 1438}, {"test_size": 1797}, {"val_size": 1e-9}])
+def test_points_are_not_augmented():
+    with pytest.raises(ValueError, match=r"^augment must be empty .* no images; got \['flip'\] for Iris"):
+        IrisDataModule(augment=["flip"])
+
+
+def test_noise_of_toy_sets():
+    with pytest.raises(ValueError, match="^noise must be at least 0; got -1"):
+        MoonsDataModule(noise=-1)
+    exact = XORDataModule(noise=0)
+    exact.setup()
+    points, labels = exact.train_dataloader().inputs, exact.train_dataloader().labels
+    assert points.unique(dim=0).tolist() == [[-1, -1], [-1, 1], [1, -1], [1, 1]]
+    assert torch.equal(labels, (points[:, 0] != points[:, 1]).long())
+
+
+@pytest.mark.parametrize(
+    "size", [{"val_size": 1438}, {"test_size": 1797}, {"val_size": 1e-9}, {"train_size": 1294}]
+)
 def test_sizes_that_leave_nothing(size):
     (name,) = size
-    with pytest.raises(ValueError, match=f"^{name} must leave some of the .* images and take some"):
+    with pytest.raises(ValueError, match=f"^{name} must leave some of the .* samples and take some"):
         setup_digits(**size)
 
 
@@ -225,7 +309,7 @@ def test_wrong_shape_is_refused():
     class Wrong(DigitsDataModule):
         shape = (3, 8, 8)
 
-    with pytest.raises(ValueError, match=r"uint8 images of shape \(1797, 3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"uint8 of shape \(1797, 3, 8, 8\)"):
         Wrong().setup()
 
 
@@ -240,12 +324,12 @@ def test_root(monkeypatch, tmp_path):
 
 def test_built_from_a_config():
     parser = ArgumentParser()
-    parser.add_subclass_arguments(ImageDataModule, "data")
-    arguments = {"batch_size": 32, "val_size": "0.25", "split_seed": 2, "normalize": False}
+    parser.add_subclass_arguments(TensorDataModule, "data")
+    arguments = {"batch_size": 32, "val_size": "0.25", "split_seed": 2, "augment": ["crop", "mixup"]}
     parsed = parser.parse_object({"data": {"class_path": "DigitsDataModule", "init_args": arguments}})
     data = parser.instantiate(parsed).data
     assert isinstance(data, DigitsDataModule)
-    assert (data.batch_size, data.val_size, data.split_seed, data.normalize) == (32, 0.25, 2, False)
+    assert (data.batch_size, data.val_size, data.split_seed, data.augment) == (32, 0.25, 2, ("crop", "mixup"))
 
 
 def test_hyperparameters_are_plain():
@@ -253,8 +337,14 @@ def test_hyperparameters_are_plain():
         "root": None,
         "batch_size": 64,
         "val_size": 0.1,
+        "train_size": None,
+        "label_noise": 0.0,
         "test_size": 0.3,
         "seed": 7,
         "split_seed": 0,
         "normalize": True,
+        "flatten": False,
+        "augment": (),
+        "device_resident": "auto",
+        "mirror": None,
     }

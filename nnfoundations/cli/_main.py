@@ -18,6 +18,7 @@ nnfoundations: train, test and look into networks on PyTorch Lightning
   nnfoundations validate --config digits --ckpt_path PATH
   nnfoundations test     --config digits --ckpt_path PATH
   nnfoundations predict  --config digits --ckpt_path PATH      predictions.csv, a row a sample
+  nnfoundations data mnist                 fetch, check and describe a data set; --list names them
   nnfoundations fit --config digits --print_config=skip_null   all that can be changed, as YAML
   nnfoundations fit --help                 every option
   nnfoundations --version
@@ -50,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TorchvisionMismatchError as error:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return 1
+
+    if args[0] == "data":
+        from nnfoundations.cli._data import data_command
+
+        return data_command(args[1:])
 
     from nnfoundations._errors import OptionError
     from nnfoundations.cli._command import FoundationsCLI  # needs Lightning, as does the next

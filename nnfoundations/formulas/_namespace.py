@@ -107,8 +107,11 @@ def numpy_namespace() -> Namespace:
     def memory(fresh: Array) -> Array | None:
         return fresh if isinstance(fresh, np.ndarray) else None  # one number has none to be used up
 
+    def add_in_place(fresh: Array, x: Array) -> Array:
+        return np.add(fresh, x, out=memory(fresh))
+
     def switched(x: Array, gate: Array) -> Array:
-        return np.where(gate != 0, x, np.zeros_like(x))
+        return np.where(gate != 0, x, x.dtype.type(0))
 
     return Namespace(
         abs=np.abs,
@@ -143,9 +146,9 @@ def numpy_namespace() -> Namespace:
         amax=lambda x, axis, keepdims=False: np.max(x, axis=axis, keepdims=keepdims),
         matmul=np.matmul,
         transpose=lambda x: np.swapaxes(x, -2, -1),
-        affine=lambda bias, x, w: bias + x @ w,
+        affine=lambda bias, x, w: add_in_place(x @ w, bias),
         scaled=lambda fresh, x: np.multiply(fresh, x, out=memory(fresh)),
-        shifted=lambda fresh, x: np.add(fresh, x, out=memory(fresh)),
+        shifted=add_in_place,
         exponentiated=lambda fresh: np.exp(fresh, out=memory(fresh)),
         take=lambda x, index: x[index],
         take_along=np.take_along_axis,

@@ -1,5 +1,6 @@
 """Networks built from our modules."""
 
+from nnfoundations.models._cnn import ResidualCNN, SmallCNN
 from nnfoundations.models._mlp import MLP
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "ResidualCNN", "SmallCNN"]

@@ -1,0 +1,77 @@
+"""`nnfoundations data NAME`: a data set ahead of time, fetched, checked and described."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from nnfoundations import datamodules
+from nnfoundations.datamodules import DataFilesError, TensorDataModule
+
+
+def data_sets() -> dict[str, type[TensorDataModule]]:
+    """Every packaged set by its name, sorted."""
+    kinds = (getattr(datamodules, name) for name in datamodules.__all__)
+    sets = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, TensorDataModule))
+    return dict(sorted((kind.name, kind) for kind in sets if not kind.__abstractmethods__))
+
+
+def data_command(args: Sequence[str]) -> int:
+    """Run the command and return its exit code: 0 done, 1 the files cannot be had, 2 the command is wrong."""
+    parser = argparse.ArgumentParser(
+        "nnfoundations data",
+        description="Fetch a data set ahead of time, check it and show what is in it.",
+        epilog="An interrupted download goes on where it broke off. NNFOUNDATIONS_DATA and NNFOUNDATIONS_MIRROR "
+        "stand for --root and --mirror; NNFOUNDATIONS_MIN_SPEED (bytes a second) for how slow a mirror may be.",
+    )
+    parser.add_argument("name", nargs="?", help="one of --list")
+    parser.add_argument("--list", action="store_true", help="name all data sets, and say which are here")
+    parser.add_argument("--root", help="folder of data sets")
+    parser.add_argument("--mirror", help="address of a folder laid out like root, asked first")
+    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="write samples of every class there")
+    try:
+        given = parser.parse_args(args)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    sets = data_sets()
+    if given.list:
+        _print_list(sets, given.root)
+        return 0
+    if given.name not in sets:
+        near = get_close_matches(given.name or "", sets, n=1)
+        said = f"no data set is named `{given.name}`" if given.name else "a data set must be named"
+        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sets)}."
+        print(f"nnfoundations: {said}; {hint}\n`nnfoundations data --list` shows them.", file=sys.stderr)
+        return 2
+    try:
+        data = sets[given.name](given.root, mirror=given.mirror)
+        data.prepare_data()
+        data.setup()
+        description = data.describe()
+        print(description.table)
+        if given.figure:
+            description.figure.savefig(given.figure, dpi=150)
+            print(f"figure in {given.figure}")
+    except (DataFilesError, OSError, ValueError) as error:  # of files; of --figure: its folder, its ending
+        print(f"nnfoundations: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _print_list(sets: dict[str, type[TensorDataModule]], root: str | None) -> None:
+    table = Table("name", "classes", "sample", "files")
+    for name, kind in sets.items():
+        data = kind(root)
+        missing = [file for file in data.present() if file.find(data.path) is None]
+        where = f"in {data.path}" if data.files else "needs none"
+        table.add_row(
+            name,
+            str(kind.num_classes),
+            " x ".join(map(str, kind.shape)),
+            f"missing {where}" if missing else where,
+        )
+    Console().print(table)
