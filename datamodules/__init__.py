@@ -8,6 +8,8 @@ from nnfoundations.datamodules._digits import DigitsDataModule
 from nnfoundations.datamodules._files import CorruptFileError, DataFilesError, MissingFilesError, RemoteFile
 from nnfoundations.datamodules._iris import IrisDataModule
 from nnfoundations.datamodules._mnist import FashionMNISTDataModule, MNISTDataModule
+from nnfoundations.datamodules._noisy_curve import NoisyCurveDataModule
+from nnfoundations.datamodules._setosa import SetosaDataModule
 from nnfoundations.datamodules._toys import (
     BlobsDataModule,
     CirclesDataModule,
@@ -30,7 +32,9 @@ __all__ = [
     "MNISTDataModule",
     "MissingFilesError",
     "MoonsDataModule",
+    "NoisyCurveDataModule",
     "RemoteFile",
+    "SetosaDataModule",
     "SpiralsDataModule",
     "TensorBatches",
     "TensorDataModule",

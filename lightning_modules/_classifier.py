@@ -134,23 +134,28 @@ class Classifier(LightningModule):
         self._check(logits)
         loss: Tensor = self.smoothed_loss(logits, y)
         logged = loss.detach() if self.smoothed_loss is self.loss else self.loss(logits.detach(), y)
-        # Sums on the device, read once an epoch: a metric object, or a number taken each step, would make
-        # the host wait for the device.
-        self._loss_sum += logged * len(y)
-        classes = y if y.ndim == 1 else y.argmax(1)  # soft labels, of mixup: the class that has most
-        self._correct += (logits.detach().argmax(1) == classes).sum()
-        self._seen += len(y)
-        every_n = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by its connector
-        logs_now = bool(every_n) and (self.global_step + 1) % every_n == 0
-        if logs_now:
-            self.log("train/loss_step", logged)
-            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        logs_now = self._count(logged, logits, y)
         if not self.l1 and not self.l2:
             return loss
         penalty = weight_penalty(self.net, self.l1, self.l2)
         if logs_now:
             self.log("train/penalty", penalty.detach())
         return loss + penalty
+
+    def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> bool:
+        """Add a batch to the epoch's means, and say whether this step is one that is logged."""
+        # Sums on the device, read once an epoch: a metric object, or a number taken each step, would make
+        # the host wait for the device.
+        self._loss_sum += loss * len(y)
+        classes = y if y.ndim == 1 else y.argmax(1)  # soft labels, of mixup: the class that has most
+        self._correct += (logits.detach().argmax(1) == classes).sum()
+        self._seen += len(y)
+        every_n = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by its connector
+        logs_now = bool(every_n) and (self.global_step + 1) % every_n == 0
+        if logs_now:
+            self.log("train/loss_step", loss)
+            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        return logs_now
 
     def on_train_epoch_end(self) -> None:
         if self._seen:

@@ -1,0 +1,96 @@
+"""A function of one number, seen through noise and a few gross errors: what regression is shown on."""
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from nnfoundations.datamodules._arguments import check_at_least, check_share
+
+
+class NoisyCurveDataModule(LightningDataModule):
+    r"""Points of f(x) = sin 3x + x / 2, x even in [-2, 2], as batches `(x, y)`, float32 `(N, 1)` both.
+
+    y has Gaussian noise, and in training a share of outliers, moved up by 3. Validation and test points have
+    noise and no outliers: what is asked for is f.
+
+    Args:
+        batch_size: points a batch, at least 1.
+        points: training points, at least 1; half as many for validation, and for test.
+        noise: standard deviation of the noise, at least 0.
+        outliers: share of the training points that are moved, 0 to 1.
+        seed: of the training order, not negative.
+        split_seed: of the points, not negative.
+    Raises: ValueError: an argument is out of its range.
+    """
+
+    shape = (1,)
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 32,
+        points: int = 256,
+        noise: float = 0.1,
+        outliers: float = 0.1,
+        seed: int = 0,
+        split_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("points", points, 1),
+            ("noise", noise, 0),
+            ("seed", seed, 0),
+            ("split_seed", split_seed, 0),
+        ):
+            check_at_least(name, value, least)
+        check_share("outliers", outliers)
+        self.batch_size, self.points, self.noise, self.outliers = batch_size, points, noise, outliers
+        self.seed, self.split_seed = seed, split_seed
+        self.save_hyperparameters()
+        self._parts: dict[str, TensorDataset] = {}
+
+    @staticmethod
+    def function(x: Tensor) -> Tensor:
+        """f, without noise."""
+        return torch.sin(3 * x) + x / 2
+
+    def setup(self, stage: str | None = None) -> None:
+        """Draw the points, once."""
+        if self._parts:
+            return
+        generator = np.random.default_rng(self.split_seed)
+        for name, points in (
+            ("train", self.points),
+            ("val", -(-self.points // 2)),
+            ("test", -(-self.points // 2)),
+        ):
+            x = torch.from_numpy(generator.uniform(-2, 2, (points, 1))).float()
+            y = (
+                self.function(x)
+                + self.noise * torch.from_numpy(generator.standard_normal((points, 1))).float()
+            )
+            if name == "train":
+                moved = generator.permutation(points)[: round(self.outliers * points)]
+                y[torch.from_numpy(moved)] += 3
+            self._parts[name] = TensorDataset(x, y)
+
+    def points_of(self, part: str) -> tuple[Tensor, Tensor]:
+        """All x and y of a part: "train", "val" or "test"."""
+        self.setup()
+        x, y = self._parts[part].tensors
+        return x, y
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        return DataLoader(self._parts["train"], self.batch_size, shuffle=True, generator=generator)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(self._parts["val"], self.batch_size)
+
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(self._parts["test"], self.batch_size)
+
+    predict_dataloader = test_dataloader

@@ -1,0 +1,21 @@
+"""Iris as a question with two answers: the classic of the perceptron."""
+
+import torch
+
+from nnfoundations.datamodules._data_module import LabelledSet
+from nnfoundations.datamodules._iris import IrisDataModule
+
+
+class SetosaDataModule(IrisDataModule):
+    """Iris setosa (1) against the two other species (0): a plane parts them.
+
+    Arguments: see TensorDataModule and DrawnTestDataModule.
+    """
+
+    name = "setosa"
+    num_classes = 2
+    class_names = ("other", "setosa")
+
+    def read(self) -> LabelledSet:
+        data = super().read()
+        return data._replace(labels=(data.labels == 0).to(torch.int64))

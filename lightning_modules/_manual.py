@@ -1,0 +1,178 @@
+"""Networks written by hand under Lightning: its loop, its checkpoints, and none of torch's mathematics."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.optimizer import Optimizer, ParamsT
+
+from nnfoundations import autograd, numpy
+from nnfoundations._errors import OptionError
+from nnfoundations.lightning_modules._classifier import Batch, Classifier
+from nnfoundations.numpy import sgd_update
+from nnfoundations.numpy._sgd import check_sgd
+
+Net = numpy.Sequential | numpy.Perceptron | autograd.MLP
+
+
+class NumPySGD(Optimizer):
+    """`nnfoundations.numpy.sgd_update`, the NumPy rule, on parameters that torch owns.
+
+    Args: params: on the CPU. lr, momentum, weight_decay, nesterov: as in `nnfoundations.numpy.SGD`.
+    Raises: OptionError: one of them is outside its range.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 0.01,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        check_sgd("NumPySGD", lr, momentum, weight_decay, nesterov)
+        options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+        super().__init__(params, options)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch overloads
+        """One step; the closure, by which Lightning calls its hooks, first."""
+        result = closure() if closure is not None else None
+        for group in self.param_groups:
+            options = {name: group[name] for name in ("lr", "momentum", "weight_decay", "nesterov")}
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if group["momentum"] and "momentum_buffer" not in self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+                velocity = self.state[p].get("momentum_buffer")
+                sgd_update(
+                    p.detach().numpy(),
+                    p.grad.numpy(),
+                    None if velocity is None else velocity.numpy(),
+                    **options,
+                )
+        return result
+
+
+class NumPyModule(torch.nn.Module):
+    """A network of arrays as a torch Module: its Parameters own the numbers, NumPy sees them in place.
+
+    Shape: x, a tensor as the network takes it -> the network's output; no graph is recorded.
+    Args: net: whose parameters become Parameters of the same names, its buffers buffers.
+    Raises: OptionError: at a call, a device other than the CPU.
+    """
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self.net = net
+        for name, array in net.parameters.items():
+            owner, leaf = self._owner(name)
+            owner.register_parameter(leaf, torch.nn.Parameter(torch.from_numpy(array)))
+        for name, array in getattr(net, "buffers", {}).items():
+            owner, leaf = self._owner(name)
+            owner.register_buffer(leaf, torch.from_numpy(array))
+
+    def _owner(self, name: str) -> tuple[torch.nn.Module, str]:
+        """The module that a dotted name belongs to: one for each layer, as in torch."""
+        path, _, leaf = name.rpartition(".")
+        if path and path not in dict(self.named_children()):
+            self.add_module(path, torch.nn.Module())
+        return self.get_submodule(path), leaf
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._bind(x)
+        if isinstance(self.net, numpy.Layer):
+            self.net.train() if self.training else self.net.eval()
+        return torch.from_numpy(np.asarray(self.net.forward(x.numpy())))
+
+    def differentiate(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The mean loss, the output, and the gradient of each parameter, by the net's own backward."""
+        self._bind(x)
+        if isinstance(self.net, numpy.Layer):
+            self.net.train()
+        loss, output, gradients = self.net.differentiate(x.numpy(), target.numpy())
+        found = {name: torch.from_numpy(np.asarray(gradient)) for name, gradient in gradients.items()}
+        return torch.tensor(loss), torch.from_numpy(output), found
+
+    def _bind(self, x: Tensor) -> None:
+        """Anew each time: whatever loads or replaces a Parameter, the net computes with what is there."""
+        tensors = dict([*self.named_parameters(), *self.named_buffers()])
+        for tensor in (x, *tensors.values()):
+            if tensor.device.type != "cpu":
+                raise OptionError(
+                    f"{type(self.net).__name__} runs on NumPy and needs the CPU; got {tensor.device}. "
+                    "Set --trainer.accelerator cpu."
+                )
+        self.net.bind({name: tensor.detach().numpy() for name, tensor in tensors.items()})
+
+
+class ManualClassifier(Classifier):
+    r"""Train a network that is written by hand: on `nnfoundations.numpy` or `nnfoundations.autograd`.
+
+    Under manual optimization: each step the network's own backward sets ``.grad``, and an optimizer, NumPySGD
+    or any of torch's, moves the Parameters, which NumPy sees. All else, metrics, checkpoints, diagnostics,
+    schedules, is as in Classifier. A perceptron's differences stand in for gradients: it needs lr=1, and no
+    momentum.
+
+    Args:
+        net: `numpy.MLP`, `numpy.Sequential`, `numpy.Perceptron` or `autograd.MLP`.
+        num_classes: C.
+        optimizer, lr_scheduler: as in Classifier.
+
+    Raises:
+        OptionError: at the first batch, on a device other than the CPU.
+        ShapeError: the net gives other than num_classes logits.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        num_classes: int = 10,
+        *,
+        optimizer: OptimizerCallable = NumPySGD,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__(NumPyModule(net), num_classes, optimizer=optimizer, lr_scheduler=lr_scheduler)
+        self.automatic_optimization = False
+        self._gradients: dict[str, Tensor] = {}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        module = self.net
+        assert isinstance(module, NumPyModule)
+        loss, logits, self._gradients = module.differentiate(x, y)
+        self._check(logits)
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        self.manual_backward(loss)
+        optimizer.step()
+        self._count(loss, logits, y)
+        self._advance("step")
+        return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """What Lightning calls between its hooks: the gradients are there, torch only gets to see them."""
+        for name, parameter in self.net.named_parameters():
+            parameter.grad = self._gradients[name]
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        self._advance("epoch")
+
+    def _advance(self, interval: str) -> None:
+        """Schedules, which Lightning leaves alone under manual optimization."""
+        schedulers = self.lr_schedulers()
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            if scheduler is None:
+                continue
+            steps = isinstance(scheduler, OneCycleLR | CyclicLR)
+            if steps != (interval == "step"):
+                continue
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(self.trainer.callback_metrics["val/loss"])
+            else:
+                scheduler.step()

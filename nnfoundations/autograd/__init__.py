@@ -1,0 +1,44 @@
+"""A reverse-mode engine that one can read in an evening, for numbers and NumPy arrays.
+
+>>> from nnfoundations.autograd import Value, tanh
+>>> w, x = Value(0.5), Value(2.0)
+>>> y = tanh(w * x)
+>>> y.backward()
+>>> round(w.grad.item(), 4)
+0.84
+
+`_engine.py` is the engine, `_operations.py` the table of derivatives; the rest is names, a network and a
+drawing.
+"""
+
+from nnfoundations.autograd._drawing import to_dot, to_svg
+from nnfoundations.autograd._engine import Value
+from nnfoundations.autograd._functions import (
+    exp,
+    gelu,
+    log,
+    relu,
+    sigmoid,
+    silu,
+    softmax_cross_entropy,
+    tanh,
+)
+from nnfoundations.autograd._network import MLP
+from nnfoundations.autograd._operations import OPERATIONS, Operation
+
+__all__ = [
+    "MLP",
+    "OPERATIONS",
+    "Operation",
+    "Value",
+    "exp",
+    "gelu",
+    "log",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax_cross_entropy",
+    "tanh",
+    "to_dot",
+    "to_svg",
+]

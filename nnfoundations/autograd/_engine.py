@@ -1,0 +1,191 @@
+"""Reverse-mode differentiation: remember what was computed, then go back through it once.
+
+A `Value` is an array, the operation that made it and the values that went in. `backward` goes through all
+that a result was made of, the youngest first: so a value's gradient is complete, from every use of it, before
+it is passed on. Mathematics is in the table `OPERATIONS`, and nowhere here.
+"""
+
+from itertools import count
+from typing import Any, TypeAlias, Union
+
+import numpy as np
+
+from nnfoundations._errors import ShapeError
+from nnfoundations.autograd._operations import OPERATIONS
+from nnfoundations.formulas import Array
+
+__all__ = ["Operand", "Value", "apply"]
+
+Operand: TypeAlias = Union["Value", Array, float]
+Axis: TypeAlias = int | tuple[int, ...] | None
+
+_births = count()
+
+
+class Value:
+    """A number or an array that remembers how it was made.
+
+    Attributes:
+        data: the array. A leaf's may be changed in place, between a backward and the next forward.
+        grad: of the last `backward` in this value; None before. Set, not added to.
+        operation, parents, options: the name in `OPERATIONS`, and what it was applied to; a leaf has none.
+
+    >>> x = Value([1.0, 2.0, 3.0])
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    array([2., 4., 6.])
+    """
+
+    __slots__ = ("__weakref__", "born", "data", "grad", "operation", "options", "parents")
+    __array_ufunc__ = None  # an array on the left leaves the operator to us
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        operation: str = "",
+        parents: tuple["Value", ...] = (),
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self.data: Array = np.asarray(data)
+        if self.data.dtype.kind != "f":
+            self.data = self.data.astype(np.float64)
+        self.grad: Array | None = None
+        self.operation, self.parents, self.options = operation, parents, options or {}
+        self.born = next(_births)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+    @property
+    def ndim(self) -> int:
+        return int(self.data.ndim)
+
+    def item(self) -> float:
+        return float(self.data.item())
+
+    def backward(self, grad: Array | None = None) -> None:
+        """Set `grad` of this value and of all that it was made of.
+
+        Args: grad: of the loss in this value, in its shape; None is 1, for a value that is one number.
+        Raises: ShapeError: None for an array, or another shape.
+        """
+        if grad is None and self.data.size != 1:
+            raise ShapeError(
+                f"backward needs a gradient for a value of shape {self.shape}; got none. "
+                "Reduce the value to one number first, by sum() or mean(), or give backward(grad)."
+            )
+        grad = np.ones_like(self.data) if grad is None else np.asarray(grad, self.data.dtype)
+        if grad.shape != self.shape:
+            raise ShapeError(
+                f"backward needs a gradient of shape {self.shape}; got {grad.shape}. Reshape it."
+            )
+        gradients: dict[int, Array] = {id(self): grad}
+        for value in self.ancestry():
+            value.grad = gradients.pop(id(value))
+            if not value.operation:
+                continue
+            rule = OPERATIONS[value.operation].backward
+            arrays = [parent.data for parent in value.parents]
+            for parent, g in zip(
+                value.parents, rule(value.grad, value.data, *arrays, **value.options), strict=True
+            ):
+                g = unbroadcast(g, parent.shape)
+                known = gradients.get(id(parent))
+                gradients[id(parent)] = g if known is None else known + g
+
+    def ancestry(self) -> list["Value"]:
+        """This value and all that it was made of, the youngest first: each before what it was made from."""
+        found, open_ = {id(self): self}, [self]
+        while open_:
+            for parent in open_.pop().parents:
+                if id(parent) not in found:
+                    found[id(parent)] = parent
+                    open_.append(parent)
+        return sorted(found.values(), key=lambda value: -value.born)
+
+    def __add__(self, other: Operand) -> "Value":
+        return apply("add", self, other)
+
+    def __sub__(self, other: Operand) -> "Value":
+        return apply("sub", self, other)
+
+    def __mul__(self, other: Operand) -> "Value":
+        return apply("mul", self, other)
+
+    def __truediv__(self, other: Operand) -> "Value":
+        return apply("div", self, other)
+
+    def __pow__(self, other: Operand) -> "Value":
+        return apply("pow", self, other)
+
+    def __matmul__(self, other: Operand) -> "Value":
+        return apply("matmul", self, other)
+
+    def __radd__(self, other: Operand) -> "Value":
+        return apply("add", other, self)
+
+    def __rsub__(self, other: Operand) -> "Value":
+        return apply("sub", other, self)
+
+    def __rmul__(self, other: Operand) -> "Value":
+        return apply("mul", other, self)
+
+    def __rtruediv__(self, other: Operand) -> "Value":
+        return apply("div", other, self)
+
+    def __rpow__(self, other: Operand) -> "Value":
+        return apply("pow", other, self)
+
+    def __rmatmul__(self, other: Operand) -> "Value":
+        return apply("matmul", other, self)
+
+    def __neg__(self) -> "Value":
+        return apply("neg", self)
+
+    def __getitem__(self, index: Any) -> "Value":
+        return apply("getitem", self, index=index)
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> "Value":
+        return apply("sum", self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> "Value":
+        return apply("mean", self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> "Value":
+        return apply("max", self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape: int) -> "Value":
+        return apply("reshape", self, shape=shape)
+
+    def transpose(self, *axes: int) -> "Value":
+        """Without axes in reverse order."""
+        order = tuple(axis % self.ndim for axis in axes) or tuple(reversed(range(self.ndim)))
+        return apply("transpose", self, axes=order)
+
+    def __repr__(self) -> str:
+        return f"Value({self.data}{', ' if self.operation else ''}{self.operation})"
+
+
+def apply(operation: str, *operands: Operand, **options: Any) -> Value:
+    """One operation of the table, remembered. A number becomes a leaf in the others' dtype."""
+    dtype = next((operand.data.dtype for operand in operands if isinstance(operand, Value)), None)
+    parents = tuple(
+        operand
+        if isinstance(operand, Value)
+        else Value(np.asarray(operand, dtype if isinstance(operand, int | float) else None))
+        for operand in operands
+    )
+    data = OPERATIONS[operation].forward(*(parent.data for parent in parents), **options)
+    return Value(data, operation=operation, parents=parents, options=options)
+
+
+def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
+    """The sum over what broadcasting repeated: the gradient of an array of this shape."""
+    if grad.shape == shape:
+        return grad
+    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
+    repeated = tuple(i for i, size in enumerate(shape) if size == 1 and grad.shape[i] != 1)
+    return grad.sum(axis=repeated, keepdims=True) if repeated else grad

@@ -1,0 +1,135 @@
+"""Normalization of rows: over the batch, over the features, by the root mean square."""
+
+import numpy as np
+
+from nnfoundations import formulas
+from nnfoundations._errors import ShapeError
+from nnfoundations.numpy._layer import XP, Array, Layer, needs_features
+
+__all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
+
+
+class BatchNorm(Layer):
+    r"""Each feature to mean 0 and variance 1 over the batch, then y = n w + b.
+
+    In training by the batch's own mean and biased variance; the running ones move towards them by `momentum`,
+    the variance unbiased, as in torch. In evaluation by the running ones.
+
+    Shape: x `(N, num_features)` -> the same; N at least 2 in training.
+    Args: num_features: of a row. eps: added to the variance. momentum: share of the newest batch in the
+        running statistics. dtype: of parameters and statistics.
+    Raises: ShapeError: other features, or a training batch of one row, whose variance says nothing.
+    Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.1.
+    """
+
+    def __init__(
+        self, num_features: int, *, eps: float = 1e-5, momentum: float = 0.1, dtype: str = "float32"
+    ) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.parameters = {"weight": np.ones(num_features, dtype), "bias": np.zeros(num_features, dtype)}
+        self.buffers = {
+            "running_mean": np.zeros(num_features, dtype),
+            "running_var": np.ones(num_features, dtype),
+        }
+
+    def forward(self, x: Array) -> Array:
+        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        needs_features(self, x, len(weight))
+        y: Array
+        if not self.training:
+            mean, variance = self.buffers["running_mean"], self.buffers["running_var"]
+            y = formulas.standardize_by(x, mean, variance, weight, bias, along=(1,), eps=self.eps, xp=XP)
+            # Copies, since the next training step moves the statistics in place.
+            self._kept = (x, mean.copy(), variance.copy(), True)
+            return y
+        if len(x) < 2:
+            raise ShapeError(
+                f"BatchNorm needs 2 rows or more in training; got x of shape {x.shape}. "
+                "Take a larger batch, or call eval() first."
+            )
+        y, mean, variance = formulas.standardize(x, weight, bias, over=(0,), along=(1,), eps=self.eps, xp=XP)
+        unbiased = variance * (len(x) / (len(x) - 1))
+        for name, value in (("running_mean", mean), ("running_var", unbiased)):
+            self.buffers[name] += self.momentum * (value[0] - self.buffers[name])
+        self._kept = (x, mean, variance, False)
+        return y
+
+    def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
+        x, mean, variance, fixed = self.kept
+        weight, wanted = self.parameters["weight"], (grad_input, True, True)
+        if fixed:
+            grad_x, grad_weight, grad_bias = formulas.standardize_by_backward(
+                grad_output, x, weight, mean, variance, along=(1,), eps=self.eps, wanted=wanted, xp=XP
+            )
+        else:
+            grad_x, grad_weight, grad_bias = formulas.standardize_backward(
+                grad_output, None, None, x, weight, mean, variance,
+                over=(0,), along=(1,), eps=self.eps, wanted=wanted, xp=XP,
+            )  # fmt: skip
+        self.gradients = {"weight": grad_weight, "bias": grad_bias}
+        return grad_x
+
+
+class LayerNorm(Layer):
+    r"""Each row to mean 0 and variance 1 over its features, then y = n w + b.
+
+    Shape: x `(N, num_features)` -> the same.
+    Args: num_features: of a row. eps: added to the variance. dtype: of the parameters.
+    Raises: ShapeError: x is no rows of so many features.
+    Source: Ba, Kiros and Hinton 2016, eq. 3.
+    """
+
+    def __init__(self, num_features: int, *, eps: float = 1e-5, dtype: str = "float32") -> None:
+        super().__init__()
+        self.eps = eps
+        self.parameters = {"weight": np.ones(num_features, dtype), "bias": np.zeros(num_features, dtype)}
+
+    def forward(self, x: Array) -> Array:
+        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        needs_features(self, x, len(weight))
+        y: Array
+        y, mean, variance = formulas.standardize(x, weight, bias, over=(1,), along=(1,), eps=self.eps, xp=XP)
+        self._kept = (x, mean, variance)
+        return y
+
+    def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
+        x, mean, variance = self.kept
+        grad_x, grad_weight, grad_bias = formulas.standardize_backward(
+            grad_output, None, None, x, self.parameters["weight"], mean, variance,
+            over=(1,), along=(1,), eps=self.eps, wanted=(grad_input, True, True), xp=XP,
+        )  # fmt: skip
+        self.gradients = {"weight": grad_weight, "bias": grad_bias}
+        return grad_x
+
+
+class RMSNorm(Layer):
+    r"""Each row divided by the root of its mean square, then y = n w.
+
+    Shape: x `(N, num_features)` -> the same.
+    Args: num_features: of a row. eps: added to the mean square. dtype: of the weight.
+    Raises: ShapeError: x is no rows of so many features.
+    Source: Zhang and Sennrich 2019, eq. 4.
+    """
+
+    def __init__(self, num_features: int, *, eps: float = 1e-5, dtype: str = "float32") -> None:
+        super().__init__()
+        self.eps = eps
+        self.parameters = {"weight": np.ones(num_features, dtype)}
+
+    def forward(self, x: Array) -> Array:
+        weight = self.parameters["weight"]
+        needs_features(self, x, len(weight))
+        y: Array
+        y, mean_square = formulas.rms_norm(x, weight, eps=self.eps, xp=XP)
+        self._kept = (x, mean_square)
+        return y
+
+    def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
+        x, mean_square = self.kept
+        grad_x, grad_weight = formulas.rms_norm_backward(
+            grad_output, None, x, self.parameters["weight"], mean_square,
+            eps=self.eps, wanted=(grad_input, True), xp=XP,
+        )  # fmt: skip
+        self.gradients = {"weight": grad_weight}
+        return grad_x

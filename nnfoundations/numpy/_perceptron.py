@@ -1,0 +1,166 @@
+"""The perceptron, and the rule by which it learns. No gradient, no rate: it moves where it errs."""
+
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from nnfoundations._errors import LabelError, OptionError, ShapeError
+from nnfoundations.numpy._layer import Array, Layer, needs_features
+from nnfoundations.numpy._linear import generator_of
+
+__all__ = ["Perceptron", "Update", "novikoff_bound"]
+
+
+class Update(NamedTuple):
+    """What one mistake did: in which epoch, at which row, and the weights after it."""
+
+    epoch: int
+    row: int
+    weight: Array
+    bias: float
+
+
+@dataclass
+class History:
+    """Every update in turn, and the mistakes of each epoch: enough to draw the boundary as it moves."""
+
+    updates: list[Update]
+    mistakes: list[int]
+
+
+class Perceptron(Layer):
+    r"""sign(w x + b), learnt by correcting mistakes: w <- w + s x, b <- b + s where s (w x + b) <= 0.
+
+    s is 1 for class 1 and -1 for class 0. From zero weights a learning rate would scale w and b alike and
+    change no decision, so that there is none. Where a hyperplane separates the classes, the rule stops after
+    at most `novikoff_bound` updates; where none does, never.
+
+    Shape: x `(N, *)` with `features` numbers a sample -> logits `(N, 2)`: 0 and w x + b.
+    Args: features: of a sample. dtype: of the weights.
+    Source: Rosenblatt 1958; the bound: Novikoff 1962; the pocket: Gallant 1990.
+
+    >>> x, y = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), np.array([0, 0, 0, 1])
+    >>> and_gate = Perceptron(2, dtype="float64").fit(x, y, seed=0)
+    >>> and_gate.converged, and_gate.predict(x)
+    (True, array([0, 0, 0, 1]))
+    """
+
+    def __init__(self, features: int, *, dtype: str = "float32") -> None:
+        super().__init__()
+        self.parameters = {"weight": np.zeros(features, dtype), "bias": np.zeros(1, dtype)}
+        self.history = History([], [])
+        self.converged = False
+
+    def forward(self, x: Array) -> Array:
+        x = x.reshape(len(x), -1)
+        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        needs_features(self, x, len(weight))
+        score = x @ weight + bias
+        return np.stack((np.zeros_like(score), score), 1)
+
+    def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
+        raise NotImplementedError(
+            "A perceptron has no gradient: its output is a step. Its rule is in `fit` and `differentiate`."
+        )
+
+    def predict(self, x: Array) -> Array:
+        """The classes (N,), 0 or 1; on the boundary 0."""
+        return (self.forward(x)[:, 1] > 0).astype(np.int64)
+
+    def fit(self, x: Array, y: Array, *, max_epochs: int = 1000, seed: int | None = None) -> "Perceptron":
+        """Go through the rows, in a new order each epoch, until an epoch without a mistake.
+
+        `converged` then is True. Else the limit is reached: a warning says so, and the weights with the
+        fewest errors of all that were met at the end of an epoch are kept (the pocket).
+
+        Args: x: rows `(N, features)`. y: classes `(N,)`, 0 or 1. max_epochs: the limit. seed: of the orders.
+        Raises: ShapeError, LabelError: x or y are not that. OptionError: max_epochs is below 1.
+        """
+        if max_epochs < 1:
+            raise OptionError(f"max_epochs must be at least 1; got {max_epochs}. 1000 is usual.")
+        generator = generator_of(seed)
+        self.history = History([], [])
+        best, pocket = len(y) + 1, self._copied()
+        self.converged = False
+        for epoch in range(max_epochs):
+            mistakes = self._pass(x, y, generator.permutation(len(y)), epoch)
+            self.history.mistakes.append(mistakes)
+            if not mistakes:
+                self.converged = True
+                return self
+            errors = int((self.predict(x) != y).sum())
+            if errors < best:
+                best, pocket = errors, self._copied()
+        for name, value in pocket.items():
+            self.parameters[name][...] = value
+        warnings.warn(
+            f"Perceptron: still {mistakes} mistakes in epoch {max_epochs}, its limit; kept the weights with "
+            f"the fewest errors, {best} of {len(y)}. Either no line separates the classes, or features of "
+            "unlike scales make it slow: standardise them, or raise max_epochs.",
+            stacklevel=2,
+        )
+        return self
+
+    def differentiate(self, x: Array, target: Array) -> tuple[float, Array, dict[str, Array]]:
+        """The rule on one batch, as something to be subtracted: w before the pass less w after it.
+
+        So an optimizer of rate 1 does what the rule does, for any size of batch. The weights are as before.
+
+        Returns: the mean of max(0, -s (w x + b)), the logits before the pass, and the differences.
+        """
+        logits = self.forward(x)
+        before = self._copied()
+        self._pass(x.reshape(len(x), -1), target, np.arange(len(x)), len(self.history.mistakes))
+        moved = {name: before[name] - self.parameters[name] for name in before}
+        for name, value in before.items():
+            self.parameters[name][...] = value
+        sign = np.where(target == 1, 1, -1)
+        return float(np.maximum(0, -sign * logits[:, 1]).mean()), logits, moved
+
+    def _pass(self, x: Array, y: Array, order: Array, epoch: int) -> int:
+        """Each row once, in this order; how many were mistaken."""
+        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        needs_features(self, x, len(weight))
+        if y.shape != x.shape[:1]:
+            raise ShapeError(
+                f"Perceptron needs a class for each row; got {x.shape} and {y.shape}. Give y as (N,)."
+            )
+        if y.size and not ((y == 0) | (y == 1)).all():
+            raise LabelError(
+                f"Perceptron needs the classes 0 and 1; got {np.unique(y)[:5].tolist()}. "
+                "Make one class of several: y = (species == 0)."
+            )
+        mistakes = 0
+        for row in order:
+            sign = 1 if y[row] else -1
+            if sign * (x[row] @ weight + bias[0]) <= 0:
+                weight += sign * x[row]
+                bias += sign
+                mistakes += 1
+                self.history.updates.append(Update(epoch, int(row), weight.copy(), float(bias[0])))
+        return mistakes
+
+    def _copied(self) -> dict[str, Array]:
+        return {name: value.copy() for name, value in self.parameters.items()}
+
+
+def novikoff_bound(x: Array, y: Array, weight: Array, bias: float) -> float:
+    r"""(R / gamma)^2: no order of these rows makes a perceptron from zero update more often.
+
+    R is the largest norm of a row (x, 1), gamma the smallest distance of one from the plane w x + b = 0,
+    measured in the same space. Any separating plane gives a bound; that of the largest margin the tightest.
+
+    Raises: OptionError: this plane separates nothing.
+    Source: Novikoff 1962.
+    """
+    rows = np.concatenate((x, np.ones((len(x), 1))), 1)
+    plane = np.append(weight, bias)
+    margin = np.min(np.where(y == 1, 1, -1) * (rows @ plane)) / np.linalg.norm(plane)
+    if margin <= 0:
+        raise OptionError(
+            f"novikoff_bound needs a plane that separates the classes; its margin is {margin:.3g}. "
+            "Fit one first."
+        )
+    return float((np.linalg.norm(rows, axis=1).max() / margin) ** 2)

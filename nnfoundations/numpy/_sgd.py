@@ -1,0 +1,93 @@
+"""Stochastic gradient descent."""
+
+import numpy as np
+
+from nnfoundations._errors import OptionError
+from nnfoundations.numpy._layer import Array, Layer
+
+__all__ = ["SGD", "check_sgd", "sgd_update"]
+
+
+def sgd_update(
+    parameter: Array,
+    gradient: Array,
+    velocity: Array | None,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> None:
+    r"""Move one parameter, in place: g <- g + weight_decay w, v <- momentum v + g, w <- w - lr v.
+
+    Nesterov looks ahead along the velocity: w <- w - lr (g + momentum v). Without momentum v is g.
+
+    Args: parameter, velocity: changed in place; velocity is None without momentum, and zeros at first.
+        gradient: left as it is.
+    Source: Sutskever et al. 2013, with the rate outside of the velocity, as in torch.optim.SGD.
+    """
+    step = gradient
+    if weight_decay:
+        step = weight_decay * parameter
+        step += gradient
+    if velocity is not None:
+        velocity *= momentum
+        velocity += step
+        step = momentum * velocity + step if nesterov else velocity
+    parameter -= lr * step
+
+
+def check_sgd(name: str, lr: float, momentum: float, weight_decay: float, nesterov: bool) -> None:
+    if not (lr >= 0 and 0 <= momentum < 1 and weight_decay >= 0):
+        raise OptionError(
+            f"{name} needs lr and weight_decay of at least 0 and a momentum in [0, 1); got lr={lr}, "
+            f"momentum={momentum}, weight_decay={weight_decay}. lr=0.01, momentum=0.9 is a start."
+        )
+    if nesterov and not momentum:
+        raise OptionError(f"{name} needs a momentum for nesterov; got 0. Set momentum=0.9.")
+
+
+class SGD:
+    """`sgd_update` for every parameter of a network, with its velocities.
+
+    Args: network: whose `gradients` are read at each step. lr: at least 0; may be changed between steps.
+        momentum: in [0, 1). weight_decay: at least 0. nesterov: look ahead; needs momentum.
+    Raises: OptionError: one of them is outside its range.
+
+    >>> from nnfoundations.numpy import MLP
+    >>> net = MLP([2, 8, 2], seed=0)
+    >>> optimizer = SGD(net, lr=0.1, momentum=0.9)
+    >>> x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32), np.array([0, 1, 1, 0])
+    >>> for _ in range(100):
+    ...     loss, _, _ = net.differentiate(x, y)
+    ...     optimizer.step()
+    >>> net(x).argmax(1)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(
+        self,
+        network: Layer,
+        lr: float,
+        *,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        check_sgd("SGD", lr, momentum, weight_decay, nesterov)
+        self.network, self.lr = network, lr
+        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+        parameters = network.parameters
+        self.velocities = {name: np.zeros_like(p) for name, p in parameters.items()} if momentum else {}
+
+    def step(self) -> None:
+        for name, parameter in self.network.parameters.items():
+            sgd_update(
+                parameter,
+                self.network.gradients[name],
+                self.velocities.get(name),
+                lr=self.lr,
+                momentum=self.momentum,
+                weight_decay=self.weight_decay,
+                nesterov=self.nesterov,
+            )
