@@ -1,10 +1,10 @@
-"""Everything that needs a GPU, in one run of a few minutes: values, autocast, speed, training, diagnostics, data.
+"""Everything that needs a GPU, in one run of minutes: values, autocast, speed, training, diagnostics, data.
 
     python benchmarks/gpu.py FOLDER [--device cuda]
 
-Writes errors.csv, curves.csv, modules.csv, fit.csv, diagnostics.csv and data.csv into FOLDER and prints a short table
-last. Exit code 1 says that a value, a curve or a finding is off. `--device cpu` runs the same on a small
-scale, to test this script.
+Writes errors.csv, curves.csv, modules.csv, fit.csv, diagnostics.csv and data.csv into FOLDER and prints a
+short table last. Exit code 1 says that a value, a curve, a finding or the loader is off. `--device cpu` runs
+the same on a small scale, to test this script.
 """
 
 import argparse
