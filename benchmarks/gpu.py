@@ -1,14 +1,15 @@
-"""Everything that needs a GPU, in one run of a few minutes: values, autocast, speed, training, diagnostics.
+"""Everything that needs a GPU, in one run of minutes: values, autocast, speed, training, diagnostics, data.
 
     python benchmarks/gpu.py FOLDER [--device cuda]
 
-Writes errors.csv, curves.csv, modules.csv, fit.csv and diagnostics.csv into FOLDER and prints a short table
-last. Exit code 1 says that a value, a curve or a finding is off. `--device cpu` runs the same on a small
-scale, to test this script.
+Writes errors.csv, curves.csv, modules.csv, fit.csv, diagnostics.csv and data.csv into FOLDER and prints a
+short table last. Exit code 1 says that a value, a curve, a finding or the loader is off. `--device cpu` runs
+the same on a small scale, to test this script.
 """
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,9 +23,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import diagnostics_gpu
 import modules
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
-from nnfoundations import convert
+from nnfoundations import convert, nn
+from nnfoundations.datamodules import CIFAR10DataModule, LabelledSet
+from nnfoundations.models import ResidualCNN
 from nnfoundations.testing import HALF, K, backpropagated
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
@@ -162,6 +166,52 @@ def fit(device: str) -> list[dict[str, Any]]:
     return [row | {"exit": done.returncode, "passes": done.returncode == 0 and accuracy > 0.95}]
 
 
+def data(device: str, small: bool) -> list[dict[str, Any]]:
+    """The loader's share of the residual CNN's step, images resident; random pixels, since time is all."""
+
+    class Noise(CIFAR10DataModule):
+        def read(self) -> LabelledSet:
+            count = 2_000 if small else 60_000
+            pixels = torch.randint(256, (count, *self.shape), dtype=torch.uint8)
+            return LabelledSet(pixels, torch.arange(count) % 10, torch.arange(count - 100, count))
+
+    on_device = Trainer(
+        accelerator="gpu" if device == "cuda" else "cpu", devices=1, logger=False, enable_checkpointing=False
+    )
+    given = Noise(
+        val_size=100, batch_size=32 if small else 256, augment=["crop", "flip"], device_resident="on"
+    )
+    given.trainer = on_device
+    given.setup()
+    net = ResidualCNN(channels=[4, 4] if small else (64, 128, 256, 512)).to(device)
+    loss_of, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), lr=0.1)
+
+    def seconds(trains: bool) -> float:
+        count, batches = 5 if small else 100, iter(given.train_dataloader())
+        next(batches)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(count):
+            x, y = next(batches)
+            if trains:
+                with torch.autocast(device, dtype=torch.bfloat16):
+                    loss = loss_of(net(x), y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return (time.perf_counter() - start) / count
+
+    seconds(True)
+    rounds = [(seconds(False), seconds(True)) for _ in range(1 if small else 5)]
+    loader, step = (statistics.median(side) for side in zip(*rounds, strict=True))
+    row = {"loader_us": round(loader * 1e6), "step_us": round(step * 1e6), "share": round(loader / step, 4)}
+    resident = given.train_dataloader().inputs.device.type == device
+    return [row | {"rounds": len(rounds), "passes": resident and (small or loader < 0.02 * step)}]
+
+
 def summary(found: dict[str, list[dict[str, Any]]]) -> None:
     """The short table."""
     classes = {(row["kind"], row["part"], row["dtype"]) for row in found["errors"]}
@@ -178,6 +228,8 @@ def summary(found: dict[str, list[dict[str, Any]]]) -> None:
         print("fit on {accelerator}: accuracy {test_accuracy:.4f}, {seconds} s, exit {exit}".format(**row))
     for row in found["diagnostics"]:
         print(f"diagnostics {row['run']:16} {row['named']}  {'' if row['passes'] else 'FAILS'}")
+    for row in found["data"]:
+        print(f"loader {row['share']:.2%} of the residual CNN's step  {'' if row['passes'] else 'FAILS'}")
 
 
 def main() -> int:
@@ -196,6 +248,7 @@ def main() -> int:
         "modules": lambda: list(modules.measure(names, sizes, [1], device, torch.float32, budget)),
         "fit": lambda: fit(device),
         "diagnostics": lambda: diagnostics_gpu.rows(device, small),
+        "data": lambda: data(device, small),
     }
     found = {}
     for name, part in parts.items():

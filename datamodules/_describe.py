@@ -34,7 +34,7 @@ def describe(
 
 
 def _table(data: TensorDataModule, counts: list[list[int]]) -> str:
-    rows = [("class", "train", "val", "test")]
+    rows: list[tuple[str, ...]] = [("class", "train", "val", "test")]
     rows += [
         (name, *map(str, row)) for name, row in zip(data.class_names, zip(*counts, strict=True), strict=True)
     ]

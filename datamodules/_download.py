@@ -104,9 +104,8 @@ def _fetch_rest(part: Path, address: str, output_file: str, pooch: Any) -> None:
 
 
 def _continues(response: Any, have: int) -> bool:
-    return response.status_code != 206 or response.headers.get("Content-Range", "").startswith(
-        f"bytes {have}-"
-    )
+    given = str(response.headers.get("Content-Range", ""))
+    return response.status_code != 206 or given.startswith(f"bytes {have}-")
 
 
 class _Speed:

@@ -54,4 +54,5 @@ def test_the_script_for_gpus_runs_whole(tmp_path: Path) -> None:
         "modules.csv",
         "fit.csv",
         "diagnostics.csv",
+        "data.csv",
     }

@@ -392,8 +392,8 @@ def test_what_is_said_without_a_network(published, data, monkeypatch, closed_por
     assert lines.pop(1).startswith(f"  {closed_port}test-images.gz: ConnectionRefusedError: ")
     assert lines == [
         f"2 of 4 files are missing in {data.path}; the download:",
-        "Put them there, as they are or unpacked; or name another root (--data.root, NNFOUNDATIONS_DATA) or a "
-        "mirror of your own (--data.mirror, NNFOUNDATIONS_MIRROR):",
+        "Put them there, as they are or unpacked; or name another root (--data.root, NNFOUNDATIONS_DATA) or "
+        "a mirror of your own (--data.mirror, NNFOUNDATIONS_MIRROR):",
         f"  {closed_port}test-images.gz  md5 {images.md5}",
         f"  {closed_port}test-labels.gz  md5 {labels.md5}",
         "`nnfoundations fit --config digits` needs no files.",

@@ -26,8 +26,8 @@ def data_command(name: str, args: Sequence[str]) -> int:
         "nnfoundations data",
         description="Fetch a data set ahead of time, check it and show what is in it.",
         epilog="An interrupted download goes on where it broke off. NNFOUNDATIONS_DATA and "
-        "NNFOUNDATIONS_MIRROR stand for --root and --mirror; NNFOUNDATIONS_MIN_SPEED is how slow a mirror may "
-        "be, in bytes a second.",
+        "NNFOUNDATIONS_MIRROR stand for --root and --mirror; NNFOUNDATIONS_MIN_SPEED is how slow a mirror "
+        "may be, in bytes a second.",
     )
     parser.add_argument("name", nargs="?", help="one of --list")
     parser.add_argument("--list", action="store_true", help="name all data sets, and say which are here")

@@ -146,7 +146,7 @@ def _halved(name: str, shape: Sequence[int], times: int) -> tuple[int, int]:
 
 def _initialise(net: nn.Module) -> None:
     """Channels innermost; variances 2 / fan_in before a rectifier, 1 / fan_in in the last map; no biases."""
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    net.to(memory_format=torch.channels_last)
     maps = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for layer in maps:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if layer is maps[-1] else "relu")
