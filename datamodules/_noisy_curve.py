@@ -16,7 +16,7 @@ class NoisyCurveDataModule(LightningDataModule):
     noise and no outliers: what is asked for is f.
 
     Args:
-        batch_size: points a batch, at least 1.
+        batch_size: training points a batch, at least 1; the others come in one.
         points: training points, at least 1; half as many for validation, and for test.
         noise: standard deviation of the noise, at least 0.
         outliers: share of the training points that are moved, 0 to 1.
@@ -88,9 +88,9 @@ class NoisyCurveDataModule(LightningDataModule):
         return DataLoader(self._parts["train"], self.batch_size, shuffle=True, generator=generator)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return DataLoader(self._parts["val"], self.batch_size)
+        return DataLoader(self._parts["val"], self.points)
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return DataLoader(self._parts["test"], self.batch_size)
+        return DataLoader(self._parts["test"], self.points)
 
     predict_dataloader = test_dataloader

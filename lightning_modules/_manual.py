@@ -159,6 +159,12 @@ class ManualClassifier(Classifier):
         for name, parameter in self.net.named_parameters():
             parameter.grad = self._gradients[name]
 
+    def configure_optimizers(self) -> Any:
+        made = super().configure_optimizers()
+        if not isinstance(made, dict):
+            return made
+        return [made["optimizer"]], [made["lr_scheduler"]["scheduler"]]  # when to step it is our own affair
+
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         self._advance("epoch")

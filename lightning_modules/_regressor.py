@@ -200,4 +200,4 @@ class CurveRegressor(Regressor):
 
 
 def _curve_net(width: int) -> MLP:
-    return MLP([1, width, 1], activation="Tanh", init="xavier")
+    return MLP([1, width, 1], activation="Tanh")
