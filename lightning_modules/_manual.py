@@ -38,7 +38,7 @@ class NumPySGD(Optimizer):
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         super().__init__(params, options)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch overloads
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; the closure, by which Lightning calls its hooks, first."""
         result = closure() if closure is not None else None
         for group in self.param_groups:
