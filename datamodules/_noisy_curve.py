@@ -10,7 +10,7 @@ from nnfoundations.datamodules._arguments import check_at_least, check_share
 
 
 class NoisyCurveDataModule(LightningDataModule):
-    r"""Points of f(x) = sin 3x + x / 2, x even in [-2, 2], as batches `(x, y)`, float32 `(N, 1)` both.
+    r"""Points of f(x) = sin 2x + x / 2, x even in [-2, 2], as batches `(x, y)`, float32 `(N, 1)` both.
 
     y has Gaussian noise, and in training a share of outliers, moved up by 3. Validation and test points have
     noise and no outliers: what is asked for is f.
@@ -55,7 +55,7 @@ class NoisyCurveDataModule(LightningDataModule):
     @staticmethod
     def function(x: Tensor) -> Tensor:
         """f, without noise."""
-        return torch.sin(3 * x) + x / 2
+        return torch.sin(2 * x) + x / 2
 
     def setup(self, stage: str | None = None) -> None:
         """Draw the points, once."""
