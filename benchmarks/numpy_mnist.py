@@ -6,8 +6,8 @@
 784-256-128-10, float32, batches of 64. `--recipe momentum` is the config `numpy_mnist` (lr 0.03 falling in a
 line to 0, momentum 0.9, decay 1e-4), `plain` is SGD at 0.01 and nothing else. Ours and torch.nn with
 torch.optim.SGD see the same batches from the same initial weights; twenty batches of one, then as many of
-the other, and which goes first alternates. The clock runs over batches already made. Test accuracy is read and
-nothing is chosen by it.
+the other, and which goes first alternates. The clock runs over batches already made. Test accuracy is read
+and nothing is chosen by it.
 """
 
 import argparse

@@ -10,13 +10,13 @@ from nnfoundations.datamodules._arguments import check_at_least, check_share
 
 
 class NoisyCurveDataModule(LightningDataModule):
-    r"""Points of f(x) = sin 3x + x / 2, x even in [-2, 2], as batches `(x, y)`, float32 `(N, 1)` both.
+    r"""Points of f(x) = sin 2x + x / 2, x even in [-2, 2], as batches `(x, y)`, float32 `(N, 1)` both.
 
     y has Gaussian noise, and in training a share of outliers, moved up by 3. Validation and test points have
     noise and no outliers: what is asked for is f.
 
     Args:
-        batch_size: points a batch, at least 1.
+        batch_size: training points a batch, at least 1; the others come in one.
         points: training points, at least 1; half as many for validation, and for test.
         noise: standard deviation of the noise, at least 0.
         outliers: share of the training points that are moved, 0 to 1.
@@ -55,7 +55,7 @@ class NoisyCurveDataModule(LightningDataModule):
     @staticmethod
     def function(x: Tensor) -> Tensor:
         """f, without noise."""
-        return torch.sin(3 * x) + x / 2
+        return torch.sin(2 * x) + x / 2
 
     def setup(self, stage: str | None = None) -> None:
         """Draw the points, once."""
@@ -88,9 +88,9 @@ class NoisyCurveDataModule(LightningDataModule):
         return DataLoader(self._parts["train"], self.batch_size, shuffle=True, generator=generator)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return DataLoader(self._parts["val"], self.batch_size)
+        return DataLoader(self._parts["val"], self.points)
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return DataLoader(self._parts["test"], self.batch_size)
+        return DataLoader(self._parts["test"], self.points)
 
     predict_dataloader = test_dataloader

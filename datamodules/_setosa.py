@@ -14,7 +14,7 @@ class SetosaDataModule(IrisDataModule):
 
     name = "setosa"
     num_classes = 2
-    class_names = ("other", "setosa")
+    class_names = ("other", "setosa")  # type: ignore[assignment]  # two, where Iris has three
 
     def read(self) -> LabelledSet:
         data = super().read()

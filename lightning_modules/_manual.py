@@ -38,7 +38,7 @@ class NumPySGD(Optimizer):
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         super().__init__(params, options)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch overloads
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; the closure, by which Lightning calls its hooks, first."""
         result = closure() if closure is not None else None
         for group in self.param_groups:
@@ -158,6 +158,12 @@ class ManualClassifier(Classifier):
         """What Lightning calls between its hooks: the gradients are there, torch only gets to see them."""
         for name, parameter in self.net.named_parameters():
             parameter.grad = self._gradients[name]
+
+    def configure_optimizers(self) -> Any:
+        made = super().configure_optimizers()
+        if not isinstance(made, dict):
+            return made
+        return [made["optimizer"]], [made["lr_scheduler"]["scheduler"]]  # when to step it is our own affair
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()

@@ -1,4 +1,4 @@
-"""Regression for Lightning: a network that predicts numbers, under any loss; and a curve, fitted in many ways."""
+"""Regression for Lightning: numbers predicted under any loss, and a curve fitted in many ways."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -200,4 +200,4 @@ class CurveRegressor(Regressor):
 
 
 def _curve_net(width: int) -> MLP:
-    return MLP([1, width, 1], activation="Tanh", init="xavier")
+    return MLP([1, width, 1], activation="Tanh")

@@ -33,7 +33,7 @@ class Layer(ABC):
 
     def __init__(self) -> None:
         self.parameters: dict[str, Array] = {}
-        self.gradients: dict[str, Array] = {}
+        self.gradients: dict[str, Any] = {}
         self.buffers: dict[str, Array] = {}
         self.training = True
         self._kept: tuple[Any, ...] | None = None

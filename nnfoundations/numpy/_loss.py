@@ -104,8 +104,7 @@ class MSELoss(Loss):
     def backward(self) -> Array:
         x, target = self.kept
         grad, _ = formulas.mse_loss_backward(1.0, x, target, reduction="mean", wanted=(True, False), xp=XP)
-        found: Array = grad
-        return found
+        return np.asarray(grad)
 
 
 class HuberLoss(Loss):
@@ -131,8 +130,7 @@ class HuberLoss(Loss):
         grad, _ = formulas.huber_loss_backward(
             1.0, x, target, reduction="mean", delta=self.delta, wanted=(True, False), xp=XP
         )
-        found: Array = grad
-        return found
+        return np.asarray(grad)
 
 
 def same_shape(loss: Loss, x: Array, target: Array) -> tuple[Array, Array]:

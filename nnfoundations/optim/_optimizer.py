@@ -47,7 +47,7 @@ class ListOptimizer(Optimizer):
         """Move the parameters, in place; the gradients stay as they are."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch overloads
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step.
 
         Args: closure: computes the loss and its gradients anew; its value is returned.

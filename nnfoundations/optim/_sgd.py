@@ -84,9 +84,10 @@ class SGD(ListOptimizer):
                 if state.get("momentum_buffer") is None:
                     state["momentum_buffer"] = g.clone()
             velocities = [state["momentum_buffer"] for state in states]
-            grads = (
-                list(torch._foreach_add(grads, velocities, alpha=momentum))
-                if group["nesterov"]
-                else velocities
-            )
+            if not group["nesterov"]:
+                grads = velocities
+            elif group["weight_decay"]:  # their sum is ours to use up
+                torch._foreach_add_(grads, velocities, alpha=momentum)
+            else:
+                grads = list(torch._foreach_add(grads, velocities, alpha=momentum))
         torch._foreach_add_(params, grads, alpha=-lr)
