@@ -26,7 +26,9 @@ class GradientCheck(Callback):
         self.errors: dict[str, float] = {}
         self.written: list[str] = []
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         def loss() -> Tensor:
             torch.manual_seed(0)
             out = pl_module.training_step(batch, batch_idx)

@@ -39,7 +39,10 @@ def check_command(command: str, args: list[str]) -> int:
         lead = f"{verdict.state:<8}{verdict.check:<23}"
         print(fill(lead + verdict.measured, wide, subsequent_indent=" " * 8))
         if verdict.remedy:
-            print(fill(f"-> {verdict.remedy}", wide, initial_indent=" " * 8, subsequent_indent=" " * 11), flush=True)
+            print(
+                fill(f"-> {verdict.remedy}", wide, initial_indent=" " * 8, subsequent_indent=" " * 11),
+                flush=True,
+            )
 
     verdicts: list[Verdict] = []
     with warnings.catch_warnings():
@@ -50,9 +53,13 @@ def check_command(command: str, args: list[str]) -> int:
                 show(verdict)
     failed = [verdict.check for verdict in verdicts if verdict.state is State.FAIL]
     if as_json:
-        print(json.dumps({"sound": not failed, "checks": [asdict(verdict) for verdict in verdicts]}, indent=2))
+        print(
+            json.dumps({"sound": not failed, "checks": [asdict(verdict) for verdict in verdicts]}, indent=2)
+        )
     else:
-        print(f"\n{len(failed)} of {len(verdicts)} checks fail: {', '.join(failed)}." if failed else "\nNothing failed.")
+        print(
+            f"\n{len(failed)} of {len(verdicts)} checks fail: {', '.join(failed)}."
+            if failed
+            else "\nNothing failed."
+        )
     return int(bool(failed))
-
-

@@ -295,7 +295,9 @@ class Flags(FoundationsCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         actions = self._subcommand_parsers[self.command]._actions
-        self.flags = sorted(flag for action in actions for flag in action.option_strings if flag.startswith("--"))
+        self.flags = sorted(
+            flag for action in actions for flag in action.option_strings if flag.startswith("--")
+        )
         raise _Known
 
 

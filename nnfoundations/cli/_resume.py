@@ -67,7 +67,9 @@ class RunCheckpoint(ModelCheckpoint):
                     "dirpath": str(here),
                     "best_model_path": moved.get(state_dict["best_model_path"], ""),
                     "kth_best_model_path": moved.get(state_dict["kth_best_model_path"], ""),
-                    "best_k_models": {moved[path]: score for path, score in state_dict["best_k_models"].items()},
+                    "best_k_models": {
+                        moved[path]: score for path, score in state_dict["best_k_models"].items()
+                    },
                     "last_model_path": "",
                 }
         super().load_state_dict(state_dict)

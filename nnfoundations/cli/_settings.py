@@ -189,7 +189,9 @@ def _syntax(path: Path, error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"{place}: this is no YAML: {problem}.\nIndent with spaces, write `key: value`, close every bracket."
+    return (
+        f"{place}: this is no YAML: {problem}.\nIndent with spaces, write `key: value`, close every bracket."
+    )
 
 
 def _nearby(path: Path) -> str | None:
