@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from broken import BROKEN
+
 from nnfoundations.check import CHECKS, State, check
 from nnfoundations.cli import main
 from nnfoundations.datamodules import DigitsDataModule
@@ -69,6 +69,6 @@ def test_a_model_of_ones_own_by_class_path_as_json(tmp_path, capsys):
 
 
 def test_a_model_that_raises_is_a_verdict(capsys):
-    args = "--config digits --model.net.sizes [63,10]".split()
+    args = ["--config", "digits", "--model.net.sizes", "[63,10]"]
     assert main(["check", *args]) == 1
     assert "FAIL" in capsys.readouterr().out

@@ -5,14 +5,14 @@ import re
 import subprocess
 import sys
 
+import cli_process
 import pytest
 
-import cli_process
 from nnfoundations.cli import main
 from nnfoundations.cli._commands import COMMANDS
 from nnfoundations.cli._configs import packaged_configs
 
-FIT = "fit --config digits --trainer.max_epochs 1".split()
+FIT = ["fit", "--config", "digits", "--trainer.max_epochs", "1"]
 
 
 @pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
@@ -77,7 +77,8 @@ def test_doctor_knows_a_torchvision_of_another_torch_and_a_malicious_release(tmp
 def completed(script, *words):
     """What bash offers for the last word."""
     line = " ".join(f"'{word}'" for word in ("nnfoundations", *words))
-    code = f'source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _nnfoundations; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    code = f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _nnfoundations; "
+    code += 'printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(["bash", "-c", code], cwd=script.parent, capture_output=True, text=True, check=True)
     return done.stdout.split()
 

@@ -1,17 +1,30 @@
 """Going on: `--ckpt_path last` and `best`, after kill -9 and after signals; the same weights as in one go."""
 
-import shutil
 import signal
-import time
 
+import cli_process
 import pytest
 import torch
 
-import cli_process
-from nnfoundations.cli import main
-
-FIT = "fit --config digits --trainer.max_epochs 3 --diagnostics.enabled false --model.net cli_process.Dropped".split()
-MID_EPOCH = "--checkpoint.every_n_train_steps 7 --checkpoint.monitor null --checkpoint.save_top_k -1".split()
+FIT = [
+    "fit",
+    "--config",
+    "digits",
+    "--trainer.max_epochs",
+    "3",
+    "--diagnostics.enabled",
+    "false",
+    "--model.net",
+    "cli_process.Dropped",
+]
+MID_EPOCH = [
+    "--checkpoint.every_n_train_steps",
+    "7",
+    "--checkpoint.monitor",
+    "null",
+    "--checkpoint.save_top_k",
+    "-1",
+]
 
 
 def weights(folder):

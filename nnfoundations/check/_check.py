@@ -19,7 +19,7 @@ ONE_BATCH_STEPS, STEPS = 200, 100
 
 @dataclass
 class Subject:
-    """Args: model: never trained itself. batches: real ones, of training. trial: some steps at the given rate."""
+    """Args: model: never trained itself. batches: real ones, of training. trial: steps at the given rate."""
 
     model: LightningModule
     batches: Sequence[Any]

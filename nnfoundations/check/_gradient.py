@@ -1,5 +1,6 @@
 """Is the gradient that of the loss? Against differences of the loss itself, in float64."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,8 +19,8 @@ class GradientCheck(Callback):
 
     .. math:: \nabla_w L \cdot d = \frac{L(w + hd) - L(w - hd)}{2h}
 
-    Random numbers are the same in each evaluation. A kink between the two points gives an error that another h
-    does not: the smaller of two errors counts.
+    Random numbers are the same in each evaluation. A kink between the two points gives an error that another
+    h does not: the smaller of two errors counts.
     """
 
     def __init__(self) -> None:
@@ -32,7 +33,8 @@ class GradientCheck(Callback):
         def loss() -> Tensor:
             torch.manual_seed(0)
             out = pl_module.training_step(batch, batch_idx)
-            value: Tensor = out["loss"] if isinstance(out, dict) else out
+            value = out["loss"] if isinstance(out, Mapping) else out
+            assert isinstance(value, Tensor)
             return value
 
         parameters = list(trained(pl_module))

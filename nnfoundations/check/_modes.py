@@ -105,7 +105,7 @@ def _variance_ratio(module: torch.nn.Module, x: Tensor) -> float | None:
     if not isinstance(momentum, float) or x.ndim < 2 or not isinstance(module.running_var, Tensor):
         return None
     twin = copy.deepcopy(module).train()
-    twin.running_var.fill_(1.0)  # type: ignore[operator, union-attr]  # a buffer, by the test above
+    twin.running_var.fill_(1.0)  # type: ignore[operator]  # a buffer, by the test above
     twin(x)
     axes = [axis for axis in range(x.ndim) if axis != 1]
     expected = (1 - momentum) + momentum * x.var(dim=axes, correction=1)

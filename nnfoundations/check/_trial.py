@@ -94,7 +94,7 @@ def trained(module: LightningModule) -> Iterator[tuple[str, torch.nn.Parameter]]
 
 @dataclass(frozen=True)
 class Repeated:
-    """These batches over and over, as one epoch of so many steps. (Lightning takes a list for several loaders.)"""
+    """These batches over and over, as one epoch of so many steps; a list would be several loaders."""
 
     batches: Sequence[Any]
     steps: int

@@ -14,8 +14,8 @@ from nnfoundations.cli._voice import Voice
 _HELP = """\
 nnfoundations check --config NAME [--json] [--key value ...]
 
-Trains copies of the model for some hundred steps and judges it: exit code 0 where it is sound, 1 where a check
-fails. --json prints the verdicts as JSON. Model and data are given as for `fit`, by config or by class path:
+Trains copies of the model for some hundred steps and judges it: exit code 0 where it is sound,
+1 where a check fails. --json prints the verdicts as JSON. Model and data are given as for `fit`, by config or by class path:
   nnfoundations check --model package.module.MyModule --data package.module.MyData"""
 
 

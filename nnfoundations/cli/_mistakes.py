@@ -1,7 +1,8 @@
 """Where is the mistake in a command that the parser refused? In two lines, with the nearest match.
 
 The parser tries every reading of a value and reports all of them. Here the same settings are walked once, from
-the top: keys against the parser, classes against what can be imported, options against the class they go to.
+the top:
+keys against the parser, classes against what can be imported, options against the class they go to.
 """
 
 import re
@@ -48,7 +49,8 @@ def explain(parser: ArgumentParser, settings: Setting, message: str) -> CommandE
                 _check_value(key, setting, hint)
     except CommandError as mistake:
         return mistake
-    key = _key_of(message)
+    named = _key_of(message)
+    key = named or ""
     setting = _find(settings, key) if key else None
     if key in types and setting is not None and not _classes(types[key]):
         return _bad_value(key, setting, types[key])
@@ -337,7 +339,7 @@ def _by_name(bases: list[type]) -> dict[str, list[type]]:
         cls = queue.pop()
         if not isabstract(cls) and not cls.__name__.startswith("_"):
             found.setdefault(cls.__name__, []).append(cls)
-        new = set(cls.__subclasses__()) - seen
+        new: set[type] = set(cls.__subclasses__()) - seen
         queue += new
         seen |= new
     return found

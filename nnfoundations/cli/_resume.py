@@ -16,7 +16,7 @@ from nnfoundations.cli._settings import CommandError
 
 
 def find_checkpoint(word: str, runs: Path, elsewhere: Path | None = None) -> Path:
-    """The newest checkpoint of any run in a folder of runs (`last`), or the best one of the newest run (`best`).
+    """The newest checkpoint of any run in a folder of runs (`last`), or the newest run's best one (`best`).
 
     One that was cut short, by a full disk or a power cut, is passed over.
 
@@ -100,7 +100,7 @@ class RandomState(Callback):
         return {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "numpy": [str(name), keys.tolist(), int(position), int(has_gauss), float(gauss)],
+            "numpy": [str(name), np.asarray(keys).tolist(), int(position), int(has_gauss), float(gauss)],
             "python": _plain(random.getstate()),
         }
 
