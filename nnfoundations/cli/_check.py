@@ -15,7 +15,8 @@ _HELP = """\
 nnfoundations check --config NAME [--json] [--key value ...]
 
 Trains copies of the model for some hundred steps and judges it: exit code 0 where it is sound,
-1 where a check fails. --json prints the verdicts as JSON. Model and data are given as for `fit`, by config or by class path:
+1 where a check fails. --json prints the verdicts as JSON.
+Model and data are given as for `fit`, by config or by class path:
   nnfoundations check --model package.module.MyModule --data package.module.MyData"""
 
 

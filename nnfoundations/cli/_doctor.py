@@ -69,7 +69,7 @@ def _lightning_release() -> Iterator[Line]:
     for package in ("lightning", "pytorch-lightning"):
         if _installed(package) in _MALICIOUS:
             yield Line(
-                "FAIL", package, f"{_installed(package)}, a release that carried malware (GHSA-w37p-236h-pfx3)",
+                "FAIL", package, f"{_installed(package)}, a release that carried malware",
                 f"pip install -U '{package}>=2.6.4', and change every password and token this machine held.",
             )  # fmt: skip
 
@@ -148,8 +148,9 @@ def _gpu() -> Iterator[Line]:
     yield Line("ok", "GPU", f"{name}, capability {capability[0]}.{capability[1]}; a matrix product is right")
     if capability == (12, 1):
         yield Line(
-            "note", "GB10", "torch's warning about capability 12.1 is harmless: code for 12.0 runs here. nvidia-smi "
-            "cannot report memory: it is shared with the CPU.", "Read memory with torch.cuda.mem_get_info.",
+            "note", "GB10", "torch's warning about capability 12.1 is harmless: code for 12.0 runs here. "
+            "nvidia-smi cannot report memory: it is shared with the CPU.", 
+            "Read memory with torch.cuda.mem_get_info.",
         )  # fmt: skip
     yield _memory(torch.cuda.mem_get_info)
 
@@ -178,7 +179,7 @@ def _data() -> Iterator[Line]:
             yield Line("ok", f"data: {name}", str(module.path))
         else:
             yield Line("note", f"data: {name}", f"nothing in {module.path}",
-                       "A fit downloads it; or set NNFOUNDATIONS_DATA to the folder that has it.")  # fmt: skip
+                       "A fit downloads it; or set NNFOUNDATIONS_DATA to its folder.")  # fmt: skip
 
 
 def _disk() -> Iterator[Line]:

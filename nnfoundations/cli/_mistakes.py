@@ -1,8 +1,7 @@
 """Where is the mistake in a command that the parser refused? In two lines, with the nearest match.
 
-The parser tries every reading of a value and reports all of them. Here the same settings are walked once, from
-the top:
-keys against the parser, classes against what can be imported, options against the class they go to.
+The parser tries every reading of a value and reports all of them. Here the same settings are walked once,
+from the top: keys against the parser, classes against what can be imported, options against their class.
 """
 
 import re
@@ -56,7 +55,8 @@ def explain(parser: ArgumentParser, settings: Setting, message: str) -> CommandE
         return _bad_value(key, setting, types[key])
     if "required" in message and "model" not in settings.children:
         return CommandError(
-            "nothing says which model.\nGive `--config NAME` (`nnfoundations configs` lists them), or `--model CLASS`."
+            "nothing says which model.\n"
+            "Give `--config NAME` (`nnfoundations configs` lists them), or `--model CLASS`."
         )
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
     return CommandError(
