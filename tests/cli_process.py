@@ -63,6 +63,7 @@ def on_terminal(run, columns):
 def _child(args, folder, columns, environment):
     os.chdir(folder)
     os.environ.update(environment)
+    os.environ.pop("COLUMNS", None)  # it would count for more than the terminal
     if columns:
         code, text = on_terminal(lambda: main(args), columns)
         Path("stdout").write_text(text)

@@ -149,7 +149,7 @@ def _gpu() -> Iterator[Line]:
     if capability == (12, 1):
         yield Line(
             "note", "GB10", "torch's warning about capability 12.1 is harmless: code for 12.0 runs here. "
-            "nvidia-smi cannot report memory: it is shared with the CPU.", 
+            "nvidia-smi cannot report memory: it is shared with the CPU.",
             "Read memory with torch.cuda.mem_get_info.",
         )  # fmt: skip
     yield _memory(torch.cuda.mem_get_info)
