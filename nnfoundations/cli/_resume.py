@@ -28,10 +28,12 @@ def find_checkpoint(word: str, runs: Path, elsewhere: Path | None = None) -> Pat
     Raises:
         CommandError: there is none.
     """
-    files = [*runs.glob("*/checkpoints/*.ckpt"), *(elsewhere.glob("*.ckpt") if elsewhere else ())]
+    files: list[Path] = [*runs.glob("*/checkpoints/*.ckpt"), *(elsewhere.glob("*.ckpt") if elsewhere else ())]
     # Of two written within one tick of the clock `last` is the later one.
     files.sort(key=lambda path: (path.stat().st_mtime_ns, path.stem.startswith("last")), reverse=True)
-    for path in filter(zipfile.is_zipfile, files):
+    for path in files:
+        if not zipfile.is_zipfile(path):
+            continue
         if word == "last":
             return path
         if (best := _best_known_to(path)) is not None:
