@@ -28,7 +28,11 @@ def main() -> None:
         seconds = perf_counter() - start
         states = {column: str(verdicts[column].state) if column in verdicts else "" for column in CHECKS}
         rows.append({"model": name, **states, "seconds": f"{seconds:.1f}"})
-        print(name, *(f"\n    {v.state} {v.check}: {v.measured}" for v in verdicts.values() if v.state != "pass"), flush=True)
+        print(
+            name,
+            *(f"\n    {v.state} {v.check}: {v.measured}" for v in verdicts.values() if v.state != "pass"),
+            flush=True,
+        )
     if len(sys.argv) > 1:
         with Path(sys.argv[1]).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, rows[0], lineterminator="\n")

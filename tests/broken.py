@@ -224,7 +224,9 @@ def own_linear(function):
 
 BROKEN = {
     "sound": Sound,
-    "sound, batch norm and dropout": lambda: Sound(nn.Sequential(nn.BatchNorm1d(48), nn.ReLU(), nn.Dropout(0.2))),
+    "sound, batch norm and dropout": lambda: Sound(
+        nn.Sequential(nn.BatchNorm1d(48), nn.ReLU(), nn.Dropout(0.2))
+    ),
     "D1 divided by the batch twice": lambda: own_linear(DividedTwice),
     "D2 ReLU mask from before the norm": lambda: Sound(layer(NormThenReLU)),
     "D3 updated before back-propagation": lambda: own_linear(UpdatedFirst),

@@ -1,9 +1,14 @@
 """The command in a process of its own, for tests that kill it: forked from one that has imported all."""
 
+import fcntl
 import multiprocessing
 import os
+import pty
 import signal
+import struct
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -40,8 +45,30 @@ class Dropped(torch.nn.Sequential):
         super().__init__(*layers, torch.nn.Linear(32, 10))
 
 
-def _child(args, folder):
+def on_terminal(run, columns):
+    """Call a function on a terminal of so many columns; its exit code, and what the terminal received."""
+    pid, leader = pty.fork()
+    if not pid:
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+        os._exit(run())
+    received = b""
+    with suppress(OSError):  # the other end is closed
+        while chunk := os.read(leader, 65536):
+            received += chunk
+    os.close(leader)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), received.decode(errors="replace")
+
+
+def _child(args, folder, columns, environment):
     os.chdir(folder)
+    os.environ.update(environment)
+    os.environ.pop("COLUMNS", None)  # it would count for more than the terminal
+    if columns:
+        code, text = on_terminal(lambda: main(args), columns)
+        Path("stdout").write_text(text)
+        Path("stderr").touch()
+        os._exit(code)
     for stream, name in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, stream.fileno())
@@ -52,20 +79,20 @@ def _child(args, folder):
     os._exit(code)  # as sys.exit: nothing of the parent's is to be torn down
 
 
-def start(args, folder: Path):
+def start(args, folder: Path, columns=0, environment=None):
     """The running process."""
     context = multiprocessing.get_context("forkserver")
     # Python 3.11 does not hand its sys.path to the server, which then imports nothing in advance.
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     context.set_forkserver_preload(["cli_process", "nnfoundations.cli._command"])
-    process = context.Process(target=_child, args=(list(args), str(folder)))
+    process = context.Process(target=_child, args=(list(args), str(folder), columns, environment or {}))
     process.start()
     return process
 
 
-def run(args, folder: Path, timeout=120):
+def run(args, folder: Path, timeout=120, **terminal):
     """Exit code (negative: killed by that signal), what it printed, and what it complained of."""
-    process = start(args, folder)
+    process = start(args, folder, **terminal)
     process.join(timeout)
     assert process.exitcode is not None, "it hangs"
     return process.exitcode, (folder / "stdout").read_text(), (folder / "stderr").read_text()

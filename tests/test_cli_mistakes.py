@@ -42,7 +42,7 @@ MISTAKES = [
     (f"{DIGITS} --model.net.sizes abc", "", ["`model.net.sizes` cannot be `abc`", "list of integers"]),
     (f"{DIGITS} --model.optimizer torch.optim.SDG", "", ["no `SDG`", "`torch.optim.SGD`"]),
     (f"{DIGITS} --model.optimizer.lr fast", "", ["`model.optimizer.lr` cannot be `fast`", "a number"]),
-    (f"{DIGITS} --model.net nnfoundations.modles.MLP", "", ["`nnfoundations.modles`", "`nnfoundations.models.MLP`"]),
+    (f"{DIGITS} --model.net nnfoundations.modles.MLP", "", ["modles", "`nnfoundations.models.MLP`"]),
     (f"{DIGITS} --model.net MLP", "", ["several classes", "nnfoundations.models.MLP"]),
     (f"{DIGITS} --model.l2 -1", "", ["l2 must be at least 0"]),
     (f"{DIGITS} --model.net torch.optim.SGD", "", ["SGD is no Module"]),
@@ -75,7 +75,7 @@ def test_a_mistake_is_two_lines(command, yaml, said, tmp_path, monkeypatch, caps
     for words in said:
         assert words in err
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"mine.yaml"}
-    assert not [path for path in tmp_path.glob("runs/*/*")]
+    assert not list(tmp_path.glob("runs/*/*"))
 
 
 def test_a_config_may_stand_before_the_command(capsys):

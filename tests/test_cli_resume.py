@@ -1,17 +1,30 @@
 """Going on: `--ckpt_path last` and `best`, after kill -9 and after signals; the same weights as in one go."""
 
-import shutil
 import signal
-import time
 
+import cli_process
 import pytest
 import torch
 
-import cli_process
-from nnfoundations.cli import main
-
-FIT = "fit --config digits --trainer.max_epochs 3 --diagnostics.enabled false --model.net cli_process.Dropped".split()
-MID_EPOCH = "--checkpoint.every_n_train_steps 7 --checkpoint.monitor null --checkpoint.save_top_k -1".split()
+FIT = [
+    "fit",
+    "--config",
+    "digits",
+    "--trainer.max_epochs",
+    "3",
+    "--diagnostics.enabled",
+    "false",
+    "--model.net",
+    "cli_process.Dropped",
+]
+MID_EPOCH = [
+    "--checkpoint.every_n_train_steps",
+    "7",
+    "--checkpoint.monitor",
+    "null",
+    "--checkpoint.save_top_k",
+    "-1",
+]
 
 
 def weights(folder):
@@ -49,9 +62,13 @@ def resumed(folder):
 
 
 @pytest.mark.parametrize(
-    "place", [(1, 3), (1, 20), (1, 40), (2, 0), (1, 0, "validation")], ids=lambda place: "-".join(map(str, place))
+    "place",
+    [(1, 3), (1, 20), (1, 40), (2, 0), (1, 0, "validation")],
+    ids=lambda place: "-".join(map(str, place)),
 )
-@pytest.mark.parametrize("often", [[], MID_EPOCH], ids=["each epoch", "within epochs"])
+@pytest.mark.parametrize(
+    "often", [MID_EPOCH, pytest.param([], marks=pytest.mark.slow)], ids=["within epochs", "each epoch"]
+)
 def test_killed_and_resumed_is_the_same_run(place, often, in_one_go, tmp_path):
     code, _, _ = cli_process.run([*FIT, *often, *at("SIGKILL", *place)], tmp_path)
     assert code == -signal.SIGKILL
@@ -61,9 +78,14 @@ def test_killed_and_resumed_is_the_same_run(place, often, in_one_go, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "place", [(0, 2), (1, 20), (1, 40), (1, 0, "validation")], ids=lambda place: "-".join(map(str, place))
+    ("name", "exit_code", "place"),
+    [
+        ("SIGINT", 130, (0, 2)),
+        ("SIGTERM", 143, (1, 20)),
+        pytest.param("SIGINT", 130, (1, 40), marks=pytest.mark.slow),
+        ("SIGTERM", 143, (1, 0, "validation")),
+    ],
 )
-@pytest.mark.parametrize(("name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_saves_and_says_how_to_go_on(name, exit_code, place, in_one_go, tmp_path):
     code, _, err = cli_process.run([*FIT, *at(name, *place)], tmp_path)
     assert code == exit_code, err

@@ -84,7 +84,7 @@ def test_a_run_is_named_by_its_configs(given, name):
 def test_goal(name, tmp_path, capsys):
     assert main(["fit", "--config", name, "--trainer.default_root_dir", str(tmp_path)]) == 0
     (row,) = (line for line in capsys.readouterr().out.splitlines() if "test/accuracy " in line)
-    assert float(row.split()[3]) >= GOALS[name]
+    assert float(row.split()[1]) >= GOALS[name]
 
 
 def test_missing_data_is_one_message_and_no_run(tmp_path, capsys):
@@ -100,10 +100,3 @@ def test_missing_data_is_one_message_and_no_run(tmp_path, capsys):
     assert "`nnfoundations fit --config digits` needs no files" in err
     assert "Traceback" not in err
     assert not list((tmp_path / "runs").glob("*/*"))
-
-
-@pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
-def test_alone_it_shows_the_commands(args, capsys):
-    assert main(args) == 0
-    out = capsys.readouterr().out
-    assert all(f"nnfoundations {command}" in out for command in ("fit", "validate", "test", "predict"))

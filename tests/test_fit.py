@@ -215,5 +215,5 @@ def test_checkpoints_may_be_off(tmp_path):
 def test_progress_has_four_decimals(tmp_path, capsys):
     run("fit --config digits --trainer.max_epochs 1", tmp_path)
     out = capsys.readouterr().out
-    assert re.search(r"val/loss: \d\.\d{4}\b", out)
+    assert re.search(r"^Epoch 1/1 .*val/loss \d\.\d{4}\b", out, re.MULTILINE)
     assert "v_num" not in out

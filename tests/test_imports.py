@@ -29,9 +29,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"torch", "numpy", "lightning", "torchmetrics"},
     ),
     "callbacks": ({"diagnostics"}, {"torch", "numpy", "lightning"}),
-    "cli": (ANY, {"torch", "numpy", "lightning", "jsonargparse", "rich"}),
+    "check": ({"diagnostics"}, {"torch", "lightning"}),
+    "cli": (ANY | {"check"}, {"torch", "numpy", "lightning", "jsonargparse", "yaml"}),
     # A lab imports no other one: its own folder and `_runner` are all it sees of the room.
-    "labs": (ANY | {"cli"}, {"torch", "numpy", "lightning", "rich"}),
+    "labs": (ANY | {"check", "cli"}, {"torch", "numpy", "lightning", "rich"}),
 }
 
 

@@ -19,7 +19,7 @@ ONE_BATCH_STEPS, STEPS = 200, 100
 
 @dataclass
 class Subject:
-    """Args: model: never trained itself. batches: real ones, of training. trial: some steps at the given rate."""
+    """Args: model: never trained itself. batches: real ones, of training. trial: steps at the given rate."""
 
     model: LightningModule
     batches: Sequence[Any]
@@ -29,7 +29,8 @@ class Subject:
     def floor(self) -> float:
         """The least value that the loss can take: with smoothed labels, their entropy; else 0."""
         smoothing = max(
-            (float(getattr(module, "label_smoothing", 0.0) or 0.0) for module in self.model.modules()), default=0.0
+            (float(getattr(module, "label_smoothing", 0.0) or 0.0) for module in self.model.modules()),
+            default=0.0,
         )
         classes = self.trial.facts.classes
         if not smoothing or classes < 2:
@@ -86,7 +87,11 @@ def initial_loss(subject: Subject) -> Judgement:
     if not loss <= 2 * facts.baseline:
         return State.FAIL, text, "Scale the last layer's weights down, and standardise the inputs."
     if loss < 0.5 * facts.baseline:
-        return State.FAIL, text, "Too good for a beginning: does the input hold the answer? Is the loss divided twice?"
+        return (
+            State.FAIL,
+            text,
+            "Too good for a beginning: does the input hold the answer? Is the loss divided twice?",
+        )
     return State.PASS, text, ""
 
 
@@ -108,7 +113,11 @@ def gradient(subject: Subject) -> Judgement:
 def step(subject: Subject) -> Judgement:
     trial = subject.trial
     if trial.stale:
-        return State.FAIL, f"gradients of earlier steps are still there at step {trial.stale[0]}", "zero_grad()."
+        return (
+            State.FAIL,
+            f"gradients of earlier steps are still there at step {trial.stale[0]}",
+            "zero_grad().",
+        )
     if trial.cosine < 0.999:
         return (State.FAIL, f"between backward and step the gradient turns: cosine {trial.cosine:.3f}",
                 "Clip by the global norm (gradient_clip_val), not by layer or by element.")  # fmt: skip
@@ -146,9 +155,15 @@ def one_batch(subject: Subject) -> Judgement:
     trial = Trial(watch=0)
     train(subject.model, subject.batches[:1], ONE_BATCH_STEPS, trial)
     first, last, floor = trial.losses[0], median(trial.losses[-10:]), subject.floor
-    text = f"{first:.3g} to {last:.3g} in {ONE_BATCH_STEPS} steps" + (f", the least is {floor:.2g}" if floor else "")
+    text = f"{first:.3g} to {last:.3g} in {ONE_BATCH_STEPS} steps" + (
+        f", the least is {floor:.2g}" if floor else ""
+    )
     if not last - floor <= 0.1 * (first - floor):
-        return State.FAIL, text, "The net cannot even learn a batch by heart: look at the rows that fail above."
+        return (
+            State.FAIL,
+            text,
+            "The net cannot even learn a batch by heart: look at the rows that fail above.",
+        )
     return State.PASS, text, ""
 
 
@@ -157,7 +172,11 @@ def real_batches(subject: Subject) -> Judgement:
     first, last = mean(losses[:3]), mean(losses[-10:])
     text = f"{first:.3g} to {last:.3g} in {len(losses)} steps"
     if not last < 0.9 * first:
-        return State.FAIL, text, "Passes one batch? Then labels may not belong to their rows, or the rate is wrong."
+        return (
+            State.FAIL,
+            text,
+            "Passes one batch? Then labels may not belong to their rows, or the rate is wrong.",
+        )
     return State.PASS, text, ""
 
 
@@ -168,7 +187,11 @@ def ten_times(subject: Subject) -> Judgement:
     if not math.isfinite(there) or there > 2 * trial.losses[0]:
         return State.PASS, "at 10 times the rate it explodes, as it should", ""
     if there < 0.8 * here:
-        return State.NOTE, f"at 10 times the rate it ends lower: {there:.3g}, not {here:.3g}", "Try 3 times the rate."
+        return (
+            State.NOTE,
+            f"at 10 times the rate it ends lower: {there:.3g}, not {here:.3g}",
+            "Try 3 times the rate.",
+        )
     return State.PASS, f"at 10 times the rate it ends at {there:.3g}, not {here:.3g}", ""
 
 

@@ -1,5 +1,6 @@
 """Is the gradient that of the loss? Against differences of the loss itself, in float64."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,19 +19,22 @@ class GradientCheck(Callback):
 
     .. math:: \nabla_w L \cdot d = \frac{L(w + hd) - L(w - hd)}{2h}
 
-    Random numbers are the same in each evaluation. A kink between the two points gives an error that another h
-    does not: the smaller of two errors counts.
+    Random numbers are the same in each evaluation. A kink between the two points gives an error that another
+    h does not: the smaller of two errors counts.
     """
 
     def __init__(self) -> None:
         self.errors: dict[str, float] = {}
         self.written: list[str] = []
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         def loss() -> Tensor:
             torch.manual_seed(0)
             out = pl_module.training_step(batch, batch_idx)
-            value: Tensor = out["loss"] if isinstance(out, dict) else out
+            value = out["loss"] if isinstance(out, Mapping) else out
+            assert isinstance(value, Tensor)
             return value
 
         parameters = list(trained(pl_module))

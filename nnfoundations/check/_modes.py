@@ -20,7 +20,9 @@ def first_tensor(batch: Any) -> Tensor:
     Raises:
         TypeError: there is none.
     """
-    parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, list | tuple) else [batch]
+    parts = (
+        batch.values() if isinstance(batch, dict) else batch if isinstance(batch, list | tuple) else [batch]
+    )
     for part in parts:
         if isinstance(part, Tensor):
             return part
@@ -47,7 +49,9 @@ def evaluation_fault(model: LightningModule, x: Tensor) -> str:
     with hushed(), torch.no_grad():
         inputs: Captured = {}
         handles = [
-            module.register_forward_pre_hook(lambda _, args, name=name: inputs.setdefault(name, args[0].clone()))
+            module.register_forward_pre_hook(
+                lambda _, args, name=name: inputs.setdefault(name, args[0].clone())
+            )
             for name, module in twin.named_modules()
             if name and not list(module.children())
         ]
@@ -64,9 +68,13 @@ def evaluation_fault(model: LightningModule, x: Tensor) -> str:
         own_leaf = [name for name in inputs if _is_random(twin.get_submodule(name), inputs[name])]
         statistics = [name for name, module in modules.items() if hasattr(module, "running_var")]
         if not torch.equal(first, training) and not known and not own_leaf and not statistics:
-            return "training and evaluation differ, and no dropout or batch normalization is there to explain it"
+            return (
+                "training and evaluation differ, and no dropout or batch normalization is there to explain it"
+            )
         for name in own_leaf:
-            if (ratio := _kept_mean(twin.get_submodule(name), inputs[name])) is not None and abs(ratio - 1) > 0.1:
+            if (ratio := _kept_mean(twin.get_submodule(name), inputs[name])) is not None and abs(
+                ratio - 1
+            ) > 0.1:
                 return f"{name} has {ratio:.2f} of its evaluation's mean in training: it does not rescale"
         for name in statistics:
             if name in inputs and (ratio := _variance_ratio(modules[name], inputs[name])) is not None:
@@ -97,7 +105,7 @@ def _variance_ratio(module: torch.nn.Module, x: Tensor) -> float | None:
     if not isinstance(momentum, float) or x.ndim < 2 or not isinstance(module.running_var, Tensor):
         return None
     twin = copy.deepcopy(module).train()
-    twin.running_var.fill_(1.0)  # type: ignore[operator, union-attr]  # a buffer, by the test above
+    twin.running_var.fill_(1.0)  # type: ignore[operator]  # a buffer, by the test above
     twin(x)
     axes = [axis for axis in range(x.ndim) if axis != 1]
     expected = (1 - momentum) + momentum * x.var(dim=axes, correction=1)
@@ -105,5 +113,3 @@ def _variance_ratio(module: torch.nn.Module, x: Tensor) -> float | None:
     ratio = ratio[expected > 1 - momentum + 1e-6]
     median = float(ratio.median()) if len(ratio) else 1.0
     return median if abs(median - 1) > 1e-3 else None
-
-

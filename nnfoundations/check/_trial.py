@@ -44,7 +44,9 @@ class Trial(Callback):
             for group in optimizer.param_groups:
                 group["lr"] = group["lr"] * self.rate
                 group["initial_lr"] = group.get("initial_lr", group["lr"]) * self.rate
-        self._stepped = {value for optimizer in trainer.optimizers for g in optimizer.param_groups for value in g["params"]}
+        self._stepped = {
+            value for optimizer in trainer.optimizers for g in optimizer.param_groups for value in g["params"]
+        }
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if not self.losses:
@@ -57,22 +59,28 @@ class Trial(Callback):
             fresh = self._gradients(pl_module)
             self._fresh = {name: grad - self._kept.get(name, 0) for name, grad in fresh.items()}
             self.had_gradient |= {name for name, grad in self._fresh.items() if bool(grad.any())}
-            stepped = {name for name, value in trained(pl_module) if value in self._stepped}
-            if any(bool(grad.any()) for name, grad in self._kept.items() if name in stepped):
+            if any(bool(grad.any()) for grad in self._kept.values()):
                 self.stale.append(self._step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """What the optimizer got, after clipping, against what the backward pass of this step gave."""
         given = self._gradients(pl_module) if self._step < self.watch else {}
         if self._fresh and given.keys() == self._fresh.keys():
-            one, two = (torch.cat([grad.double().flatten() for grad in both.values()]) for both in (given, self._fresh))
+            one, two = (
+                torch.cat([grad.double().flatten() for grad in both.values()])
+                for both in (given, self._fresh)
+            )
             if one.isfinite().all() and (norms := float(one.norm() * two.norm())) > 0:
                 self.cosine = min(self.cosine, float(one @ two) / norms)
         self._step += 1
 
-    @staticmethod
-    def _gradients(pl_module: LightningModule) -> dict[str, Tensor]:
-        return {name: value.grad.detach().clone() for name, value in trained(pl_module) if value.grad is not None}
+    def _gradients(self, pl_module: LightningModule) -> dict[str, Tensor]:
+        """Of what an optimizer steps: nobody else's gradients are zeroed."""
+        return {
+            name: value.grad.detach().clone()
+            for name, value in trained(pl_module)
+            if value.grad is not None and value in self._stepped
+        }
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         after = dict(trained(pl_module))
@@ -86,7 +94,7 @@ def trained(module: LightningModule) -> Iterator[tuple[str, torch.nn.Parameter]]
 
 @dataclass(frozen=True)
 class Repeated:
-    """These batches over and over, as one epoch of so many steps. (Lightning takes a list for several loaders.)"""
+    """These batches over and over, as one epoch of so many steps; a list would be several loaders."""
 
     batches: Sequence[Any]
     steps: int

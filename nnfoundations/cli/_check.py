@@ -14,8 +14,9 @@ from nnfoundations.cli._voice import Voice
 _HELP = """\
 nnfoundations check --config NAME [--json] [--key value ...]
 
-Trains copies of the model for some hundred steps and judges it: exit code 0 where it is sound, 1 where a check
-fails. --json prints the verdicts as JSON. Model and data are given as for `fit`, by config or by class path:
+Trains copies of the model for some hundred steps and judges it: exit code 0 where it is sound,
+1 where a check fails. --json prints the verdicts as JSON.
+Model and data are given as for `fit`, by config or by class path:
   nnfoundations check --model package.module.MyModule --data package.module.MyData"""
 
 
@@ -39,7 +40,10 @@ def check_command(command: str, args: list[str]) -> int:
         lead = f"{verdict.state:<8}{verdict.check:<23}"
         print(fill(lead + verdict.measured, wide, subsequent_indent=" " * 8))
         if verdict.remedy:
-            print(fill(f"-> {verdict.remedy}", wide, initial_indent=" " * 8, subsequent_indent=" " * 11), flush=True)
+            print(
+                fill(f"-> {verdict.remedy}", wide, initial_indent=" " * 8, subsequent_indent=" " * 11),
+                flush=True,
+            )
 
     verdicts: list[Verdict] = []
     with warnings.catch_warnings():
@@ -50,9 +54,13 @@ def check_command(command: str, args: list[str]) -> int:
                 show(verdict)
     failed = [verdict.check for verdict in verdicts if verdict.state is State.FAIL]
     if as_json:
-        print(json.dumps({"sound": not failed, "checks": [asdict(verdict) for verdict in verdicts]}, indent=2))
+        print(
+            json.dumps({"sound": not failed, "checks": [asdict(verdict) for verdict in verdicts]}, indent=2)
+        )
     else:
-        print(f"\n{len(failed)} of {len(verdicts)} checks fail: {', '.join(failed)}." if failed else "\nNothing failed.")
+        print(
+            f"\n{len(failed)} of {len(verdicts)} checks fail: {', '.join(failed)}."
+            if failed
+            else "\nNothing failed."
+        )
     return int(bool(failed))
-
-

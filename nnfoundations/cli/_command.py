@@ -8,12 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 # Short class names on the command line reach what has been imported.
@@ -295,7 +295,9 @@ class Flags(FoundationsCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         actions = self._subcommand_parsers[self.command]._actions
-        self.flags = sorted(flag for action in actions for flag in action.option_strings if flag.startswith("--"))
+        self.flags = sorted(
+            flag for action in actions for flag in action.option_strings if flag.startswith("--")
+        )
         raise _Known
 
 

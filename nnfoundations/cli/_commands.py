@@ -19,7 +19,9 @@ class Command:
     def load(self) -> Callable[[str, list[str]], int]:
         """The function: the command's name and the arguments after it in, exit code out."""
         module, _, name = self.where.partition(":")
-        function: Callable[[str, list[str]], int] = getattr(import_module(f"nnfoundations.cli.{module}"), name)
+        function: Callable[[str, list[str]], int] = getattr(
+            import_module(f"nnfoundations.cli.{module}"), name
+        )
         return function
 
 

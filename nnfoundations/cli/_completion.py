@@ -20,8 +20,12 @@ _nnfoundations() {
         return
     fi
     case $$before in
-        --config|-c) COMPREPLY=($$(compgen -W "$configs" -- "$$word") $$(compgen -f -X '!*.y*ml' -- "$$word")); return ;;
-        --ckpt_path) COMPREPLY=($$(compgen -W "last best" -- "$$word") $$(compgen -f -X '!*.ckpt' -- "$$word")); return ;;
+        --config|-c)
+            COMPREPLY=($$(compgen -W "$configs" -- "$$word") $$(compgen -f -X '!*.y*ml' -- "$$word"))
+            return ;;
+        --ckpt_path)
+            COMPREPLY=($$(compgen -W "last best" -- "$$word") $$(compgen -f -X '!*.ckpt' -- "$$word"))
+            return ;;
         completion) COMPREPLY=($$(compgen -W "bash" -- "$$word")); return ;;
     esac
     case $${COMP_WORDS[1]} in

@@ -92,7 +92,9 @@ def claim(path: Path) -> str:
 def configs_command(command: str, args: list[str]) -> int:
     """Print the packaged configs, each with its claim."""
     if args and args != ["--help"]:
-        raise CommandError(f"`configs` takes no arguments; got `{' '.join(args)}`.\nRun `nnfoundations configs`.")
+        raise CommandError(
+            f"`configs` takes no arguments; got `{' '.join(args)}`.\nRun `nnfoundations configs`."
+        )
     width = max(30, min(get_terminal_size().columns, 100))
     for name, path in packaged_configs().items():
         print(name)

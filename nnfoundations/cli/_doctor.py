@@ -30,7 +30,9 @@ class Line:
 def doctor_command(command: str, args: list[str]) -> int:
     """Print what was found; 0 where a fit will run, else 1."""
     if args and args != ["--help"]:
-        raise CommandError(f"`doctor` takes no arguments; got `{' '.join(args)}`.\nRun `nnfoundations doctor`.")
+        raise CommandError(
+            f"`doctor` takes no arguments; got `{' '.join(args)}`.\nRun `nnfoundations doctor`."
+        )
     failed = False
     for line in examine():
         failed |= line.state == "FAIL"
@@ -67,7 +69,7 @@ def _lightning_release() -> Iterator[Line]:
     for package in ("lightning", "pytorch-lightning"):
         if _installed(package) in _MALICIOUS:
             yield Line(
-                "FAIL", package, f"{_installed(package)}, a release that carried malware (GHSA-w37p-236h-pfx3)",
+                "FAIL", package, f"{_installed(package)}, a release that carried malware",
                 f"pip install -U '{package}>=2.6.4', and change every password and token this machine held.",
             )  # fmt: skip
 
@@ -94,7 +96,12 @@ def _lightning() -> Iterator[Line]:
         return
     yield Line("ok", "lightning", f"{_installed('lightning')} imports")
     if (vision := _installed("torchvision")) is None:
-        yield Line("note", "torchvision", "not installed; `fit` runs without it", "pip install torchvision, with torch.")
+        yield Line(
+            "note",
+            "torchvision",
+            "not installed; `fit` runs without it",
+            "pip install torchvision, with torch.",
+        )
     else:
         yield Line("ok", "torchvision", f"{vision} matches torch")
 
@@ -108,7 +115,9 @@ def _roots() -> Iterator[Line]:
             "Import from one root only: a module of the other one is refused by this one's Trainer.",
         )  # fmt: skip
     elif both:
-        yield Line("ok", "Lightning roots", "both are installed (one brings the other); our code imports `lightning`")
+        yield Line(
+            "ok", "Lightning roots", "both are installed (one brings the other); our code imports `lightning`"
+        )
 
 
 def _gpu() -> Iterator[Line]:
@@ -129,13 +138,19 @@ def _gpu() -> Iterator[Line]:
         a = torch.randn(256, 256, device="cuda")
         error = float(((a @ a).cpu().double() - a.cpu().double() @ a.cpu().double()).abs().max())
     if not error < 1:
-        yield Line("FAIL", "GPU", f"{name}: a matrix product is off by {error:.3g}", "Try another torch build or driver.")
+        yield Line(
+            "FAIL",
+            "GPU",
+            f"{name}: a matrix product is off by {error:.3g}",
+            "Try another torch build or driver.",
+        )
         return
     yield Line("ok", "GPU", f"{name}, capability {capability[0]}.{capability[1]}; a matrix product is right")
     if capability == (12, 1):
         yield Line(
-            "note", "GB10", "torch's warning about capability 12.1 is harmless: code for 12.0 runs here. nvidia-smi "
-            "cannot report memory: it is shared with the CPU.", "Read memory with torch.cuda.mem_get_info.",
+            "note", "GB10", "torch's warning about capability 12.1 is harmless: code for 12.0 runs here. "
+            "nvidia-smi cannot report memory: it is shared with the CPU.",
+            "Read memory with torch.cuda.mem_get_info.",
         )  # fmt: skip
     yield _memory(torch.cuda.mem_get_info)
 
@@ -144,7 +159,9 @@ def _memory(read: Callable[[], tuple[int, int]]) -> Line:
     try:
         free, total = read()
     except RuntimeError:  # where memory is shared the driver may refuse
-        return Line("note", "GPU memory", "the driver does not say", "Watch /proc/meminfo: it may be shared memory.")
+        return Line(
+            "note", "GPU memory", "the driver does not say", "Watch /proc/meminfo: it may be shared memory."
+        )
     return Line("ok", "GPU memory", f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
 
 
@@ -162,7 +179,7 @@ def _data() -> Iterator[Line]:
             yield Line("ok", f"data: {name}", str(module.path))
         else:
             yield Line("note", f"data: {name}", f"nothing in {module.path}",
-                       "A fit downloads it; or set NNFOUNDATIONS_DATA to the folder that has it.")  # fmt: skip
+                       "A fit downloads it; or set NNFOUNDATIONS_DATA to its folder.")  # fmt: skip
 
 
 def _disk() -> Iterator[Line]:
@@ -173,7 +190,9 @@ def _disk() -> Iterator[Line]:
         return
     free = shutil.disk_usage(here).free / 2**30
     state: Literal["ok", "note"] = "ok" if free > 1 else "note"
-    yield Line(state, "runs", f"go to {here / 'runs'}; {free:.0f} GiB free", "" if free > 1 else "Make room: 1 GiB.")
+    yield Line(
+        state, "runs", f"go to {here / 'runs'}; {free:.0f} GiB free", "" if free > 1 else "Make room: 1 GiB."
+    )
 
 
 def _compiler() -> Iterator[Line]:

@@ -89,7 +89,9 @@ class InterruptCheckpoint(Callback):
         self._steps = False
         raise Interrupted(self.signum)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """A validation that was broken off starts again: its metrics so far are not in a checkpoint."""
         if self.signum is not None and trainer.validating:
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]

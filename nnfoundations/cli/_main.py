@@ -15,7 +15,10 @@ WRONG, INTERRUPTED = 2, 130
 
 def overview() -> str:
     """What `nnfoundations` alone prints: every command with an example."""
-    rows = {f"nnfoundations {name} {command.example}".rstrip(): command.summary for name, command in COMMANDS.items()}
+    rows = {
+        f"nnfoundations {name} {command.example}".rstrip(): command.summary
+        for name, command in COMMANDS.items()
+    }
     lines = [f"  {line}\n      {summary}" for line, summary in rows.items()]
     return "\n".join([
         "nnfoundations: train, test and look into networks",

@@ -1,7 +1,7 @@
 """Where is the mistake in a command that the parser refused? In two lines, with the nearest match.
 
-The parser tries every reading of a value and reports all of them. Here the same settings are walked once, from
-the top: keys against the parser, classes against what can be imported, options against the class they go to.
+The parser tries every reading of a value and reports all of them. Here the same settings are walked once,
+from the top: keys against the parser, classes against what can be imported, options against their class.
 """
 
 import re
@@ -28,7 +28,10 @@ def check_keys(parser: ArgumentParser, settings: Setting) -> None:
     """
     types = _types(parser)
     within = dict.fromkeys(
-        name for key, hint in types.items() if (found := _find(settings, key)) for name in _option_keys(key, found, hint)
+        name
+        for key, hint in types.items()
+        if (found := _find(settings, key))
+        for name in _option_keys(key, found, hint)
     )
     for key, setting in settings.children.items():
         _check_key(key, setting, types, within)
@@ -45,16 +48,20 @@ def explain(parser: ArgumentParser, settings: Setting, message: str) -> CommandE
                 _check_value(key, setting, hint)
     except CommandError as mistake:
         return mistake
-    key = _key_of(message)
+    named = _key_of(message)
+    key = named or ""
     setting = _find(settings, key) if key else None
     if key in types and setting is not None and not _classes(types[key]):
         return _bad_value(key, setting, types[key])
     if "required" in message and "model" not in settings.children:
         return CommandError(
-            "nothing says which model.\nGive `--config NAME` (`nnfoundations configs` lists them), or `--model CLASS`."
+            "nothing says which model.\n"
+            "Give `--config NAME` (`nnfoundations configs` lists them), or `--model CLASS`."
         )
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-    return CommandError(f"{lines[0][:300]}.\n--verbose shows all that the parser says; --help lists the options.")
+    return CommandError(
+        f"{lines[0][:300]}.\n--verbose shows all that the parser says; --help lists the options."
+    )
 
 
 def _types(parser: ArgumentParser) -> dict[str, Any]:
@@ -107,7 +114,9 @@ def _check_key(key: str, setting: Setting, types: dict[str, Any], within: Iterab
             full += f".{name}"
         near = _nearest_key(full, [*types, *within]) or _nearest_key(key, [*types, *within])
         raise _unknown(f"`{key}`", setting, near)
-    if setting.value is not None and not Path(str(setting.value)).is_file():  # a file with the group's options
+    if (
+        setting.value is not None and not Path(str(setting.value)).is_file()
+    ):  # a file with the group's options
         raise CommandError(
             f"{setting.place}: `{key}` is a group of options; got `{setting.value}`.\n"
             f"Set one of its options, such as `{next(name for name in types if name.startswith(key + '.'))}`."
@@ -146,7 +155,9 @@ def _unknown(what: str, setting: Setting, near: str | None, known: Iterable[str]
         cure = f"Did you mean `{'--' if flag and 'option of' not in what else ''}{near}`?"
     else:
         cure = f"There are {listing}." if listing else "`nnfoundations fit --help` lists every option."
-    return CommandError(f"{place}{what} is not known.\n{cure}" if "option of" not in what else f"{place}{what}.\n{cure}")
+    return CommandError(
+        f"{place}{what} is not known.\n{cure}" if "option of" not in what else f"{place}{what}.\n{cure}"
+    )
 
 
 def _check_value(key: str, setting: Setting, hint: Any) -> None:
@@ -303,7 +314,9 @@ def _resolve(name: str, bases: list[type], key: str, place: Setting) -> Any:
         module = import_module(module_name)
     except ImportError as error:
         if error.name and not f"{module_name}.".startswith(f"{error.name}."):
-            raise CommandError(f"{where}`{key}`: importing `{module_name}` fails: {error}.\nInstall what it needs.") from None
+            raise CommandError(
+                f"{where}`{key}`: importing `{module_name}` fails: {error}.\nInstall what it needs."
+            ) from None
         near_module = _nearest_module(module_name)
         cure = f"Did you mean `{near_module}.{last}`?" if near_module else "Is its folder on PYTHONPATH?"
         raise CommandError(f"{where}`{key}`: there is no module `{module_name}`.\n{cure}") from None
@@ -326,7 +339,7 @@ def _by_name(bases: list[type]) -> dict[str, list[type]]:
         cls = queue.pop()
         if not isabstract(cls) and not cls.__name__.startswith("_"):
             found.setdefault(cls.__name__, []).append(cls)
-        new = set(cls.__subclasses__()) - seen
+        new: set[type] = set(cls.__subclasses__()) - seen
         queue += new
         seen |= new
     return found
@@ -346,7 +359,9 @@ def _nearest_module(name: str) -> str | None:
         try:
             if find_spec(".".join(parts[: i + 1])) is not None:
                 continue
-            siblings = [found.name for found in iter_modules(import_module(parent).__path__ if parent else None)]
+            siblings = [
+                found.name for found in iter_modules(import_module(parent).__path__ if parent else None)
+            ]
             near = get_close_matches(part, siblings, n=1)
             return ".".join([*parts[:i], near[0], *parts[i + 1 :]]) if near else None
         except (ImportError, AttributeError):

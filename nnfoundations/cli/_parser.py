@@ -43,8 +43,8 @@ class FoundationsParser(LightningArgumentParser):
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         return []  # `allow_abbrev=False` does not reach the parser of a subcommand
 
-    def format_help(self) -> str:
-        return self.lead + super().format_help()
+    def format_help(self, *args: Any) -> str:
+        return self.lead + super().format_help(*args)
 
 
 def help_texts(command: str) -> dict[str, str]:
@@ -53,6 +53,6 @@ def help_texts(command: str) -> dict[str, str]:
     return {
         "lead": "\n".join(["What people change (all else follows below):", *rows, "", ""]),
         "usage": f"nnfoundations {command} --config NAME [--key value ...]",
-        "epilog": "Defaults, then configs from left to right, then flags: the later one wins. A list is replaced "
-        "as a whole; --key+=value appends to it.",
+        "epilog": "Defaults, then configs from left to right, then flags: the later one wins. A list is "
+        "replaced as a whole; --key+=value appends to it.",
     }

@@ -16,7 +16,7 @@ from nnfoundations.cli._settings import CommandError
 
 
 def find_checkpoint(word: str, runs: Path, elsewhere: Path | None = None) -> Path:
-    """The newest checkpoint of any run in a folder of runs (`last`), or the best one of the newest run (`best`).
+    """The newest checkpoint of any run in a folder of runs (`last`), or the newest run's best one (`best`).
 
     One that was cut short, by a full disk or a power cut, is passed over.
 
@@ -28,10 +28,12 @@ def find_checkpoint(word: str, runs: Path, elsewhere: Path | None = None) -> Pat
     Raises:
         CommandError: there is none.
     """
-    files = [*runs.glob("*/checkpoints/*.ckpt"), *(elsewhere.glob("*.ckpt") if elsewhere else ())]
+    files: list[Path] = [*runs.glob("*/checkpoints/*.ckpt"), *(elsewhere.glob("*.ckpt") if elsewhere else ())]
     # Of two written within one tick of the clock `last` is the later one.
     files.sort(key=lambda path: (path.stat().st_mtime_ns, path.stem.startswith("last")), reverse=True)
-    for path in filter(zipfile.is_zipfile, files):
+    for path in files:
+        if not zipfile.is_zipfile(path):
+            continue
         if word == "last":
             return path
         if (best := _best_known_to(path)) is not None:
@@ -67,7 +69,9 @@ class RunCheckpoint(ModelCheckpoint):
                     "dirpath": str(here),
                     "best_model_path": moved.get(state_dict["best_model_path"], ""),
                     "kth_best_model_path": moved.get(state_dict["kth_best_model_path"], ""),
-                    "best_k_models": {moved[path]: score for path, score in state_dict["best_k_models"].items()},
+                    "best_k_models": {
+                        moved[path]: score for path, score in state_dict["best_k_models"].items()
+                    },
                     "last_model_path": "",
                 }
         super().load_state_dict(state_dict)
@@ -98,7 +102,7 @@ class RandomState(Callback):
         return {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "numpy": [str(name), keys.tolist(), int(position), int(has_gauss), float(gauss)],
+            "numpy": [str(name), np.asarray(keys).tolist(), int(position), int(has_gauss), float(gauss)],
             "python": _plain(random.getstate()),
         }
 

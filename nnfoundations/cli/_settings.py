@@ -173,7 +173,7 @@ def _of_node(node: yaml.Node, path: Path) -> Setting:
             if (key := str(key_node.value)) in setting.children:
                 first = setting.children[key].place.rpartition(" ")[2]
                 raise CommandError(
-                    f"`{key}` stands twice ({child.place}, and line {first}).\nYAML keeps the last one; keep one."
+                    f"`{key}` stands twice ({child.place}, and line {first}).\nKeep one of them."
                 )
             setting.children[key] = child
         setting.children |= _unwrapped(setting.children)
@@ -181,7 +181,7 @@ def _of_node(node: yaml.Node, path: Path) -> Setting:
         setting.is_list = True
         setting.children = {str(i): _of_node(item, path) for i, item in enumerate(node.value)}
     if not setting.children:
-        setting.value = yaml.SafeLoader("").construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        setting.value = yaml.SafeLoader("").construct_object(node, deep=True)
     return setting
 
 
@@ -189,7 +189,9 @@ def _syntax(path: Path, error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"{place}: this is no YAML: {problem}.\nIndent with spaces, write `key: value`, close every bracket."
+    return (
+        f"{place}: this is no YAML: {problem}.\nIndent with spaces, write `key: value`, close every bracket."
+    )
 
 
 def _nearby(path: Path) -> str | None:

@@ -23,7 +23,9 @@ def print_summary(trainer: Trainer, root: Path, name: str, voice: Voice) -> None
     metrics = {metric: f"{float(value):.4f}" for metric, value in sorted(trainer.callback_metrics.items())}
     if metrics:
         wide = max(map(len, metrics))
-        print("\n".join([f"\n{name}", *(f"  {metric:<{wide}}  {value}" for metric, value in metrics.items())]))
+        print(
+            "\n".join([f"\n{name}", *(f"  {metric:<{wide}}  {value}" for metric, value in metrics.items())])
+        )
     if dry:
         return
     prefix = "uv run " if "UV" in os.environ else ""  # uv sets it for what it runs

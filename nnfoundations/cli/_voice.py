@@ -35,10 +35,7 @@ class Voice(Enum):
 
         Tips for other products, devices that are not used, what Lightning does with deprecated names.
         """
-        loggers = [
-            logging.getLogger(name)
-            for name in _LOGGERS
-        ]
+        loggers = [logging.getLogger(name) for name in _LOGGERS]
         for logger in loggers:
             logger.removeFilter(is_news)
         if self is Voice.VERBOSE:

@@ -1,0 +1,77 @@
+"""`nnfoundations check`: which check catches which fault, and the command around it."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from broken import BROKEN
+
+from nnfoundations.check import CHECKS, State, check
+from nnfoundations.cli import main
+from nnfoundations.datamodules import DigitsDataModule
+
+CAUGHT = {
+    "D1 divided by the batch twice": {"gradient"},
+    "D2 ReLU mask from before the norm": {"gradient", "samples stay apart"},
+    "D3 updated before back-propagation": {"gradient"},
+    "D4 derivative of another GELU": {"gradient"},
+    "D5 dropout at evaluation": {"samples stay apart", "evaluation mode"},
+    "D5 dropout not rescaled": {"evaluation mode"},
+    "D6 softmax twice": {"initial loss", "overfits one batch"},
+    "D7 gains left out of the optimizer": {"parameters move"},
+    "D7 biased running variance": {"evaluation mode"},
+    "D10 clipped layer by layer": {"optimizer's gradient"},
+    "D11 chain rule twice in Huber": {"gradient", "overfits one batch", "falls on real batches"},
+    "ReLU without its mask": {"gradient"},
+    "gradients never zeroed": {"optimizer's gradient", "overfits one batch", "falls on real batches"},
+    "labels shuffled against rows": {"falls on real batches"},
+    "samples mixed by a softmax": {"samples stay apart"},
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_fault_is_caught_and_a_sound_model_is_not(name):
+    torch.manual_seed(0)
+    model = BROKEN[name]()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    verdicts = list(check(model, DigitsDataModule(batch_size=32)))
+    assert {verdict.check for verdict in verdicts if verdict.state is State.FAIL} == CAUGHT.get(name, set())
+    assert all(verdict.remedy for verdict in verdicts if verdict.state is State.FAIL)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_the_committed_table_is_this_one():
+    path = Path(__file__).parents[1] / "docs" / "results" / "check_broken.csv"
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = {row["model"]: row for row in csv.DictReader(stream)}
+    assert rows.keys() == BROKEN.keys()
+    shown = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8").splitlines()
+    for name, row in rows.items():
+        caught = ", ".join(column for column in CHECKS if row[column] == "FAIL") or "none"
+        assert f"| {name} | {caught} |" in shown
+        assert {column for column in CHECKS if row[column] == "FAIL"} == CAUGHT.get(name, set())
+
+
+def test_a_packaged_config_is_sound(capsys):
+    assert main(["check", "--config", "digits"]) == 0
+    out = capsys.readouterr().out
+    assert "Nothing failed." in out
+    assert all(name in out for name in CHECKS)
+
+
+def test_a_model_of_ones_own_by_class_path_as_json(tmp_path, capsys):
+    args = ["--model", "broken.Probabilities", "--data", "DigitsDataModule", "--json"]
+    assert main(["check", *args]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["sound"] is False
+    failed = {entry["check"] for entry in report["checks"] if entry["state"] == "FAIL"}
+    assert failed == CAUGHT["D6 softmax twice"]
+    assert set(report["checks"][0]) == {"check", "state", "measured", "remedy"}
+
+
+def test_a_model_that_raises_is_a_verdict(capsys):
+    args = ["--config", "digits", "--model.net.sizes", "[63,10]"]
+    assert main(["check", *args]) == 1
+    assert "FAIL" in capsys.readouterr().out

@@ -1,0 +1,157 @@
+"""The small commands, and how a run looks in a pipe, on a dumb terminal, without rich, at 60 columns."""
+
+import os
+import re
+import subprocess
+import sys
+
+import cli_process
+import pytest
+
+from nnfoundations.cli import main
+from nnfoundations.cli._commands import COMMANDS
+from nnfoundations.cli._configs import packaged_configs
+
+FIT = ["fit", "--config", "digits", "--trainer.max_epochs", "1"]
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
+def test_alone_it_shows_every_command_with_an_example(args, capsys):
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"nnfoundations {name} {command.example}".rstrip() in out
+    assert max(map(len, out.splitlines())) <= 72
+
+
+def test_configs_lists_each_with_its_claim(capsys):
+    assert main(["configs"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    for name in packaged_configs():
+        assert "%" in out[out.index(name) + 1] or "accuracy" in out[out.index(name) + 1]
+
+
+def test_doctor_says_that_a_fit_will_run(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "A fit will run here." in out
+    assert all(f"  {what}:" in out for what in ("Python", "torch", "lightning", "GPU", "runs", "compiler"))
+
+
+def test_doctor_finds_a_folder_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  runs" in out
+    assert "default_root_dir" in out
+
+
+def test_doctor_knows_a_torchvision_of_another_torch_and_a_malicious_release(tmp_path):
+    """Real packages of those names, as pip leaves them; never imported, or failing as the real one does."""
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')\n"
+    )
+    command = [sys.executable, "-m", "nnfoundations", "doctor"]
+
+    def run():
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
+
+    done = run()
+    assert done.returncode == 1
+    assert re.search(r"FAIL  torchvision: .*\n +-> Install both", done.stdout), done.stdout + done.stderr
+    metadata = tmp_path / "lightning-2.6.3.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: lightning\nVersion: 2.6.3\n")
+    (tmp_path / "lightning.py").write_text("raise SystemExit('imported what must not be')\n")
+    done = run()
+    assert done.returncode == 1
+    assert "FAIL  lightning: 2.6.3, a release that carried malware" in done.stdout
+    assert "imported what must not be" not in done.stdout + done.stderr
+
+
+def completed(script, *words):
+    """What bash offers for the last word."""
+    line = " ".join(f"'{word}'" for word in ("nnfoundations", *words))
+    code = f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _nnfoundations; "
+    code += 'printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", code], cwd=script.parent, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_bash_completes(tmp_path, capsys):
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "completion.sh"
+    script.write_text(capsys.readouterr().out)
+    (tmp_path / "mine.yaml").touch()
+    assert completed(script, "do") == ["doctor"]
+    assert completed(script, "fit", "--config", "mnist_") == ["mnist_plain"]
+    assert completed(script, "fit", "--config", "min") == ["mine.yaml"]
+    assert completed(script, "fit", "--trainer.max_ep") == ["--trainer.max_epochs"]
+    assert completed(script, "test", "--ckpt_path", "") == ["last", "best"]
+
+
+def test_quiet_says_where_the_run_lies_and_no_more(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main([*FIT, "--quiet", "--diagnostics.enabled", "false"]) == 0
+    printed = capfd.readouterr()
+    (folder,) = tmp_path.glob("runs/digits/*")
+    assert printed.out == f"{folder.relative_to(tmp_path)}\n"
+    assert printed.err == ""
+
+
+def test_a_pipe_gets_no_control_characters_and_no_noise(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(FIT) == 0
+    printed = capfd.readouterr()
+    text = printed.out + printed.err
+    assert "\x1b" not in text
+    assert "\r" not in text
+    for noise in ("💡", "deprecat", "GPU available", "Seed set", "UserWarning"):
+        assert noise.lower() not in text.lower()
+
+
+def fits(text, columns):
+    """No line that a terminal would break: the run's path aside, which is to be copied whole."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    lines = [line for part in plain.split("\n") for line in part.rstrip("\r").split("\r")]
+    assert max(len(line) for line in lines if "/" not in line) <= columns, lines
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_terminal_of_60_columns(term, tmp_path):
+    code, text, _ = cli_process.run(FIT, tmp_path, columns=60, environment={"TERM": term})
+    assert code == 0, text
+    assert "test/accuracy" in text
+    assert ("\x1b" in text) == (term != "dumb")
+    fits(text, 60)
+
+
+WITHOUT_RICH = """
+import importlib.metadata as metadata, sys
+found = metadata.Distribution.from_name
+def from_name(name):
+    if name == "rich":
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+metadata.Distribution.from_name = from_name
+sys.modules["rich"] = None
+from nnfoundations.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_without_rich(tmp_path):
+    """As where it is not installed: neither its package nor its metadata is found."""
+    environment = {**os.environ, "TERM": "xterm"}
+    command = [sys.executable, "-c", WITHOUT_RICH, *FIT]
+    code, text = cli_process.on_terminal(
+        lambda: subprocess.run(command, cwd=tmp_path, env=environment).returncode, 60
+    )
+    assert code == 0, text
+    assert "test/accuracy" in text
+    fits(text, 60)
