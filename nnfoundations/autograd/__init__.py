@@ -4,7 +4,7 @@
 >>> w, x = Value(0.5), Value(2.0)
 >>> y = tanh(w * x)
 >>> y.backward()
->>> round(w.grad.item(), 4)
+>>> round(w.grad.item(), 3)
 0.84
 
 `_engine.py` is the engine, `_operations.py` the table of derivatives; the rest is names, a network and a

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from nnfoundations import datamodules
 from nnfoundations.datamodules import DataFilesError, TensorDataModule
 
@@ -64,15 +61,13 @@ def data_command(name: str, args: Sequence[str]) -> int:
 
 
 def _print_list(sets: dict[str, type[TensorDataModule]], root: str | None) -> None:
-    table = Table("name", "classes", "sample", "files")
+    rows = [("name", "classes", "sample", "files")]
     for name, kind in sets.items():
         data = kind(root)
         missing = [file for file in data.present() if file.find(data.path) is None]
         where = f"in {data.path}" if data.files else "needs none"
-        table.add_row(
-            name,
-            str(kind.num_classes),
-            " x ".join(map(str, kind.shape)),
-            f"missing {where}" if missing else where,
-        )
-    Console().print(table)
+        shape = " x ".join(map(str, kind.shape))
+        rows.append((name, str(kind.num_classes), shape, f"missing {where}" if missing else where))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
