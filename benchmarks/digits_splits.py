@@ -30,7 +30,7 @@ def fit(split: int, root: str) -> dict[str, str | float]:
     seconds = time.perf_counter() - start
     # A row of the closing table: │ test/accuracy │ 0.9806 │
     (row,) = (line for line in done.stdout.splitlines() if "test/accuracy " in line)
-    return {"split": split, "test_accuracy": float(row.split()[3]), "seconds": round(seconds, 1)}
+    return {"split": split, "test_accuracy": float(row.split()[-1]), "seconds": round(seconds, 1)}
 
 
 def main(path: Path | None) -> None:

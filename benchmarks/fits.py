@@ -27,7 +27,7 @@ def fit(name: str) -> dict[str, Any]:
     # A row of the closing table: │ test/accuracy │ 0.9806 │
     (row,) = (line for line in done.stdout.splitlines() if "test/accuracy " in line)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    found = {"config": name, "test_accuracy": float(row.split()[3])}
+    found = {"config": name, "test_accuracy": float(row.split()[-1])}
     found |= {"seconds": round(seconds), "cpu_seconds": round(cpu)}
     return found | modules.machine("cuda" if torch.cuda.is_available() else "cpu")
 

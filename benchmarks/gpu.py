@@ -159,7 +159,7 @@ def fit(device: str) -> list[dict[str, Any]]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=240)
         seconds = time.perf_counter() - start
     lines = [line for line in done.stdout.splitlines() if "test/accuracy " in line]
-    accuracy = float(lines[0].split()[3]) if lines else float("nan")  # │ test/accuracy │ 0.9806 │
+    accuracy = float(lines[0].split()[-1]) if lines else float("nan")
     if done.returncode:
         print(done.stdout[-2000:], done.stderr[-2000:], sep="\n")
     row = {"accelerator": accelerator, "test_accuracy": accuracy, "seconds": round(seconds, 1)}

@@ -107,6 +107,7 @@ class TensorDataModule(LightningDataModule, ABC):
         mirror: str | None = None,
     ) -> None:
         super().__init__()
+        self._begun: tuple[int, int] | None = None  # the trainer and the epoch whose batches were begun
         check_at_least("batch_size", batch_size, 1)
         check_at_least("seed", seed, 0)
         check_at_least("split_seed", split_seed, 0)
@@ -271,9 +272,10 @@ class TensorDataModule(LightningDataModule, ABC):
             return None
         # Not from a loader's own state in the checkpoint: Lightning drops that where an optimizer asks for
         # the number of steps, and it would go on with the batches that `limit_train_batches` leaves out.
-        loop = self.trainer.fit_loop.epoch_loop
-        batch = loop.batch_progress.current.ready if loop.restarting else 0
-        return self.trainer.current_epoch, batch
+        loop, epoch = self.trainer.fit_loop.epoch_loop, self.trainer.current_epoch
+        # `restarting` is over before the first batch of a run that a validation in mid-epoch saved.
+        first, self._begun = self._begun != (id(self.trainer), epoch), (id(self.trainer), epoch)
+        return epoch, loop.batch_progress.current.ready if loop.restarting or first else 0
 
     def _placed(self) -> tuple[Tensor, Tensor]:
         """Inputs and labels where batches are made."""

@@ -4,9 +4,11 @@ pooch does the temporary file, the checksum and the rename; here are the mirrors
 minimum speed. What has come so far lies in `.NAME.part`, which no reader ever takes for the file.
 """
 
+import errno
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
@@ -48,9 +50,10 @@ def download(addresses: Sequence[str], path: Path, md5: str) -> list[str]:
             if path.exists():
                 lock.unlink(missing_ok=True)
                 return []
-    except OSError as error:  # of this disk, where no mirror helps
-        if part.is_file():
-            part.unlink()  # a full disk is not left full
+    except (OSError, NotImplementedError) as error:  # of this disk, where no mirror helps
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            with suppress(OSError):
+                part.unlink()  # a full disk is not left full
         return [f"{path} cannot be written: {_in_short(error)}"]
     return reasons
 

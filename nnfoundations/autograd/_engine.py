@@ -86,6 +86,7 @@ class Value:
         for value in self.ancestry():
             value.grad = gradients.pop(id(value))
             if not value.operation:
+                value.grad = np.array(value.grad)  # its own, to be clipped in place
                 continue
             rule = OPERATIONS[value.operation].backward
             arrays = [parent.data for parent in value.parents]

@@ -1,6 +1,8 @@
 """What is no operator or method: functions of a value."""
 
-from nnfoundations._errors import ShapeError
+import numpy as np
+
+from nnfoundations._errors import LabelError, ShapeError
 from nnfoundations.autograd._engine import Operand, Value, apply
 from nnfoundations.formulas import Array
 
@@ -45,11 +47,17 @@ def silu(x: Operand) -> Value:
 def softmax_cross_entropy(logits: Value, target: Array) -> Value:
     """-log softmax(logits)_target, the mean over rows: logits (N, C), target (N,) class indices.
 
-    Raises: ShapeError: other shapes.
+    Raises: ShapeError: other shapes. LabelError: an index outside 0 to C - 1.
     """
+    target = np.asarray(target)
     if logits.ndim != 2 or target.shape != logits.shape[:1]:
         raise ShapeError(
             f"softmax_cross_entropy needs logits (N, C) and class indices (N,); got {logits.shape} and "
             f"{target.shape}. Give one row of logits and one index a sample."
+        )
+    if target.size and not (target.min() >= 0 and target.max() < logits.shape[1]):
+        raise LabelError(
+            f"softmax_cross_entropy needs labels from 0 to {logits.shape[1] - 1}; got {target.min()} to "
+            f"{target.max()}. Give the net as many outputs as there are classes."
         )
     return apply("softmax_cross_entropy", logits, target=target)

@@ -135,7 +135,7 @@ class Perceptron(Layer):
         mistakes = 0
         for row in order:
             sign = 1 if y[row] else -1
-            if sign * (x[row] @ weight + bias[0]) <= 0:
+            if not sign * (x[row] @ weight + bias[0]) > 0:  # a NaN is no right answer
                 weight += sign * x[row]
                 bias += sign
                 mistakes += 1

@@ -64,7 +64,7 @@ class ListOptimizer(Optimizer):
                     self._admit(p)
                     lists[p.device, p.dtype].append(p)
             for params in lists.values():
-                for part in [params] if group["foreach"] else [[p] for p in params]:
+                for part in [params] if group["foreach"] is not False else [[p] for p in params]:
                     self._step(part, group)
         return loss
 

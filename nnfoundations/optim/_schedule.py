@@ -27,8 +27,14 @@ class WarmupCosineLR(SequentialLR):
                 f"WarmupCosineLR needs 1 <= warmup < total; got warmup={warmup}, total={total}. "
                 "Take total=max_epochs, and a twentieth of it for warmup."
             )
+        self.total = total
         parts = [
             LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup),
             CosineAnnealingLR(optimizer, T_max=total - warmup),
         ]
         super().__init__(optimizer, parts, milestones=[warmup])
+
+    def step(self) -> None:  # type: ignore[override]  # as torch's, without the epoch that it deprecates
+        """One step on; from `total` on the rate stays 0, where a bare cosine would rise again."""
+        if self.last_epoch < self.total:
+            super().step()
