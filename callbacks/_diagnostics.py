@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
-from pathlib import Path
-from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, get_args
+from typing import Any, ClassVar, Concatenate, ParamSpec, get_args
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -11,22 +10,15 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from nnfoundations._errors import OptionError
+from nnfoundations.callbacks._action import Action, Response
 from nnfoundations.callbacks._reporters import Reporter, reporters
 from nnfoundations.callbacks._trainer import Validation, can_replay, replay, settings, unavailable
-from nnfoundations.diagnostics import RULES, Engine, FaultError, Finding, History, Judge, Severity
+from nnfoundations.diagnostics import RULES, Engine, FaultError, Finding, History, Judge
 
 P = ParamSpec("P")
 
-Action = Literal["warn", "stop", "raise", "checkpoint"]
-
 STATE = "nnfoundations.diagnostics"
 """The key in a checkpoint. Not `state_dict`: two of a class in one Trainer would be an error, not a twin."""
-
-LASTS = 10
-"""Steps that a tendency, such as a rate that is too high, must last before `action` acts on it."""
-
-AGREE = 16
-"""Batches between two collective decisions of several processes, where `action` needs any."""
 
 
 def guarded(
@@ -57,7 +49,8 @@ class Diagnostics(Callback):
     Args:
         action: what a finding of severity error does: ``warn``, ``stop`` the run after this batch, ``raise``
             a `FaultError`, or ``checkpoint``: save one and go on. On a CPU, a number that is not finite is
-            found before the optimizer steps: the weights are still good.
+            found before the optimizer steps: the weights are still good. A tendency, such as a rate that is
+            too high, must have lasted for ten steps.
         mute: faults, or ``FAULT:PATTERN`` for layers by name, that are not reported.
         families: kinds of rules to run, None for all of these: data, wiring, loss, initialization,
             learning-rate, gradients, units, non-finite, generalization.
@@ -109,9 +102,7 @@ class Diagnostics(Callback):
         self._accumulated: float | None = None
         self._validation: Validation | None = None
         self._reporters: list[Reporter] = []
-        self._acted: set[str] = set()
-        self._since: dict[str, int] = {}
-        self._waiting: Finding | None = None
+        self._response: Response | None = None
 
     @property
     def findings(self) -> list[Finding]:
@@ -149,6 +140,7 @@ class Diagnostics(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         saved, self._saved = self._saved, None
         self._trainer = trainer
+        self._response = None if self._twin else Response(self.action, trainer)
         if self._twin or not trainer.is_global_zero:
             return
         self._scaler = getattr(trainer.precision_plugin, "scaler", None)
@@ -225,8 +217,8 @@ class Diagnostics(Callback):
         self._batch = None
         if self._engine is not None:
             self._engine.end()
-        if self.action != "warn" and trainer.world_size > 1 and not self._twin:
-            self._agree(trainer, batch_idx)
+        if self._response is not None:
+            self._response.agree(batch_idx)
 
     @guarded
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -263,7 +255,7 @@ class Diagnostics(Callback):
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._acted |= {rule.fault for rule in RULES}  # one exception is enough
+        self._response = None  # one exception is enough
         self._close()
         self._release()
 
@@ -319,45 +311,8 @@ class Diagnostics(Callback):
         assert self._engine is not None
         for reporter in self._reporters:
             reporter.looked(self._engine, step)
-        if self.action == "warn":
-            return
-        for finding in self.findings:
-            if (
-                finding.severity is Severity.ERROR
-                and not finding.resolved
-                and finding.fault not in self._acted
-                and (self._exact(finding) or step - self._since.setdefault(finding.fault, step) >= LASTS)
-            ):
-                self._acted.add(finding.fault)
-                if self._trainer.world_size > 1:
-                    self._waiting = self._waiting or finding
-                else:
-                    self._act(finding)
-
-    @staticmethod
-    def _exact(finding: Finding) -> bool:
-        """Facts are acted on at once; a tendency must last."""
-        family = next(rule.family for rule in RULES if rule.fault == finding.fault)
-        return family in ("data", "wiring", "loss", "non-finite")
-
-    def _agree(self, trainer: Trainer, batch_idx: int) -> None:
-        """Several processes must do the same at the same batch; the first of them has looked."""
-        if batch_idx % AGREE == AGREE - 1 or trainer.is_last_batch:
-            finding = trainer.strategy.broadcast(self._waiting)
-            self._waiting = None
-            if finding is not None:
-                self._act(finding)
-
-    def _act(self, finding: Finding) -> None:
-        if self.action == "raise":
-            raise FaultError(finding)
-        if self.action == "stop":
-            self._trainer.should_stop = True
-        if self.action == "checkpoint":
-            saver = self._trainer.checkpoint_callback
-            folder = getattr(saver, "dirpath", None) or self._trainer.default_root_dir
-            name = f"{finding.fault}-step={self._trainer.global_step}.ckpt"
-            self._trainer.save_checkpoint(Path(folder) / name)
+        if self._response is not None:
+            self._response.judged(self.findings, step)
 
 
 def _check(option: str, values: Iterable[str], legal: Iterable[str]) -> None:

@@ -240,7 +240,8 @@ def cost() -> str:
     for row in rows:
         added = "" if row["arm"] == "nothing" else f"{float(row['steady_added_us']):+.0f} us"
         table.append(
-            f"| {row['net']} | {row['arm']} | {row['whole_ms']} | {row['whole_ratio']} x | {added} |"
+            f"| {row['net']} | {row['arm']} | {float(row['whole_ms']):.2f} | "
+            f"{float(row['whole_ratio']):.3f} x | {added} |"
         )
     device = f"{rows[0]['device']}, {rows[0]['threads']} thread, torch {rows[0]['torch']}"
     return (

@@ -537,6 +537,15 @@ def test_stop():
     assert diagnostics.findings
 
 
+def test_a_tendency_must_last_before_it_stops_the_run():
+    came = []
+    diagnostics = watcher(action="stop", on_finding=lambda finding: came.append(t.global_step))
+    t = trainer(diagnostics, max_steps=100)
+    t.fit(Module(MLP(2), optimizer=lambda parameters: torch.optim.Adam(parameters, 1.0)), *loaders())
+    assert diagnostics.findings[0].fault == "learning-rate-too-high"
+    assert came[0] + 10 <= t.global_step < 60
+
+
 def test_raise_before_the_weights_are_lost():
     diagnostics, module = watcher(action="raise"), BrokenAt(MLP(2))
     with pytest.raises(FaultError, match="unstable-loss-function") as raised:

@@ -2,6 +2,9 @@
 
 A loop calls, in this order, `begin`, `observe`, `before_step`, `after_step`, `end`, and now and then
 `validated`. On a step that is not looked at, these do next to nothing and never wait for the device.
+
+Longer than our files are: the events share the state of the step that is open, which parts of it in files of
+their own would have to hand to and fro. What they measure with is elsewhere.
 """
 
 import sys
