@@ -148,6 +148,7 @@ sys.exit(main(sys.argv[1:]))
 def test_without_rich(tmp_path):
     """As where it is not installed: neither its package nor its metadata is found."""
     environment = {**os.environ, "TERM": "xterm"}
+    environment.pop("COLUMNS", None)  # it would count for more than the terminal
     command = [sys.executable, "-c", WITHOUT_RICH, *FIT]
     code, text = cli_process.on_terminal(
         lambda: subprocess.run(command, cwd=tmp_path, env=environment).returncode, 60

@@ -420,7 +420,7 @@ def test_memory_does_not_grow():
     assert all(len(s) <= s.capacity for s in history.series.values())
     assert history["loss"].steps[0] == 0
     assert history["loss"].steps[-1] == 20_000
-    assert len(history["gradient_norm"]) > 100
+    assert history["gradient_norm"].steps[-1] > 10_000  # on a busy machine the looks are rarer, yet go on
 
 
 @pytest.mark.slow
