@@ -8,32 +8,46 @@ import signal
 import struct
 import sys
 import termios
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback
+from torch.utils.data import DataLoader, TensorDataset
 
 from nnfoundations.cli import main
+from nnfoundations.datamodules import DigitsDataModule
 
 torch.set_num_threads(1)  # also: threads of a pool would not survive the fork
 
 
 class SignalAt(Callback):
-    """Send this process a signal: at the end of a training batch, or of a validation batch, of an epoch."""
+    """Send this process a signal at the end of a batch of an epoch: of training, of validation, of the test.
+
+    At `group`, of training, its workers get it too, as from a terminal.
+    """
 
     def __init__(self, name: str, epoch: int, batch: int, hook: str = "train"):
         self.signum, self.epoch, self.batch, self.hook = getattr(signal, name), epoch, batch, hook
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self._send("train", trainer, batch_idx)
+        self._send("group", trainer, batch_idx)
 
     def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
         if not trainer.sanity_checking:
             self._send("validation", trainer, batch_idx)
 
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        if self.hook == "test":
+            os.kill(os.getpid(), self.signum)
+
     def _send(self, hook, trainer, batch_idx):
         if (hook, trainer.current_epoch, batch_idx) == (self.hook, self.epoch, self.batch):
+            if hook == "group":
+                for worker in multiprocessing.active_children():
+                    os.kill(worker.pid, self.signum)
             os.kill(os.getpid(), self.signum)
 
 
@@ -43,6 +57,26 @@ class Dropped(torch.nn.Sequential):
     def __init__(self, p: float = 0.3):
         layers = (torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Dropout(p), torch.nn.ReLU())
         super().__init__(*layers, torch.nn.Linear(32, 10))
+
+
+class Plain(DigitsDataModule):
+    """The digits through torch's own loader, which has workers."""
+
+    def __init__(self, num_workers: int = 0, batch_size: int = 32):
+        super().__init__(batch_size=batch_size)
+        self.num_workers = num_workers
+
+    def train_dataloader(self):
+        x, y = next(iter(super().train_dataloader()))
+        return DataLoader(TensorDataset(x, y), batch_size=1, num_workers=self.num_workers)
+
+
+def wait_for(file: Path, text: str, seconds: float = 120):
+    """Until this text stands in a file."""
+    end = time.monotonic() + seconds
+    while not (file.exists() and text in file.read_text()):
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.05)
 
 
 def on_terminal(run, columns):

@@ -75,3 +75,16 @@ def test_a_model_that_raises_is_a_verdict(capsys):
     args = ["--config", "digits", "--model.net.sizes", "[63,10]"]
     assert main(["check", *args]) == 1
     assert "FAIL" in capsys.readouterr().out
+
+
+def test_clipping_by_value_of_the_trainer_is_seen(capsys):
+    clipped = ["--trainer.gradient_clip_val", "1e-3", "--trainer.gradient_clip_algorithm"]
+    assert main(["check", "--config", "digits", *clipped, "value", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert "optimizer's gradient" in {row["check"] for row in report["checks"] if row["state"] == "FAIL"}
+
+
+def test_clipping_by_the_norm_and_half_precision_are_sound(capsys):
+    given = ["--trainer.gradient_clip_val", "1", "--trainer.precision", "bf16-mixed"]
+    assert main(["check", "--config", "digits", *given]) == 0
+    assert "Nothing failed." in capsys.readouterr().out

@@ -24,6 +24,17 @@ def test_alone_it_shows_every_command_with_an_example(args, capsys):
     assert max(map(len, out.splitlines())) <= 72
 
 
+def test_every_command_has_a_help(capsys):
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        first = capsys.readouterr().out
+        assert name in first
+        assert main(["help", name]) == 0
+        assert capsys.readouterr().out == first
+    assert main(["help"]) == 0
+    assert "nnfoundations fit" in capsys.readouterr().out
+
+
 def test_configs_lists_each_with_its_claim(capsys):
     assert main(["configs"]) == 0
     out = capsys.readouterr().out.splitlines()
@@ -104,6 +115,39 @@ def test_quiet_says_where_the_run_lies_and_no_more(tmp_path, monkeypatch, capfd)
     assert printed.err == ""
 
 
+def test_verbose_says_what_libraries_and_the_parser_say(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main([*FIT, "--verbose", "--trainer.fast_dev_run", "true"]) == 0
+    assert "Params" in capfd.readouterr().out  # Lightning's table of the model
+    assert main([*FIT, "--verbose", "--trainer.precision", "half"]) == 2
+    assert len(capfd.readouterr().err.splitlines()) > 2
+
+
+def test_the_best_checkpoint_is_tested_and_predicts(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main([*FIT, "--quiet", "--diagnostics.enabled", "false"]) == 0
+    (best,) = tmp_path.glob("runs/digits/*/checkpoints/best.ckpt")
+    capfd.readouterr()
+    assert main(["test", "--config", "digits", "--ckpt_path", "best"]) == 0
+    out = capfd.readouterr().out
+    assert f"Checkpoint best: {best.relative_to(tmp_path)}" in out
+    assert out.count("test/accuracy ") == 1
+    assert "─" not in out
+    assert main(["predict", "--config", "digits", "--ckpt_path", "best", "--quiet"]) == 0
+    out = capfd.readouterr().out.splitlines()
+    (rows,) = tmp_path.glob("runs/digits/*/predictions.csv")
+    assert out[-1] == str(rows.parent.relative_to(tmp_path))
+    assert main(["test", "--config", "digits", "--ckpt_path", "best", "--quiet"]) == 0
+    assert len(capfd.readouterr().out.splitlines()) == 1
+
+
+def test_what_a_checkpoint_overrides_is_said(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main([*FIT, "--quiet", "--diagnostics.enabled", "false"]) == 0
+    assert main(["test", "--config", "digits", "--ckpt_path", "best", "--model.l2", "0.125"]) == 0
+    assert "Warning: model.l2=0.125 is not used" in capfd.readouterr().err
+
+
 def test_a_pipe_gets_no_control_characters_and_no_noise(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(FIT) == 0
@@ -116,10 +160,10 @@ def test_a_pipe_gets_no_control_characters_and_no_noise(tmp_path, monkeypatch, c
 
 
 def fits(text, columns):
-    """No line that a terminal would break: the run's path aside, which is to be copied whole."""
+    """No line that a terminal would break: paths aside, which are to be copied whole."""
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     lines = [line for part in plain.split("\n") for line in part.rstrip("\r").split("\r")]
-    assert not [line for line in lines if "/" not in line and len(line) > columns]
+    assert not [line for line in lines if not re.search(r"runs/|--logdir", line) and len(line) > columns]
 
 
 @pytest.mark.parametrize("term", ["xterm", "dumb"])

@@ -1,10 +1,13 @@
 """Going on: `--ckpt_path last` and `best`, after kill -9 and after signals; the same weights as in one go."""
 
+import os
+import re
 import signal
 
 import cli_process
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 FIT = [
     "fit",
@@ -90,7 +93,51 @@ def test_a_signal_saves_and_says_how_to_go_on(name, exit_code, place, in_one_go,
     code, _, err = cli_process.run([*FIT, *at(name, *place)], tmp_path)
     assert code == exit_code, err
     assert (newest(tmp_path) / "checkpoints" / "interrupted.ckpt").exists()
-    line = next(line for line in err.splitlines() if line.startswith("Go on with"))
-    assert line.endswith("--ckpt_path last")
-    assert "Traceback" not in err
+    said = err.splitlines()
+    assert [line.split(":")[0].split(" at step")[0] for line in said if line][:2] == [name, "Stopped"]
+    assert said[-1].startswith("Go on with")
+    assert said[-1].endswith("--ckpt_path last")
+    assert len([line for line in said if line]) == 3
     assert equal(resumed(tmp_path)[0], weights(in_one_go))
+
+
+def test_a_signal_closes_findings_and_logs(tmp_path):
+    """Watched, and on a net that has dead units from the start."""
+    args = ["fit", "--config", "digits", "--trainer.log_every_n_steps", "1", *at("SIGTERM", 0, 30)]
+    code, _, err = cli_process.run(args, tmp_path)
+    assert code == 143
+    assert "Diagnostics: nothing found in 31 steps" in err
+    run = newest(tmp_path)
+    assert (run / "history.npz").exists()
+    (events,) = run.glob("events.out.tfevents.*")
+    scalars = EventAccumulator(str(events)).Reload().Scalars("train/loss")
+    assert scalars[-1].step == 30
+
+
+def test_a_signal_in_the_closing_test_says_where_the_weights_are(tmp_path):
+    code, _, err = cli_process.run([*FIT, "--trainer.max_epochs", "1", *at("SIGINT", 0, 0, "test")], tmp_path)
+    assert code == 130
+    (line,) = (line for line in err.splitlines() if line)
+    assert re.fullmatch(
+        r"SIGINT: stopped; the newest checkpoint is runs/digits/.*/checkpoints/last.ckpt\.", line
+    )
+
+
+def test_a_signal_to_the_whole_group_leaves_workers_to_finish_the_batch(in_one_go, tmp_path):
+    """As a terminal sends Ctrl-C, to two workers of the loader as well."""
+    loader = ["--data", "cli_process.Plain", "--data.num_workers", "2"]
+    args = [*FIT, *loader, *at("SIGINT", 1, 5, "group")]
+    code, _, err = cli_process.run(args, tmp_path)
+    assert code == 130
+    assert err.count("SIGINT: saving after this batch") == 1
+    assert "Traceback" not in err
+    assert "Go on with" in err
+
+
+def test_a_signal_ends_a_check(tmp_path):
+    process = cli_process.start(["check", "--config", "digits"], tmp_path)
+    cli_process.wait_for(tmp_path / "stdout", "gradient")
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 143
+    assert "SIGTERM: stopped" in (tmp_path / "stderr").read_text()

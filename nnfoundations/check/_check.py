@@ -1,8 +1,8 @@
 """The checks, in the order in which a fault would hide the next one."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from statistics import mean, median
 from typing import Any
@@ -19,11 +19,21 @@ ONE_BATCH_STEPS, STEPS = 200, 100
 
 @dataclass
 class Subject:
-    """Args: model: never trained itself. batches: real ones, of training. trial: steps at the given rate."""
+    """A model with what its checks read.
+
+    Args: model: never trained itself. batches: real ones, of training. trainer: options of its Trainer.
+        trial: steps at the given rate.
+    """
 
     model: LightningModule
     batches: Sequence[Any]
-    trial: Trial
+    trainer: Mapping[str, Any]
+    trial: Trial = field(default_factory=Trial)
+
+    def train(self, steps: int, trial: Trial, *, batches: Sequence[Any] | None = None) -> Trial:
+        """Train a copy as `fit` would."""
+        train(self.model, batches or self.batches, steps, trial, **self.trainer)
+        return trial
 
     @property
     def floor(self) -> float:
@@ -40,12 +50,17 @@ class Subject:
         return -right * math.log(right) - (classes - 1) * other * math.log(other)
 
 
-def check(model: LightningModule, datamodule: LightningDataModule | None = None) -> Iterator[Verdict]:
+def check(
+    model: LightningModule,
+    datamodule: LightningDataModule | None = None,
+    trainer: Mapping[str, Any] | None = None,
+) -> Iterator[Verdict]:
     """Judge a model with its data: a verdict a check, as they come.
 
     Args:
         model: with its optimizer, as for a fit; copies are trained.
         datamodule: for real training batches; None: the model has a `train_dataloader`.
+        trainer: options of the `Trainer` that would train it: its precision, how it clips, on which device.
     """
     source: Any = datamodule or model
     with hushed():
@@ -56,9 +71,9 @@ def check(model: LightningModule, datamodule: LightningDataModule | None = None)
     if not batches:
         yield Verdict("data", State.FAIL, "the training loader gives no batch", "Look at train_dataloader().")
         return
-    subject = Subject(model, batches, Trial())
+    subject = Subject(model, batches, trainer or {})
     try:
-        train(model, batches, STEPS, subject.trial)
+        subject.train(STEPS, subject.trial)
     except Exception as error:  # whatever a user's model raises is the verdict
         yield Verdict("runs", State.FAIL, _short(error), "Run `fit` with --verbose and mend what it raises.")
         return
@@ -152,8 +167,7 @@ def evaluation(subject: Subject) -> Judgement:
 
 
 def one_batch(subject: Subject) -> Judgement:
-    trial = Trial(watch=0)
-    train(subject.model, subject.batches[:1], ONE_BATCH_STEPS, trial)
+    trial = subject.train(ONE_BATCH_STEPS, Trial(watch=0), batches=subject.batches[:1])
     first, last, floor = trial.losses[0], median(trial.losses[-10:]), subject.floor
     text = f"{first:.3g} to {last:.3g} in {ONE_BATCH_STEPS} steps" + (
         f", the least is {floor:.2g}" if floor else ""
@@ -181,8 +195,7 @@ def real_batches(subject: Subject) -> Judgement:
 
 
 def ten_times(subject: Subject) -> Judgement:
-    trial = Trial(rate=10, watch=0)
-    train(subject.model, subject.batches, STEPS, trial)
+    trial = subject.train(STEPS, Trial(rate=10, watch=0))
     here, there = mean(subject.trial.losses[-10:]), mean(trial.losses[-10:])
     if not math.isfinite(there) or there > 2 * trial.losses[0]:
         return State.PASS, "at 10 times the rate it explodes, as it should", ""

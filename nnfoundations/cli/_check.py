@@ -8,7 +8,7 @@ from textwrap import fill
 
 from nnfoundations.cli._configs import resolve_configs
 from nnfoundations.cli._environment import import_lightning
-from nnfoundations.cli._settings import read_settings
+from nnfoundations.cli._settings import CommandError, Setting, read_settings
 from nnfoundations.cli._voice import Voice
 
 _HELP = """\
@@ -16,8 +16,24 @@ nnfoundations check --config NAME [--json] [--key value ...]
 
 Trains copies of the model for some hundred steps and judges it: exit code 0 where it is sound,
 1 where a check fails. --json prints the verdicts as JSON.
-Model and data are given as for `fit`, by config or by class path:
+Model and data are given as for `fit`, by config or by class path; of the trainer its device,
+its precision and how it clips:
   nnfoundations check --model package.module.MyModule --data package.module.MyData"""
+
+
+TAKEN = ("accelerator", "precision", "gradient_clip_val", "gradient_clip_algorithm")
+"""What of `--trainer.*` bears on whether a model is sound; how long to train is the checks' own affair."""
+
+
+def _refuse_other_trainer_flags(settings: Setting) -> None:
+    """Of a config's trainer the rest is left out; who types a flag expects that it counts."""
+    trainer = settings.children.get("trainer", Setting(""))
+    for name, option in trainer.children.items():
+        if option.place.startswith("`--") and name not in TAKEN:
+            flags = ", ".join(f"--trainer.{taken}" for taken in TAKEN)
+            raise CommandError(
+                f"{option.place} means nothing to `check`: it trains by itself.\nIt takes {flags}."
+            )
 
 
 def check_command(command: str, args: list[str]) -> int:
@@ -29,11 +45,12 @@ def check_command(command: str, args: list[str]) -> int:
     voice, args = Voice.of([arg for arg in args if arg != "--json"])
     args, _ = resolve_configs(args)
     settings = read_settings(args)
+    _refuse_other_trainer_flags(settings)
     voice.prepare()
     import_lightning()
 
     from nnfoundations.check import State, Verdict, check
-    from nnfoundations.cli._command import Configured
+    from nnfoundations.cli._without_run import Configured
 
     def show(verdict: Verdict) -> None:
         wide = max(40, min(get_terminal_size().columns, 100))
@@ -48,7 +65,8 @@ def check_command(command: str, args: list[str]) -> int:
     verdicts: list[Verdict] = []
     with warnings.catch_warnings():
         built = Configured("fit", args, settings, "check", voice)
-        for verdict in check(built.model, built.datamodule):
+        options = {name: built.trainer_options[name] for name in TAKEN}
+        for verdict in check(built.model, built.datamodule, options):
             verdicts.append(verdict)
             if not as_json:
                 show(verdict)

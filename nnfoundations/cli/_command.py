@@ -37,6 +37,7 @@ from nnfoundations.cli._progress import progress_bar
 from nnfoundations.cli._record import RunRecord
 from nnfoundations.cli._resume import RandomState, RunCheckpoint, find_checkpoint
 from nnfoundations.cli._settings import CommandError, Setting
+from nnfoundations.cli._signals import Interrupted, handled
 from nnfoundations.cli._summary import print_summary
 from nnfoundations.cli._voice import Voice
 
@@ -141,7 +142,13 @@ class FoundationsCLI(LightningCLI):
         self.root = Path(given.default_root_dir or "runs")
         if given.fast_dev_run:  # it leaves no run behind
             return super().instantiate_trainer(**kwargs)
-        self.folder = folder = new_run_folder(self.root / self.name)
+        try:
+            self.folder = folder = new_run_folder(self.root / self.name)
+        except OSError as error:
+            raise CommandError(
+                f"no run folder can be made in `{self.root / self.name}`: {error.strerror}.\n"
+                "Go to another folder, or give another --trainer.default_root_dir."
+            ) from None
         if given.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(
                 folder.parent, name="", version=folder.name, default_hp_metric=False
@@ -190,17 +197,33 @@ class FoundationsCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            with self.interrupt.watching():
+            with handled(self.interrupt.receive):
                 super()._run_subcommand(subcommand)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Interrupted) and not error.told:
+                self._say_what_is_kept(error)
             self._leave_no_empty_folder()
             raise
+
+    def _say_what_is_kept(self, stop: Interrupted) -> None:
+        """Of a run that a signal ended where it did not train: before its first batch, in its test."""
+        callback = self.trainer.checkpoint_callback
+        last = isinstance(callback, ModelCheckpoint) and callback.last_model_path
+        kept = f"the newest checkpoint is {last}" if last else "no checkpoint was written"
+        print(f"\n{stop}: stopped; {kept}.", file=sys.stderr, flush=True)
+        stop.told = True
 
     def _leave_no_empty_folder(self) -> None:
         """A run that failed before it wrote anything leaves no folder."""
         if self.folder is not None:
             with suppress(OSError):
                 self.folder.rmdir()
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        arguments = super()._prepare_subcommand_kwargs(subcommand)
+        if "verbose" in arguments:  # Lightning's table of what the closing lines say anyway
+            arguments["verbose"] = self.voice is Voice.VERBOSE
+        return arguments
 
     def before_validate(self) -> None:
         if self._get(self.config, "ckpt_path") is None:
@@ -273,33 +296,3 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[name] = value
     return found
-
-
-class Configured(FoundationsCLI):
-    """Model and data of a command, built; no trainer, no run."""
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        return Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is run."""
-
-
-class Flags(FoundationsCLI):
-    """Every flag of a command; nothing is parsed."""
-
-    def __init__(self, command: str) -> None:
-        self.flags: list[str] = []
-        with suppress(_Known):
-            super().__init__(command, [], Setting(""), "", Voice.NORMAL)
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        actions = self._subcommand_parsers[self.command]._actions
-        self.flags = sorted(
-            flag for action in actions for flag in action.option_strings if flag.startswith("--")
-        )
-        raise _Known
-
-
-class _Known(Exception):  # noqa: N818  # the flags are; the rest of the constructor is for runs
-    pass

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
+from nnfoundations.cli._settings import CommandError
+
 
 @dataclass(frozen=True)
 class Command:
@@ -37,3 +39,19 @@ COMMANDS = {
     "completion": Command("tab completion for bash", "bash", "_completion:completion_command"),
 }
 TRAINING = tuple(name for name, command in COMMANDS.items() if command.where == "_train:train")
+
+
+def takes_nothing(name: str, args: list[str]) -> bool:
+    """For a command without arguments: is it only asked what it is for? Then that is printed.
+
+    Raises:
+        CommandError: there are arguments.
+    """
+    if not args:
+        return False
+    if args[0] not in ("--help", "-h"):
+        raise CommandError(
+            f"`{name}` takes no arguments; got `{' '.join(args)}`.\nRun `nnfoundations {name}`."
+        )
+    print(f"nnfoundations {name}: {COMMANDS[name].summary}")
+    return True

@@ -36,18 +36,21 @@ complete -o filenames -o default -F _nnfoundations nnfoundations
 """)
 
 
+_USE = 'Put `eval "$(nnfoundations completion bash)"` into ~/.bashrc.'
+
+
 def completion_command(command: str, args: list[str]) -> int:
     """Print the script for a shell.
 
     Raises:
         CommandError: a shell other than bash.
     """
+    if args in (["--help"], ["-h"]):
+        print(f"nnfoundations completion bash: {COMMANDS[command].summary}\n{_USE}")
+        return 0
     if args != ["bash"]:
         given = f"got `{' '.join(args)}`" if args else "none is given"
-        raise CommandError(
-            f"`completion` knows one shell, bash; {given}.\n"
-            'Put `eval "$(nnfoundations completion bash)"` into ~/.bashrc.'
-        )
+        raise CommandError(f"`completion` knows one shell, bash; {given}.\n{_USE}")
     print(script(_flags()), end="")
     return 0
 
@@ -66,7 +69,7 @@ def _flags() -> list[str]:
     from nnfoundations.cli._environment import import_lightning
 
     import_lightning()
-    from nnfoundations.cli._command import Flags
+    from nnfoundations.cli._without_run import Flags
 
     with warnings.catch_warnings():
         return sorted({*Flags("fit").flags, "--quiet", "--verbose"})

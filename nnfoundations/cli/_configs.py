@@ -8,6 +8,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
 
+from nnfoundations.cli._commands import takes_nothing
 from nnfoundations.cli._settings import CommandError
 
 _SUFFIXES = (".yaml", ".yml")
@@ -91,10 +92,8 @@ def claim(path: Path) -> str:
 
 def configs_command(command: str, args: list[str]) -> int:
     """Print the packaged configs, each with its claim."""
-    if args and args != ["--help"]:
-        raise CommandError(
-            f"`configs` takes no arguments; got `{' '.join(args)}`.\nRun `nnfoundations configs`."
-        )
+    if takes_nothing(command, args):
+        return 0
     width = max(30, min(get_terminal_size().columns, 100))
     for name, path in packaged_configs().items():
         print(name)

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 from nnfoundations import datamodules
+from nnfoundations.cli._settings import CommandError
 from nnfoundations.datamodules import DataFilesError, TensorDataModule
 
 
@@ -17,10 +19,24 @@ def data_sets() -> dict[str, type[TensorDataModule]]:
     return dict(sorted((kind.name, kind) for kind in sets if not kind.__abstractmethods__))
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        _, unrecognized, rest = message.partition("unrecognized arguments: ")
+        near = get_close_matches(rest.split()[0], flags, n=1) if unrecognized else []
+        cure = f"Did you mean `{near[0]}`?" if near else "`nnfoundations data --help` lists the options."
+        raise CommandError(f"data: {message}.\n{cure}")
+
+
 def data_command(name: str, args: Sequence[str]) -> int:
-    """Run the command and return its exit code: 0 done, 1 the files cannot be had, 2 the command is wrong."""
-    parser = argparse.ArgumentParser(
+    """Run the command and return its exit code: 0 done, 1 the files cannot be had.
+
+    Raises:
+        CommandError: an unknown option or set.
+    """
+    parser = _Parser(
         "nnfoundations data",
+        allow_abbrev=False,
         description="Fetch a data set ahead of time, check it and show what is in it.",
         epilog="An interrupted download goes on where it broke off. NNFOUNDATIONS_DATA and "
         "NNFOUNDATIONS_MIRROR stand for --root and --mirror; NNFOUNDATIONS_MIN_SPEED is how slow a mirror "
@@ -43,8 +59,7 @@ def data_command(name: str, args: Sequence[str]) -> int:
         near = get_close_matches(given.name or "", sets, n=1)
         said = f"no data set is named `{given.name}`" if given.name else "a data set must be named"
         hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sets)}."
-        print(f"nnfoundations: {said}; {hint}\n`nnfoundations data --list` shows them.", file=sys.stderr)
-        return 2
+        raise CommandError(f"{said}; {hint}\n`nnfoundations data --list` shows them.")
     try:
         data = sets[given.name](given.root, mirror=given.mirror)
         data.prepare_data()

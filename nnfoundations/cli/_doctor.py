@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from nnfoundations.cli._commands import takes_nothing
 from nnfoundations.cli._environment import TorchvisionMismatchError, gpu_warning, import_lightning
-from nnfoundations.cli._settings import CommandError
 
 _MALICIOUS = ("2.6.2", "2.6.3")  # GHSA-w37p-236h-pfx3
 
@@ -29,10 +29,8 @@ class Line:
 
 def doctor_command(command: str, args: list[str]) -> int:
     """Print what was found; 0 where a fit will run, else 1."""
-    if args and args != ["--help"]:
-        raise CommandError(
-            f"`doctor` takes no arguments; got `{' '.join(args)}`.\nRun `nnfoundations doctor`."
-        )
+    if takes_nothing(command, args):
+        return 0
     failed = False
     for line in examine():
         failed |= line.state == "FAIL"

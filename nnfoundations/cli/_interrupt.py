@@ -1,29 +1,18 @@
 """Ctrl-C and SIGTERM: finish the batch, write a checkpoint, close what is open, say how to go on."""
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from nnfoundations.cli._signals import Interrupted
+
 FILE = "interrupted.ckpt"
-
-
-class Interrupted(BaseException):
-    """A signal ended the run. Not an Exception: no `except Exception` of a user's may swallow it.
-
-    Args: signum: which one.
-    """
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.exit_code = 128 + signum
 
 
 class InterruptCheckpoint(Callback):
@@ -38,26 +27,17 @@ class InterruptCheckpoint(Callback):
         self.resume = resume
         self.signum: int | None = None
         self._steps = False
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Take the signals over; in a thread other than the main one Python allows nobody to."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {signum: signal.signal(signum, self.receive) for signum in SIGNALS}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+        self._process = os.getpid()
 
     def receive(self, signum: int, frame: FrameType | None) -> None:
         """The handler. Where no batch trains, there is nothing to wait for."""
-        if self.signum is not None or not self._steps:
-            self.signum = signum
+        second, self.signum = self.signum is not None, signum
+        if os.getpid() != self._process:  # a worker of a loader: this batch still needs it
+            if second:
+                os._exit(128 + signum)
+            return
+        if second or not self._steps:
             raise Interrupted(signum)
-        self.signum = signum
         print(f"\n{signal.Signals(signum).name}: saving after this batch ...", file=sys.stderr, flush=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -83,11 +63,11 @@ class InterruptCheckpoint(Callback):
             return
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by its connector
             path = Path(trainer.default_root_dir) / "checkpoints" / FILE
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
             print(f"Stopped at step {trainer.global_step}. Checkpoint  {path}", file=sys.stderr)
             print(f"Go on with  {self.resume}", file=sys.stderr, flush=True)
         self._steps = False
-        raise Interrupted(self.signum)
+        raise Interrupted(self.signum, told=True)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -7,10 +7,11 @@ from difflib import get_close_matches
 
 from nnfoundations import __version__
 from nnfoundations.cli._commands import COMMANDS
-from nnfoundations.cli._settings import CommandError
+from nnfoundations.cli._settings import CommandError, nearest_switch
+from nnfoundations.cli._signals import Interrupted, handled, interrupt
 
-WRONG, INTERRUPTED = 2, 130
-"""Exit codes. Of the others, 0 is done, 1 a run that failed, 143 an end by SIGTERM."""
+WRONG = 2
+"""The exit code of a wrong command. Of the others, 0 is done, 1 a run that failed."""
 
 
 def overview() -> str:
@@ -43,20 +44,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args[:1] == ["--version"]:
         print(f"nnfoundations {__version__}")
         return 0
+    if args[:1] == ["help"]:
+        args = [*args[1:], "--help"]
     if args[:1] in ([], ["-h"], ["--help"]):
         print(overview())
         return 0
     # Threads that spin while they wait cost 40 times the step beside a busy neighbour. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        name, *rest = command_first(args)
-        return COMMANDS[name].load()(name, rest)
+        with handled(interrupt):
+            name, *rest = command_first(args)
+            return COMMANDS[name].load()(name, rest)
     except CommandError as error:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return WRONG
-    except KeyboardInterrupt:  # before there was a run that could be saved
-        print("\nnnfoundations: stopped; nothing was running yet.", file=sys.stderr)
-        return INTERRUPTED
+    except Interrupted as stop:
+        if not stop.told:
+            print(f"\nnnfoundations: {stop}: stopped; there is nothing to go on from.", file=sys.stderr)
+        return stop.exit_code
 
 
 def command_first(args: list[str]) -> list[str]:
@@ -73,7 +78,7 @@ def command_first(args: list[str]) -> list[str]:
             near = get_close_matches(arg, COMMANDS, n=1)
             cure = f"Did you mean `nnfoundations {near[0]}`?" if near else f"There are {', '.join(COMMANDS)}."
             raise CommandError(f"`{arg}` is no command.\n{cure}")
-        takes_value = arg.startswith("-") and "=" not in arg and arg not in ("--quiet", "--verbose")
+        takes_value = arg.startswith("-") and "=" not in arg and not nearest_switch(arg)
     raise CommandError(f"no command is given.\nDid you mean `nnfoundations fit {' '.join(args)}`?")
 
 

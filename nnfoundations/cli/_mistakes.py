@@ -5,18 +5,14 @@ from the top: keys against the parser, classes against what can be imported, opt
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
-from importlib import import_module
-from importlib.util import find_spec
-from inspect import isabstract
 from pathlib import Path
-from pkgutil import iter_modules
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from nnfoundations.cli._classes import classes_of, literals, looks_like_a_class, readable, resolve, skipped
 from nnfoundations.cli._settings import CommandError, Setting
 
 
@@ -51,7 +47,7 @@ def explain(parser: ArgumentParser, settings: Setting, message: str) -> CommandE
     named = _key_of(message)
     key = named or ""
     setting = _find(settings, key) if key else None
-    if key in types and setting is not None and not _classes(types[key]):
+    if key in types and setting is not None and not classes_of(types[key]):
         return _bad_value(key, setting, types[key])
     if "required" in message and "model" not in settings.children:
         return CommandError(
@@ -85,8 +81,8 @@ def _find(settings: Setting, key: str) -> Setting | None:
 def _option_keys(key: str, setting: Setting, hint: Any) -> list[str]:
     """The full keys of all options of the classes that are named here."""
     try:
-        target = _resolve(setting.class_path or "", _classes(hint), key, setting)
-        _, types = _options_of(target, _skipped(hint))
+        target = resolve(setting.class_path or "", classes_of(hint), key, setting)
+        _, types = _options_of(target, skipped(hint))
     except (CommandError, ValueError, TypeError):
         return []
     deeper = [_option_keys(f"{key}.{name}", setting.children[name], types.get(name))
@@ -112,7 +108,8 @@ def _check_key(key: str, setting: Setting, types: dict[str, Any], within: Iterab
         while deepest.children:
             name, deepest = next(iter(deepest.children.items()))
             full += f".{name}"
-        near = _nearest_key(full, [*types, *within]) or _nearest_key(key, [*types, *within])
+        names = [*types, *within, "config"]
+        near = _nearest_key(full, names) or _nearest_key(key, names)
         raise _unknown(f"`{key}`", setting, near)
     if (
         setting.value is not None and not Path(str(setting.value)).is_file()
@@ -162,7 +159,7 @@ def _unknown(what: str, setting: Setting, near: str | None, known: Iterable[str]
 
 def _check_value(key: str, setting: Setting, hint: Any) -> None:
     """A value by itself, or the class it names and that class's options."""
-    classes = _classes(hint)
+    classes = classes_of(hint)
     if not classes:
         return
     if setting.is_list:
@@ -177,12 +174,12 @@ def _check_value(key: str, setting: Setting, hint: Any) -> None:
                 f"{setting.place}: `{key}` has the option `{first}`, but no class.\nGive `{key}.class_path`."
             )
         return
-    if "class_path" not in setting.children and not _looks_like_a_class(name):
+    if "class_path" not in setting.children and not looks_like_a_class(name):
         return
     place = setting.children.get("class_path", setting)
-    target = _resolve(name, classes, key, place)
+    target = resolve(name, classes, key, place)
     options = {name: child for name, child in setting.children.items() if name != "class_path"}
-    _check_options(key, target, options, _skipped(hint), setting)
+    _check_options(key, target, options, skipped(hint), setting)
 
 
 def _check_options(key: str, target: Any, options: dict[str, Setting], skip: int, setting: Setting) -> None:
@@ -193,9 +190,9 @@ def _check_options(key: str, target: Any, options: dict[str, Setting], skip: int
     names = list(types)
     for name, option in options.items():
         if name not in names:
-            near = get_close_matches(name, names, n=1, cutoff=0.5)
+            near = next(iter(get_close_matches(name, names, n=1, cutoff=0.5)), None)
             what = f"`{name}` is no option of {target.__name__}"
-            raise _unknown(what, option, near[0] if near else None, names)
+            raise _unknown(what, option, near or _deeper(name, key, options, types), names)
         _check_value(f"{key}.{name}", option, types.get(name))
     try:
         parser.parse_object({"of": {name: option.plain() for name, option in options.items()}})
@@ -212,6 +209,18 @@ def _check_options(key: str, target: Any, options: dict[str, Setting], skip: int
             ) from None
 
 
+def _deeper(name: str, key: str, options: dict[str, Setting], types: dict[str, Any]) -> str | None:
+    """The full key of such an option of a class that stands within: `lr` of the optimizer."""
+    keys = [
+        deep
+        for option, setting in options.items()
+        if option in types
+        for deep in _option_keys(f"{key}.{option}", setting, types[option])
+    ]
+    lasts = {deep.rpartition(".")[2]: deep for deep in reversed(keys)}
+    return next((lasts[near] for near in get_close_matches(name, lasts, n=1, cutoff=0.75)), None)
+
+
 def _key_of(message: str) -> str | None:
     found = re.search(r"""[Kk]ey ["'`]([\w.]+)["'`]|are required: ([\w.]+)""", message)
     return next((group for group in found.groups() if group), None) if found else None
@@ -221,149 +230,6 @@ def _bad_value(key: str, setting: Setting, hint: Any) -> CommandError:
     place = "" if setting.place.startswith("`--") else f"{setting.place}: "
     given = setting.plain()
     allowed = readable(hint)
-    literals = [str(value) for value in _literals(hint)]
-    near = get_close_matches(str(given), literals, n=1)
+    near = get_close_matches(str(given), [str(value) for value in literals(hint)], n=1)
     cure = f" Did you mean `{near[0]}`?" if near else ""
     return CommandError(f"{place}`{key}` cannot be `{given}`.\nIt takes {allowed}.{cure}")
-
-
-def readable(hint: Any) -> str:
-    """A type as a person says it.
-
-    >>> readable(int | None), readable(Literal["min", "max"]), readable(list[float])
-    ('an integer or null', '`min` or `max`', 'a list of numbers')
-    """
-    simple = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
-    plural = {int: "integers", float: "numbers", str: "texts"}
-    if hint in simple:
-        return simple[hint]
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return " or ".join(dict.fromkeys(f"`{value}`" for value in arguments))
-    if origin in (Union, UnionType):
-        texts = " or ".join(readable(argument) for argument in arguments).split(" or ")
-        return " or ".join(dict.fromkeys(texts))
-    if origin in (list, tuple, set) or (isinstance(origin, type) and issubclass(origin, Iterable)):
-        inner = plural.get(arguments[0]) if arguments else None
-        return f"a list of {inner}" if inner else "a list"
-    classes = _classes(hint)
-    if classes:
-        return f"a class: {' or '.join(cls.__name__ for cls in classes)}"
-    return f"a {getattr(hint, '__name__', None) or str(hint).rpartition('.')[2]}"
-
-
-def _literals(hint: Any) -> list[Any]:
-    if get_origin(hint) is Literal:
-        return list(get_args(hint))
-    return [value for argument in get_args(hint) for value in _literals(argument)]
-
-
-def _classes(hint: Any) -> list[type]:
-    """The classes that a type lets a user name: itself, of a list, or what a callable returns."""
-    if isinstance(hint, type) and get_origin(hint) is None:
-        return [] if hint.__module__ in _NO_CLASSES else [hint]
-    arguments = get_args(hint)
-    if get_origin(hint) is Literal or not arguments:
-        return []
-    if get_origin(hint) in (Callable, _CALLABLE):
-        arguments = arguments[-1:]
-    return list(dict.fromkeys(cls for argument in arguments for cls in _classes(argument)))
-
-
-_NO_CLASSES = ("builtins", "datetime", "pathlib", "jsonargparse.typing", "torch")
-_CALLABLE = get_origin(Callable[[int], int])
-
-
-def _skipped(hint: Any) -> int:
-    """How many first arguments of the class the program passes itself: those of the callable."""
-    if get_origin(hint) is _CALLABLE:
-        first = get_args(hint)[0]
-        return len(first) if isinstance(first, list) else 0
-    return max((_skipped(argument) for argument in get_args(hint)), default=0)
-
-
-def _looks_like_a_class(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z_][\w.]*", name) is not None
-
-
-def _resolve(name: str, bases: list[type], key: str, place: Setting) -> Any:
-    """The class of this name.
-
-    Raises:
-        CommandError: there is none; with the nearest one.
-    """
-    where = "" if place.place.startswith("`--") else f"{place.place}: "
-    module_name, _, last = name.rpartition(".")
-    if not module_name:
-        named = _by_name(bases)
-        if name in named:
-            found = list(dict.fromkeys(map(_public_path, named[name])))
-            if len(found) > 1:
-                raise CommandError(
-                    f"{where}`{key}`: several classes are named `{name}`.\nGive one by its full path: "
-                    f"{', '.join(found)}."
-                )
-            return named[name][0]
-        near = get_close_matches(name, named, n=1) or [
-            named_ for named_ in named if named_.lower() == name.lower()
-        ]
-        kind = " or ".join(base.__name__ for base in bases)
-        cure = f"Did you mean `{near[0]}`?" if near else "Give its full path: `package.module.Class`."
-        raise CommandError(f"{where}`{key}`: no {kind} is named `{name}`.\n{cure}")
-    try:
-        module = import_module(module_name)
-    except ImportError as error:
-        if error.name and not f"{module_name}.".startswith(f"{error.name}."):
-            raise CommandError(
-                f"{where}`{key}`: importing `{module_name}` fails: {error}.\nInstall what it needs."
-            ) from None
-        near_module = _nearest_module(module_name)
-        cure = f"Did you mean `{near_module}.{last}`?" if near_module else "Is its folder on PYTHONPATH?"
-        raise CommandError(f"{where}`{key}`: there is no module `{module_name}`.\n{cure}") from None
-    if not hasattr(module, last):
-        near = get_close_matches(last, [entry for entry in dir(module) if not entry.startswith("_")], n=1)
-        cure = f"Did you mean `{module_name}.{near[0]}`?" if near else "Look at the names in that module."
-        raise CommandError(f"{where}`{key}`: `{module_name}` has no `{last}`.\n{cure}")
-    found = getattr(module, last)
-    if isinstance(found, type) and not issubclass(found, tuple(bases)):
-        kind = " or ".join(base.__name__ for base in bases)
-        raise CommandError(f"{where}`{key}`: {last} is no {kind}.\nName a class derived from {kind}.")
-    return found
-
-
-def _by_name(bases: list[type]) -> dict[str, list[type]]:
-    """Classes derived from these, by short name."""
-    found: dict[str, list[type]] = {}
-    queue, seen = list(bases), set(bases)
-    while queue:
-        cls = queue.pop()
-        if not isabstract(cls) and not cls.__name__.startswith("_"):
-            found.setdefault(cls.__name__, []).append(cls)
-        new: set[type] = set(cls.__subclasses__()) - seen
-        queue += new
-        seen |= new
-    return found
-
-
-def _public_path(cls: type) -> str:
-    """The path without private modules: `nnfoundations.models.MLP`."""
-    parts = [part for part in cls.__module__.split(".") if not part.startswith("_")]
-    return ".".join([*parts, cls.__name__])
-
-
-def _nearest_module(name: str) -> str | None:
-    """The same path with the first part that does not exist replaced by its nearest sibling."""
-    parts = name.split(".")
-    for i, part in enumerate(parts):
-        parent = ".".join(parts[:i])
-        try:
-            if find_spec(".".join(parts[: i + 1])) is not None:
-                continue
-            siblings = [
-                found.name for found in iter_modules(import_module(parent).__path__ if parent else None)
-            ]
-            near = get_close_matches(part, siblings, n=1)
-            return ".".join([*parts[:i], near[0], *parts[i + 1 :]]) if near else None
-        except (ImportError, AttributeError):
-            return None
-    return None

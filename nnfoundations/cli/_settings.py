@@ -5,6 +5,7 @@ Read before anything is parsed, so that a mistake can be shown where it was made
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,15 @@ def flags(args: list[str]) -> Iterator[tuple[str, str | None]]:
         else:
             following = next(rest, None)
             if following is None or following.startswith("--"):
+                if near := nearest_switch(key):
+                    raise CommandError(f"`{key}` is not known.\nDid you mean `{near}`?")
                 raise CommandError(f"`{key}` has no value.\nGive one: `{key} VALUE`, or `{key}=VALUE`.")
             yield key.lstrip("-").rstrip("+"), following
+
+
+def nearest_switch(flag: str) -> str | None:
+    """The switch that this flag was meant to be, if any."""
+    return next(iter(get_close_matches(flag, SWITCHES, n=1, cutoff=0.8)), None)
 
 
 def _nested(key: str, value: str) -> Setting:
@@ -195,8 +203,6 @@ def _syntax(path: Path, error: yaml.YAMLError) -> str:
 
 
 def _nearby(path: Path) -> str | None:
-    from difflib import get_close_matches
-
     folder = path.parent
     names = [file.name for file in folder.glob("*.y*ml")] if folder.is_dir() else []
     near = get_close_matches(path.name, names, n=1)

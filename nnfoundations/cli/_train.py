@@ -29,8 +29,7 @@ def train(command: str, args: list[str]) -> int:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return FAILED
 
-    from nnfoundations.cli._command import FoundationsCLI  # needs Lightning, as do the next
-    from nnfoundations.cli._interrupt import Interrupted
+    from nnfoundations.cli._command import FoundationsCLI  # needs Lightning, as does the next
     from nnfoundations.datamodules import DataFilesError
 
     try:
@@ -38,8 +37,6 @@ def train(command: str, args: list[str]) -> int:
             FoundationsCLI(command, args, settings, run_name(configs), voice)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except Interrupted as stop:
-        return stop.exit_code
     except BrokenPipeError:  # nobody reads any more: `nnfoundations ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
