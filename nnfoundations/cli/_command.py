@@ -103,7 +103,9 @@ class FoundationsCLI(LightningCLI):
             runs = Path(config.trainer.default_root_dir or "runs") / self.name
             elsewhere = config.checkpoint.dirpath and Path(config.checkpoint.dirpath)
             config.ckpt_path = str(find_checkpoint(word, runs, elsewhere))
-            print(f"Checkpoint {word}: {config.ckpt_path}")
+            # Under --quiet a script reads the run's folder, and nothing else, from standard output.
+            stream = sys.stderr if self.voice is Voice.QUIET else sys.stdout
+            print(f"Checkpoint {word}: {config.ckpt_path}", file=stream)
         elif "://" not in word and word not in ("hpc", "registry") and not Path(word).exists():
             raise CommandError(
                 f"--ckpt_path: there is no file `{word}`.\n"
@@ -208,8 +210,11 @@ class FoundationsCLI(LightningCLI):
     def _say_what_is_kept(self, stop: Interrupted) -> None:
         """Of a run that a signal ended where it did not train: before its first batch, in its test."""
         callback = self.trainer.checkpoint_callback
-        last = isinstance(callback, ModelCheckpoint) and callback.last_model_path
-        kept = f"the newest checkpoint is {last}" if last else "no checkpoint was written"
+        folder = callback.dirpath if isinstance(callback, ModelCheckpoint) else None
+        files = (
+            sorted(Path(folder).glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns) if folder else []
+        )
+        kept = f"the newest checkpoint is {files[-1]}" if files else "no checkpoint was written"
         print(f"\n{stop}: stopped; {kept}.", file=sys.stderr, flush=True)
         stop.told = True
 
