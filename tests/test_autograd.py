@@ -1,6 +1,7 @@
 """The engine: every operation through gradcheck, random expressions, deep graphs, and nets that learn."""
 
 import gc
+import re
 import shutil
 import subprocess
 import sys
@@ -287,6 +288,14 @@ def test_a_drawing():
     assert dot.startswith("digraph {")
     assert 'label="w\\n0.5\\ngrad 0.8399"' in dot
     assert dot.count(" -> ") == 3
+    a, b = Value(np.ones((2, 3))), Value(np.ones(3))
+    z = (a / b).sum()
+    z.backward()
+    dot = autograd.to_dot(z, {"a": a, "b": b})
+    assert 'label="a\\n(2, 3)\\n|grad| 2.449"' in dot  # the root of six ones
+    assert 'label="b\\n(3,)' in dot  # a vector, not the number 3
+    (of_a,), (of_b,) = (re.findall(rf'(v\d+) \[shape=box label="{name}', dot) for name in "ab")
+    assert dot.index(f"  {of_a} -> ") < dot.index(f"  {of_b} -> ")
     if shutil.which("dot"):
         assert "<svg" in autograd.to_svg(y)
     else:
