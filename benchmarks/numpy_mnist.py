@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1, help="torch's; NumPy's by OPENBLAS_NUM_THREADS")
+    parser.add_argument("--train-size", type=int, help="images to train on; all but the validation's")
     parser.add_argument("--data", help="folder with MNIST/raw")
     parser.add_argument("--output", type=Path, help="a CSV file for the rows")
     args = parser.parse_args()
@@ -85,7 +86,7 @@ def main() -> None:
 
 
 def run(recipe: str, seed: int, args: argparse.Namespace) -> list[dict[str, object]]:
-    data = MNISTDataModule(args.data, batch_size=64, seed=seed)
+    data = MNISTDataModule(args.data, batch_size=64, seed=seed, train_size=args.train_size)
     data.setup()
     test_x, test_y = (torch.cat(parts) for parts in zip(*data.test_dataloader(), strict=True))
     net = MLP([784, 256, 128, 10], seed=seed)

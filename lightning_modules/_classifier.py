@@ -9,7 +9,6 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import SGD
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -21,6 +20,7 @@ from torchmetrics.classification import (
 from nnfoundations import nn
 from nnfoundations._errors import ShapeError
 from nnfoundations.lightning_modules._penalty import weight_penalty
+from nnfoundations.lightning_modules._schedule import configured
 
 Batch = tuple[Tensor, Tensor]
 
@@ -60,7 +60,7 @@ class Classifier(LightningModule):
             that maps logits and class indices to the mean loss.
         optimizer: called with the parameters.
         lr_scheduler: called with the optimizer; stepped once an epoch, OneCycleLR and CyclicLR once a step,
-            ReduceLROnPlateau on ``val/loss``.
+            ReduceLROnPlateau on ``val/loss``. A OneCycleLR that names no length is as long as the run.
         l1: weight of the sum of absolute weights. Biases and gains, all of one dimension, are left out.
         l2: weight of half the sum of squared weights: its gradient is l2 * w, as in SGD's ``weight_decay``.
         label_smoothing: share of the target spread evenly over all classes, in training only.
@@ -216,15 +216,4 @@ class Classifier(LightningModule):
         return self(x).float().softmax(1)  # type: ignore[no-any-return]  # Module.__call__ returns Any
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._make_optimizer(self.parameters())
-        if self._make_scheduler is None:
-            return optimizer
-        scheduler = self._make_scheduler(optimizer)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {
-                "scheduler": scheduler,
-                "interval": "step" if isinstance(scheduler, OneCycleLR | CyclicLR) else "epoch",
-                "monitor": "val/loss" if isinstance(scheduler, ReduceLROnPlateau) else None,
-            },
-        }
+        return configured(self, self._make_optimizer, self._make_scheduler)

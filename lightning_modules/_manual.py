@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from nnfoundations import autograd, numpy
 from nnfoundations._errors import OptionError
 from nnfoundations.lightning_modules._classifier import Batch, Classifier
+from nnfoundations.lightning_modules._perceptron import check_rule, plain, restored, say_what_is_left
+from nnfoundations.lightning_modules._schedule import by_step
 from nnfoundations.numpy import sgd_update
 from nnfoundations.numpy._sgd import check_sgd
 
@@ -63,7 +65,7 @@ class NumPyModule(torch.nn.Module):
 
     Shape: x, a tensor as the network takes it -> the network's output; no graph is recorded.
     Args: net: whose parameters become Parameters of the same names, its buffers buffers.
-    Raises: OptionError: at a call, a device other than the CPU.
+    Raises: OptionError: at a call, a device other than the CPU, or a half precision.
     """
 
     def __init__(self, net: Net) -> None:
@@ -78,10 +80,13 @@ class NumPyModule(torch.nn.Module):
 
     def _owner(self, name: str) -> tuple[torch.nn.Module, str]:
         """The module that a dotted name belongs to: one for each layer, as in torch."""
-        path, _, leaf = name.rpartition(".")
-        if path and path not in dict(self.named_children()):
-            self.add_module(path, torch.nn.Module())
-        return self.get_submodule(path), leaf
+        owner: torch.nn.Module = self
+        *path, leaf = name.split(".")
+        for part in path:
+            if part not in dict(owner.named_children()):
+                owner.add_module(part, torch.nn.Module())
+            owner = owner.get_submodule(part)
+        return owner, leaf
 
     def forward(self, x: Tensor) -> Tensor:
         self._bind(x)
@@ -101,11 +106,17 @@ class NumPyModule(torch.nn.Module):
     def _bind(self, x: Tensor) -> None:
         """Anew each time: whatever loads or replaces a Parameter, the net computes with what is there."""
         tensors = dict([*self.named_parameters(), *self.named_buffers()])
+        name = type(self.net).__name__
         for tensor in (x, *tensors.values()):
             if tensor.device.type != "cpu":
                 raise OptionError(
-                    f"{type(self.net).__name__} runs on NumPy and needs the CPU; got {tensor.device}. "
+                    f"{name} runs on NumPy and needs the CPU; got {tensor.device}. "
                     "Set --trainer.accelerator cpu."
+                )
+            if tensor.dtype in (torch.bfloat16, torch.float16):
+                raise OptionError(
+                    f"{name} runs on NumPy and needs float32 or float64; got {tensor.dtype}. "
+                    "Set --trainer.precision 32-true."
                 )
         self.net.bind({name: tensor.detach().numpy() for name, tensor in tensors.items()})
 
@@ -115,8 +126,8 @@ class ManualClassifier(Classifier):
 
     Under manual optimization: each step the network's own backward sets ``.grad``, and an optimizer, NumPySGD
     or any of torch's, moves the Parameters, which NumPy sees. All else, metrics, checkpoints, diagnostics,
-    schedules, is as in Classifier. A perceptron's differences stand in for gradients: it needs lr=1, and no
-    momentum.
+    schedules, is as in Classifier. A perceptron's differences stand in for gradients: it needs SGD with lr=1
+    and nothing else. It stops the Trainer after an epoch without a mistake; checkpoints hold its history.
 
     Args:
         net: `numpy.MLP`, `numpy.Sequential`, `numpy.Perceptron` or `autograd.MLP`.
@@ -124,7 +135,8 @@ class ManualClassifier(Classifier):
         optimizer, lr_scheduler: as in Classifier.
 
     Raises:
-        OptionError: at the first batch, on a device other than the CPU.
+        OptionError: at the first batch, a device other than the CPU, or a half precision; at the start of
+            fit, a perceptron under another rule than its own, or ReduceLROnPlateau without a validation.
         ShapeError: the net gives other than num_classes logits.
     """
 
@@ -161,13 +173,42 @@ class ManualClassifier(Classifier):
 
     def configure_optimizers(self) -> Any:
         made = super().configure_optimizers()
-        if not isinstance(made, dict):
-            return made
-        return [made["optimizer"]], [made["lr_scheduler"]["scheduler"]]  # when to step it is our own affair
+        optimizer, scheduler = made, None
+        if isinstance(made, dict):  # when to step a schedule is our own affair
+            optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+        if self._perceptron is not None:
+            check_rule(optimizer, scheduler, NumPySGD)
+        if isinstance(scheduler, ReduceLROnPlateau) and not self.trainer.enable_validation:
+            raise OptionError(
+                "ReduceLROnPlateau needs val/loss; got a run without validation. "
+                "Give validation data, or take a schedule that looks at nothing, as StepLR."
+            )
+        return optimizer if scheduler is None else ([optimizer], [scheduler])
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         self._advance("epoch")
+        # A part of an epoch, which max_steps leaves, is no proof.
+        if self._perceptron is not None and self.trainer.is_last_batch and self._perceptron.end_epoch():
+            self.trainer.should_stop = True
+
+    def on_train_end(self) -> None:
+        if self._perceptron is not None:
+            say_what_is_left(self._perceptron)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._perceptron is not None:
+            checkpoint["perceptron"] = plain(self._perceptron.history)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._perceptron is not None and "perceptron" in checkpoint:
+            weight = self._perceptron.parameters["weight"]
+            self._perceptron.history = restored(checkpoint["perceptron"], weight.dtype)
+
+    @property
+    def _perceptron(self) -> numpy.Perceptron | None:
+        assert isinstance(self.net, NumPyModule)
+        return self.net.net if isinstance(self.net.net, numpy.Perceptron) else None
 
     def _advance(self, interval: str) -> None:
         """Schedules, which Lightning leaves alone under manual optimization."""
@@ -175,10 +216,9 @@ class ManualClassifier(Classifier):
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if scheduler is None:
                 continue
-            steps = isinstance(scheduler, OneCycleLR | CyclicLR)
-            if steps != (interval == "step"):
+            if by_step(scheduler) != (interval == "step"):
                 continue
-            if isinstance(scheduler, ReduceLROnPlateau):
-                scheduler.step(self.trainer.callback_metrics["val/loss"])
-            else:
+            if not isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step()
+            elif "val/loss" in self.trainer.callback_metrics:  # else the first validation is yet to come
+                scheduler.step(self.trainer.callback_metrics["val/loss"])

@@ -1,18 +1,18 @@
 """Regression for Lightning: numbers predicted under any loss, and a curve fitted in many ways."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from nnfoundations import nn
 from nnfoundations._errors import ShapeError
+from nnfoundations.lightning_modules._schedule import configured
 from nnfoundations.models import MLP
 from nnfoundations.optim import Adam
 
@@ -67,7 +67,7 @@ class Regressor(LightningModule):
         return y
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._loss(batch)
+        loss: Tensor = self.loss(self._predicted(batch), batch[1])
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch[1]))
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
@@ -83,35 +83,33 @@ class Regressor(LightningModule):
         return self(x)  # type: ignore[no-any-return]  # Module.__call__ returns Any
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._make_optimizer(self.parameters())
-        if self._make_scheduler is None:
-            return optimizer
-        scheduler = self._make_scheduler(optimizer)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {
-                "scheduler": scheduler,
-                "interval": "step" if isinstance(scheduler, OneCycleLR | CyclicLR) else "epoch",
-                "monitor": "val/loss" if isinstance(scheduler, ReduceLROnPlateau) else None,
-            },
-        }
+        return configured(self, self._make_optimizer, self._make_scheduler)
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _predicted(self, batch: Batch) -> Tensor:
         x, y = batch
-        prediction = self(x)
+        prediction: Tensor = self(x)
         if prediction.shape != y.shape:
             raise ShapeError(
                 f"Regressor needs predictions of y's shape; the net gave {tuple(prediction.shape)} for y of "
                 f"{tuple(y.shape)}. Give y as (N, 1) for a net with one output."
             )
-        loss: Tensor = self.loss(prediction, y)
-        return loss
+        return prediction
 
     def _evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
-        x, y = batch
-        self.log(f"{stage}/loss", self._loss(batch), batch_size=len(y), prog_bar=True, sync_dist=True)
-        metrics.update(self(x), y)
+        prediction, y = self._predicted(batch), batch[1]
+        loss = self.loss(prediction, y)
+        self.log(f"{stage}/loss", loss, batch_size=len(y), prog_bar=True, sync_dist=True)
+        metrics.update(prediction, y)
         self.log_dict(metrics, batch_size=len(y))
+
+
+@runtime_checkable
+class Curve(Protocol):
+    """A DataModule whose points can be drawn, as NoisyCurveDataModule: them, and the truth behind."""
+
+    def points_of(self, part: str) -> Batch: ...
+
+    def function(self, x: Tensor) -> Tensor: ...
 
 
 LOSSES: dict[str, Loss] = {"MSE": nn.MSELoss, "L1": nn.L1Loss, "Huber": nn.HuberLoss}
@@ -124,7 +122,8 @@ class CurveRegressor(Regressor):
     one for each of the losses MSE, L1 and Huber, of the widest. They share no weight, so that the sum of all
     losses trains each as if it were alone; only the module's own net is logged, validated and tested. In
     TensorBoard ``val/curves`` shows what each makes of the points: how width approximates the function, and
-    what outliers do to each loss.
+    what outliers do to each loss. The points are the DataModule's, `points_of("train")`, and so is the
+    `function` behind them; without these, or without TensorBoard, there is no figure.
 
     Args:
         net, loss, optimizer, lr_scheduler: as in Regressor.
@@ -145,7 +144,7 @@ class CurveRegressor(Regressor):
         every_n_epochs: int = 20,
     ) -> None:
         super().__init__(net, loss=loss, optimizer=optimizer, lr_scheduler=lr_scheduler)
-        self.every_n_epochs = every_n_epochs
+        self.every_n_epochs, self._shown_at = every_n_epochs, -1
         self.by_width = torch.nn.ModuleDict({f"width {w}": _curve_net(w) for w in widths})
         self.by_loss = torch.nn.ModuleDict({name: _curve_net(max(widths)) for name in LOSSES})
         self.rival_losses = {name: make() for name, make in LOSSES.items()}
@@ -159,20 +158,27 @@ class CurveRegressor(Regressor):
             total = total + self.rival_losses[name](rival(x), y)
         return total
 
-    def on_validation_epoch_end(self) -> None:
-        last = self.current_epoch + 1 == self.trainer.max_epochs
-        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            if not last and (self.current_epoch + 1) % self.every_n_epochs:
-                return
-            for logger in self.trainer.loggers:
-                if isinstance(logger, TensorBoardLogger) and self.trainer.is_global_zero:
-                    logger.experiment.add_figure("val/curves", self.figure(), self.global_step)
+    def on_train_epoch_end(self) -> None:
+        if (self.current_epoch + 1) % self.every_n_epochs == 0:
+            self._show()
 
-    def figure(self) -> "Figure":
+    def on_train_end(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        """The figure into TensorBoard, once a step."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # set by fit
+        if self._shown_at == self.global_step or not isinstance(data, Curve):
+            return
+        self._shown_at = self.global_step
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and self.trainer.is_global_zero:
+                logger.experiment.add_figure("val/curves", self.figure(data), self.global_step)
+
+    def figure(self, data: Curve) -> "Figure":
         """Points, function and fits: by width on the left, by loss on the right, each with its rms error."""
         from matplotlib.figure import Figure  # costs a second that a run without figures should not pay
 
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # set by fit
         x, y = data.points_of("train")
         grid = torch.linspace(float(x.min()), float(x.max()), 400).unsqueeze(1)
         truth = data.function(grid)

@@ -1,6 +1,7 @@
 """The engine: every operation through gradcheck, random expressions, deep graphs, and nets that learn."""
 
 import gc
+import re
 import shutil
 import subprocess
 import sys
@@ -54,8 +55,17 @@ EXPRESSIONS = {
         (lambda a: a.mean((0, 1)), (3, 2)),
     ],
     "max": [(lambda a: a.max(), (3, 2)), (lambda a: a.max(0), (3, 2)), (lambda a: a.max(1, True), (3, 2))],
-    "reshape": [(lambda a: a.reshape(2, -1), (3, 4))],
-    "transpose": [(lambda a: a.transpose(), (2, 3, 4)), (lambda a: a.transpose(1, 2, 0), (2, 3, 4))],
+    "reshape": [
+        (lambda a: a.reshape(2, -1), (3, 4)),
+        (lambda a: a.reshape((2, 6)), (3, 4)),
+        (lambda a: a.reshape(np.int64(12)), (3, 4)),
+        (lambda a: a.reshape(()), (1, 1)),
+    ],
+    "transpose": [
+        (lambda a: a.transpose(), (2, 3, 4)),
+        (lambda a: a.transpose(1, 2, 0), (2, 3, 4)),
+        (lambda a: a.transpose((-1, 0, -2)), (2, 3, 4)),
+    ],
     "getitem": [(lambda a: a[1], (3, 2)), (lambda a: a[PICK], (3, 2)), (lambda a: a[:, ::2], (3, 4))],
     "tanh": [(autograd.tanh, (3, 2))],
     "sigmoid": [(autograd.sigmoid, (3, 2))],
@@ -189,6 +199,52 @@ def test_float32_stays_float32():
     assert y.data.dtype == x.grad.dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x * np.int64(2),
+        lambda x: np.int64(2) - x,
+        lambda x: x ** np.int64(2),
+        lambda x: x / np.array(3),
+        lambda x: x * np.array([1, 0, 2]),
+        lambda x: np.array([True, False, True]) * x,
+        lambda x: x + np.float64(0.5),
+        lambda x: x * np.ones(3, np.float32),
+        lambda x: np.float32(2) * x,
+    ],
+)
+def test_integers_and_numbers_promote_nothing(f):
+    x = Value(np.ones((2, 3), np.float32))
+    y = f(x)
+    y.sum().backward()
+    assert y.data.dtype == x.grad.dtype == np.float32
+    assert Value(np.int64(2)).data.dtype == autograd.exp(3).data.dtype == np.float64
+    assert autograd.exp(np.float32(3)).data.dtype == np.float32
+
+
+def test_a_gradient_has_the_dtype_of_its_value():
+    """Where float64 arrays meet float32 ones the result is float64, as NumPy's; each gets its own back."""
+    x, w = Value(np.ones(3, np.float32)), Value(np.ones((2, 3)))
+    y = (w * x).sum()
+    y.backward()
+    assert (y.data.dtype, x.grad.dtype, w.grad.dtype) == (np.float64, np.float32, np.float64)
+
+
+def test_shapes_are_given_as_to_numpy():
+    a = np.arange(24.0).reshape(2, 3, 4)
+    x = Value(a)
+    for shape in [(24,), (4, 6), (-1, 8)]:
+        np.testing.assert_array_equal(x.reshape(*shape).data, a.reshape(*shape))
+        np.testing.assert_array_equal(x.reshape(shape).data, a.reshape(shape))
+        np.testing.assert_array_equal(x.reshape(list(shape)).data, a.reshape(shape))
+    for axes in [(0, 2, 1), (-1, 0, 1)]:
+        np.testing.assert_array_equal(x.transpose(axes).data, a.transpose(axes))
+        np.testing.assert_array_equal(x.transpose(*axes).data, a.transpose(axes))
+    np.testing.assert_array_equal(x.transpose(None).data, a.transpose(None))
+    with pytest.raises(ValueError, match="out of bounds"):
+        x.transpose(0, 1, 3)
+
+
 def trained(net, x, y, *, steps, lr, momentum=0.9, batch=None, seed=0):
     generator = np.random.default_rng(seed)
     velocities = {name: np.zeros_like(p) for name, p in net.parameters.items()}
@@ -232,6 +288,14 @@ def test_a_drawing():
     assert dot.startswith("digraph {")
     assert 'label="w\\n0.5\\ngrad 0.8399"' in dot
     assert dot.count(" -> ") == 3
+    a, b = Value(np.ones((2, 3))), Value(np.ones(3))
+    z = (a / b).sum()
+    z.backward()
+    dot = autograd.to_dot(z, {"a": a, "b": b})
+    assert 'label="a\\n(2, 3)\\n|grad| 2.449"' in dot  # the root of six ones
+    assert 'label="b\\n(3,)' in dot  # a vector, not the number 3
+    (of_a,), (of_b,) = (re.findall(rf'(v\d+) \[shape=box label="{name}', dot) for name in "ab")
+    assert dot.index(f"  {of_a} -> ") < dot.index(f"  {of_b} -> ")
     if shutil.which("dot"):
         assert "<svg" in autograd.to_svg(y)
     else:

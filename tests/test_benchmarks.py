@@ -44,6 +44,30 @@ def test_loaders_are_compared(tmp_path: Path) -> None:
     assert "ours_per_s" in (tmp_path / "rows.csv").read_text()
 
 
+def test_optimizers_write_a_row_each(tmp_path: Path) -> None:
+    output = tmp_path / "rows.csv"
+    options = ["--parameters", "1000", "--tensors", "4", "--steps", "2", "--threads", "1"]
+    assert "ratio" in run("optim.py", *options, "--output", str(output))
+    with output.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len({row["optimizer"] for row in rows}) == len(rows) == 8
+    assert all(float(row["ours_ms"]) > 0 and float(row["torch_ms"]) > 0 for row in rows)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("recipe", ["plain", "momentum"])
+def test_the_numpy_net_trains_beside_torchs(recipe: str, tmp_path: Path) -> None:
+    output = tmp_path / "rows.csv"
+    options = ["--recipe", recipe, "--epochs", "1", "--train-size", "2000", "--output", str(output)]
+    assert "ratio" in run("numpy_mnist.py", *options)
+    with output.open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["recipe"], row["train_images"]) == (recipe, "2000")
+    mine, other = float(row["numpy_test_accuracy"]), float(row["torch_test_accuracy"])
+    assert mine == pytest.approx(other, abs=0.01)  # the same net on the same batches
+    assert mine > 0.5
+
+
 @pytest.mark.slow
 def test_the_script_for_gpus_runs_whole(tmp_path: Path) -> None:
     printed = run("gpu.py", str(tmp_path), "--device", "cpu")

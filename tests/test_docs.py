@@ -49,6 +49,33 @@ def test_links_lead_somewhere():
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+def test_what_a_formula_is_tied_to_is_there():
+    """In from_scratch.md: a linked line of code is a line of that file, or the whole of what it says."""
+    document = ROOT / "docs" / "from_scratch.md"
+    quotes = re.findall(r"\[`([^`]+)`\]\(([^)]+\.py)\)", document.read_text(encoding="utf-8"))
+    assert len(quotes) > 20
+    for code, target in quotes:
+        lines = (document.parent / target).read_text(encoding="utf-8").splitlines()
+        assert any(code in line for line in lines), f"{target} has no line `{code}`"
+
+
+def test_tests_that_are_named_exist():
+    """`tests/test_x.py::test_name[id]` in a document, `Checked by tests/test_x.py` in a config."""
+    texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *packaged_configs().values()]
+    found = [
+        name
+        for text in texts
+        for name in re.findall(
+            r"(tests/\w+\.py)(?:::(\w+))?(?:\[([^\]]+)\])?", text.read_text(encoding="utf-8")
+        )
+    ]
+    assert len(found) > 30
+    for path, test, case in found:
+        source = (ROOT / path).read_text(encoding="utf-8")
+        assert not test or f"def {test}(" in source, f"{path} has no test {test}"
+        assert not case or f'"{case}"' in source, f"{path} has no case {case}"
+
+
 def test_readme_example_runs(tmp_path):
     """As a reader would run it: a file of its own, in a folder of its own."""
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)

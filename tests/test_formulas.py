@@ -234,3 +234,27 @@ def test_importing_the_formulas_imports_no_library() -> None:
     script = "import sys, nnfoundations.formulas; print({'torch', 'numpy', 'jax'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 8, 9, 64])
+def test_affine_is_the_same_for_few_rows_and_many(rows, dtype):
+    """At 8 of 32 the order of the product changes, and nothing else: shape, dtype, memory, value."""
+    generator = np.random.default_rng(0)
+    x, weight, bias = (generator.normal(size=s).astype(dtype) for s in ((rows, 40), (32, 40), (32,)))
+    y = numpy_namespace().affine(bias, x, weight.T)
+    assert y.dtype == dtype
+    assert y.flags.c_contiguous
+    exact = x.astype(np.float64) @ weight.T.astype(np.float64) + bias
+    np.testing.assert_allclose(y, exact, rtol=0, atol=16 * np.finfo(dtype).eps * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble, np.complex64])
+def test_a_gate_lets_through_all_or_nothing(dtype):
+    """NaN and inf pass an open gate, a NaN among the gates is open, and a closed one gives 0 of anything."""
+    x = np.array([np.nan, np.inf, -1.5, np.nan, -np.inf, 2.5, -0.0], dtype)
+    gate = np.array([1, -2, np.nan, 0, 0, 0, 3], dtype)
+    for array, g in ((x, gate), (np.stack([x, x]).T, np.stack([gate, gate]).T), (x[::2], gate[::2])):
+        y = numpy_namespace().gated(array, g)
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y, np.where(g != 0, array, 0))

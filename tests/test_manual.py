@@ -10,10 +10,8 @@ from nnfoundations import numpy as ours
 from nnfoundations._errors import OptionError
 from nnfoundations.callbacks import Diagnostics
 from nnfoundations.cli import main
-from nnfoundations.datamodules import DigitsDataModule, NoisyCurveDataModule, SetosaDataModule
-from nnfoundations.lightning_modules import CurveRegressor, ManualClassifier, NumPyModule, NumPySGD, Regressor
-from nnfoundations.models import MLP
-from nnfoundations.optim import Adam
+from nnfoundations.datamodules import DigitsDataModule, SetosaDataModule, XORDataModule
+from nnfoundations.lightning_modules import ManualClassifier, NumPyModule, NumPySGD
 
 QUIET = {
     "logger": False,
@@ -106,29 +104,63 @@ def test_another_device_is_one_clear_error():
         module.to("meta")(torch.zeros(1, 4))
 
 
-@pytest.mark.parametrize("loss", [torch.nn.MSELoss, torch.nn.L1Loss, lambda: torch.nn.HuberLoss(delta=0.5)])
-def test_a_regressor_takes_any_loss(loss, tmp_path):
-    torch.manual_seed(0)
-    data = NoisyCurveDataModule(outliers=0.0, batch_size=64)
-    module = Regressor(MLP([1, 32, 1], activation="Tanh"), loss=loss, optimizer=lambda p: Adam(p, lr=0.03))
+def test_layers_may_be_nested(tmp_path):
+    """Names of two dots: the same net flat has the same weights at the end, and a checkpoint comes back."""
+
+    def layers():
+        return ours.Linear(2, 8, seed=0), ours.BatchNorm(8), ours.Tanh(), ours.Linear(8, 2, seed=1)
+
+    first, norm, act, last = layers()
+    nested = ManualClassifier(ours.Sequential(ours.Sequential(first, ours.Sequential(norm, act)), last), 2)
+    flat = ManualClassifier(ours.Sequential(*layers()), 2)
+    for module in (nested, flat):
+        trainer = Trainer(max_epochs=1, default_root_dir=tmp_path, enable_checkpointing=False, **QUIET)
+        trainer.fit(module, datamodule=XORDataModule(batch_size=32))
+    assert "net.0.1.0.running_mean" in nested.state_dict()
+    state = nested.net.state_dict()
+    for one, other in zip(state.values(), flat.net.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    again = NumPyModule(ours.Sequential(ours.Sequential(first, ours.Sequential(norm, act)), last))
+    again.load_state_dict(state)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_half_precision_is_one_clear_error(precision, tmp_path):
+    trainer = Trainer(max_epochs=1, precision=precision, default_root_dir=tmp_path, **QUIET)
+    module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2)
+    with pytest.raises(OptionError, match=r"float32 or float64; got torch.b?float16. Set --trainer.prec"):
+        trainer.fit(module, datamodule=XORDataModule(batch_size=32))
+
+
+def test_double_precision_is_double_throughout(tmp_path):
+    module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2)
+    trainer = Trainer(max_epochs=1, precision="64-true", default_root_dir=tmp_path, **QUIET)
+    trainer.fit(module, datamodule=XORDataModule(batch_size=32))
+    assert {p.dtype for p in module.parameters()} == {torch.float64}
+    assert module.net.net.parameters["0.weight"].dtype == np.float64
+
+
+def plateau(optimizer):
+    """No fall is large enough to count: each look halves the rate."""
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=1.0)
+
+
+@pytest.mark.parametrize(("every", "rate"), [(1, 0.00625), (3, 0.025)])
+def test_a_plateau_waits_for_the_first_validation(every, rate, tmp_path):
+    module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2, optimizer=sgd(lr=0.1), lr_scheduler=plateau)
     trainer = Trainer(
-        max_epochs=50, default_root_dir=tmp_path, enable_checkpointing=False, log_every_n_steps=4, **QUIET
-    )
-    trainer.fit(module, datamodule=data)
-    (found,) = trainer.test(module, datamodule=data, verbose=False)
-    assert found["test/rmse"] < 0.25
-    with pytest.raises(RuntimeError, match="predictions of y's shape"):
-        module._loss((torch.zeros(3, 1), torch.zeros(3)))
+        max_epochs=4, check_val_every_n_epoch=every, default_root_dir=tmp_path,
+        enable_checkpointing=False, **QUIET,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=XORDataModule(batch_size=32))
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(rate)
 
 
-def test_the_regression_config_keeps_its_goal_and_draws(tmp_path, capsys):
-    assert main(["fit", "--config", "regression", "--trainer.default_root_dir", str(tmp_path)]) == 0
-    (row,) = (line for line in capsys.readouterr().out.splitlines() if "test/rmse " in line)
-    assert float(row.split()[-1]) <= 0.15
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    folders = {events.parent for events in tmp_path.rglob("events.out.tfevents.*")}
-    assert any("val/curves" in EventAccumulator(str(f)).Reload().Tags()["images"] for f in folders)
+def test_a_plateau_without_validation_is_said(tmp_path):
+    module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2, lr_scheduler=plateau)
+    trainer = Trainer(max_epochs=1, limit_val_batches=0, default_root_dir=tmp_path, **QUIET)
+    with pytest.raises(OptionError, match=r"needs val/loss; got a run without validation. Give"):
+        trainer.fit(module, datamodule=XORDataModule(batch_size=32))
 
 
 @pytest.mark.parametrize(("name", "least"), [("perceptron_iris", 1.0), ("autograd_xor", 0.99)])
@@ -136,10 +168,3 @@ def test_the_small_configs_keep_their_goals(name, least, tmp_path, capsys):
     assert main(["fit", "--config", name, "--trainer.default_root_dir", str(tmp_path)]) == 0
     (row,) = (line for line in capsys.readouterr().out.splitlines() if "test/accuracy " in line)
     assert float(row.split()[-1]) >= least
-
-
-def test_curves_are_fitted_apart():
-    """A rival's gradient is that of its own loss: nothing of the others is in it."""
-    module = CurveRegressor(MLP([1, 4, 1]), widths=(2, 4))
-    assert set(module.by_loss) == {"MSE", "L1", "Huber"}
-    assert len({id(p) for p in module.parameters()}) == 4 * 6

@@ -201,6 +201,18 @@ def test_backward_changes_no_parameter_and_a_step_every_one():
     assert all((net.parameters[name] != before[name]).any() for name in before)
 
 
+def test_gradients_that_were_given_stay_as_they_are():
+    """The next backward makes new ones; SGD's step reads and does not write."""
+    net = ours.MLP([5, 8, 5], seed=0)
+    _, _, first = net.differentiate(X.astype("float32"), LABELS)
+    copies = {name: value.copy() for name, value in first.items()}
+    ours.SGD(net, lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True).step()
+    net.differentiate(-X.astype("float32"), LABELS)
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, copies[name])
+        assert (net.gradients[name] != value).any()
+
+
 @pytest.mark.parametrize("rows", [2, 8])
 def test_running_statistics_are_torchs(rows):
     """D7: the variance that is kept is the unbiased one."""

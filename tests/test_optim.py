@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from nnfoundations import optim
 from nnfoundations._errors import DtypeError, OptionError
@@ -127,6 +126,63 @@ def test_groups_have_options_of_their_own(name, options):
     assert_close(ours, theirs, GIVEN)
 
 
+LATER = [
+    ("SGD", {"momentum": 0.9, "dampening": 0.5}, None),
+    ("RMSprop", {"momentum": 0.9}, "momentum_buffer"),
+    ("RMSprop", {"centered": True}, "grad_avg"),
+    ("Adam", {"amsgrad": True}, "max_exp_avg_sq"),
+    ("AdamW", {"amsgrad": True}, "max_exp_avg_sq"),
+]
+
+
+@pytest.mark.parametrize(("name", "later", "array"), LATER, ids=lambda value: str(value))
+@pytest.mark.parametrize("first", [optim, torch.optim], ids=["ours first", "torch first"])
+def test_an_option_set_later_starts_from_zero(name, later, array, first):
+    """As if its array had been there; where torch misses it, the reference is given one by hand.
+
+    10 steps, the change, 10 steps and 10 more: one of the two packages takes the first ten and hands over its
+    state, the other way round for the last ten.
+    """
+    params, reference = parameters(), parameters()
+    whole = getattr(torch.optim, name)(reference, lr=1e-3)
+    optimizers = [getattr(package, name)(params, lr=0.123) for package in (first, optim, torch.optim)]
+    optimizers[0].param_groups[0]["lr"] = 1e-3
+    for seed in range(30):
+        mine = optimizers[seed // 10]
+        if seed in (10, 20):
+            mine.load_state_dict(copy.deepcopy(optimizers[seed // 10 - 1].state_dict()))
+        if seed == 10:
+            mine.param_groups[0].update(later)
+            whole.param_groups[0].update(later)
+            for p in reference if array else []:
+                whole.state[p][array] = torch.zeros_like(p)
+        for each, optimizer in ((params, mine), (reference, whole)):
+            give_gradients(each, seed)
+            optimizer.step()
+    assert_close(params, reference, GIVEN)
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW"])
+def test_a_group_added_later_is_checked_and_stepped(name):
+    ours, theirs = parameters(), parameters()
+    pairs = []
+    for params, package in ((ours, optim), (theirs, torch.optim)):
+        optimizer = getattr(package, name)(params[:2], lr=1e-3)
+        optimizer.add_param_group({"params": params[2:], "lr": 1e-2})
+        pairs.append(optimizer)
+    for bad in ({"lr": -2.0}, {"weight_decay": -1.0}, {"lr": math.nan}):
+        with pytest.raises(
+            OptionError, match=f"{name} needs lr.*{next(iter(bad))}={next(iter(bad.values()))}"
+        ):
+            pairs[0].add_param_group({"params": [torch.nn.Parameter(torch.ones(2))], **bad})
+    assert len(pairs[0].param_groups) == 2  # what is refused is not there
+    for seed in range(20):
+        for params, optimizer in zip((ours, theirs), pairs, strict=True):
+            give_gradients(params, seed)
+            optimizer.step()
+    assert_close(ours, theirs, GIVEN)
+
+
 @pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW"])
 def test_what_is_refused_is_said(name):
     make = getattr(optim, name)
@@ -149,6 +205,9 @@ def test_what_is_refused_is_said(name):
     ("call", "text"),
     [
         (lambda: optim.SGD(parameters(), nesterov=True), "a momentum and no dampening for nesterov"),
+        (lambda: optim.SGD(parameters(), dampening=-0.1), "momentum, dampening and weight_decay of.*=-0.1"),
+        (lambda: optim.SGD([{"params": parameters(), "dampening": -2}]), "dampening=-2"),
+        (lambda: optim.SGD(parameters()).add_param_group({"params": [], "dampening": -3}), "dampening=-3"),
         (lambda: optim.Adam(parameters(), betas=(0.9, 1.0)), r"less than 1; got \(0.9, 1.0\)"),
         (lambda: optim.clip_grad_norm_(parameters(), 0), "max_norm above 0; got 0"),
         (lambda: optim.clip_grad_value_(parameters(), -1), "clip_value above 0; got -1"),
@@ -211,4 +270,25 @@ def test_warmup_and_cosine():
     expected += [(1 + math.cos(math.pi * t / 16)) / 2 for t in range(16)]
     assert rates == pytest.approx(expected)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
-    CosineAnnealingLR(optim.SGD(parameters(), lr=1.0), T_max=5)
+
+
+def test_past_its_end_a_warmed_up_cosine_stays_at_zero():
+    """Where a bare one rises again; also from a state dict that was saved at the end."""
+    optimizer = optim.SGD(parameters(), lr=1.0)
+    schedule = optim.WarmupCosineLR(optimizer, warmup=2, total=6)
+    for step in range(1, 16):
+        optimizer.step()
+        schedule.step()
+        if step == 6:
+            saved = copy.deepcopy((optimizer.state_dict(), schedule.state_dict()))
+        if step >= 6:
+            assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+            assert schedule.get_last_lr() == pytest.approx([0], abs=1e-12)
+    again = optim.SGD(parameters(), lr=1.0)
+    schedule = optim.WarmupCosineLR(again, warmup=2, total=6)
+    again.load_state_dict(saved[0])
+    schedule.load_state_dict(saved[1])
+    for _ in range(5):
+        again.step()
+        schedule.step()
+        assert again.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)

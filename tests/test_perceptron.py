@@ -82,7 +82,7 @@ def test_what_an_optimizer_subtracts_is_the_rule(size):
     """The pass over any batch, as a difference: the weights end where `fit` would have them."""
     x = standardised(IRIS.data)
     by_rule, by_difference = Perceptron(4, dtype="float64"), Perceptron(4, dtype="float64")
-    by_rule._pass(x, SETOSA, np.arange(150), 0)
+    by_rule._pass(x, SETOSA, np.arange(150))
     for start in range(0, 150, size):
         rows = slice(start, start + size)
         loss, logits, moved = by_difference.differentiate(x[rows], SETOSA[rows])

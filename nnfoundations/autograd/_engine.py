@@ -93,7 +93,7 @@ class Value:
             for parent, g in zip(
                 value.parents, rule(value.grad, value.data, *arrays, **value.options), strict=True
             ):
-                g = unbroadcast(g, parent.shape)
+                g = unbroadcast(g, parent.shape).astype(parent.data.dtype, copy=False)
                 known = gradients.get(id(parent))
                 gradients[id(parent)] = g if known is None else known + g
 
@@ -158,29 +158,36 @@ class Value:
     def max(self, axis: Axis = None, keepdims: bool = False) -> "Value":
         return apply("max", self, axis=axis, keepdims=keepdims)
 
-    def reshape(self, *shape: int) -> "Value":
-        return apply("reshape", self, shape=shape)
+    def reshape(self, *shape: Any) -> "Value":
+        """The sizes one by one, or as one tuple."""
+        return apply("reshape", self, shape=_numbers(shape))
 
-    def transpose(self, *axes: int) -> "Value":
-        """Without axes in reverse order."""
-        order = tuple(axis % self.ndim for axis in axes) or tuple(reversed(range(self.ndim)))
-        return apply("transpose", self, axes=order)
+    def transpose(self, *axes: Any) -> "Value":
+        """The axes one by one, or as one tuple; without them in reverse order."""
+        return apply("transpose", self, axes=_numbers(axes) or tuple(reversed(range(self.ndim))))
 
     def __repr__(self) -> str:
         return f"Value({self.data}{', ' if self.operation else ''}{self.operation})"
 
 
 def apply(operation: str, *operands: Operand, **options: Any) -> Value:
-    """One operation of the table, remembered. A number becomes a leaf in the others' dtype."""
+    """One operation of the table, remembered. Numbers, and integers in an array, take the others' dtype."""
     dtype = next((operand.data.dtype for operand in operands if isinstance(operand, Value)), None)
-    parents = tuple(
-        operand
-        if isinstance(operand, Value)
-        else Value(np.asarray(operand, dtype if isinstance(operand, int | float) else None))
-        for operand in operands
-    )
+    parents = tuple(operand if isinstance(operand, Value) else _leaf(operand, dtype) for operand in operands)
     data = OPERATIONS[operation].forward(*(parent.data for parent in parents), **options)
     return Value(data, operation=operation, parents=parents, options=options)
+
+
+def _leaf(operand: Any, dtype: Any) -> Value:
+    array = np.asarray(operand)
+    keeps = dtype is None or (array.ndim and array.dtype.kind == "f")
+    return Value(array if keeps else array.astype(dtype))
+
+
+def _numbers(given: tuple[Any, ...]) -> tuple[int, ...]:
+    """As NumPy's methods take them: one by one, or as one tuple."""
+    one = len(given) == 1 and not isinstance(given[0], int | np.integer)
+    return tuple(given[0] or ()) if one else given
 
 
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:

@@ -68,7 +68,7 @@ def _picked(g: Array, y: Array, a: Array, *, index: Any) -> tuple[Array]:
 
 
 def _transposed(g: Array, y: Array, a: Array, *, axes: tuple[int, ...]) -> tuple[Array]:
-    return (np.transpose(g, np.argsort(axes)),)
+    return (np.transpose(g, np.argsort([axis % a.ndim for axis in axes])),)
 
 
 _LABELS: dict[str, Any] = {

@@ -5,6 +5,7 @@ import sys
 import traceback
 import warnings
 
+from nnfoundations._errors import OptionError
 from nnfoundations.cli._configs import resolve_configs, run_name
 from nnfoundations.cli._environment import TorchvisionMismatchError, import_lightning
 from nnfoundations.cli._settings import CommandError, read_settings
@@ -40,13 +41,13 @@ def train(command: str, args: list[str]) -> int:
     except BrokenPipeError:  # nobody reads any more: `nnfoundations ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except DataFilesError as error:
-        # Its message says what to do; a traceback would bury it.
-        print(f"nnfoundations: {error}", file=sys.stderr)
-        return FAILED
     except CommandError:
         raise
-    except Exception:  # whatever fails in a user's run: its traceback, and the exit code of a failed run
-        traceback.print_exc()
+    except Exception as error:
+        if isinstance(error, DataFilesError | OptionError) and voice is not Voice.VERBOSE:
+            # Its message says what to do; a traceback would bury it.
+            print(f"nnfoundations: {error}", file=sys.stderr)
+            return FAILED
+        traceback.print_exc()  # whatever fails in a user's run
         return FAILED
     return 0

@@ -110,8 +110,20 @@ def numpy_namespace() -> Namespace:
     def add_in_place(fresh: Array, x: Array) -> Array:
         return np.add(fresh, x, out=memory(fresh))
 
-    def switched(x: Array, gate: Array) -> Array:
-        return np.where(gate != 0, x, x.dtype.type(0))
+    whole_of = {np.dtype(f"f{size}"): np.dtype(f"i{size}") for size in (2, 4, 8)}
+
+    def affine(bias: Array, x: Array, w: Array) -> Array:
+        if 4 * len(x) > min(w.shape):
+            return add_in_place(x @ w, bias)
+        y = (w.T @ x.T).T  # for few rows OpenBLAS is 1.1 to 2 times faster with the large matrix in front
+        return np.add(y, bias, order="C", dtype=y.dtype)
+
+    def gated(x: Array, gate: Array) -> Array:
+        whole = whole_of.get(x.dtype)
+        if whole is None:
+            return np.where(gate != 0, x, x.dtype.type(0))
+        # All bits of x, or none: twice as fast as a choice, and 0 of an inf or NaN too.
+        return (x.view(whole) & -(gate != 0).astype(whole)).view(x.dtype)
 
     return Namespace(
         abs=np.abs,
@@ -137,16 +149,16 @@ def numpy_namespace() -> Namespace:
         below=lambda x, t: (x < t).astype(x.dtype),
         at_most=lambda x, t: (x <= t).astype(x.dtype),
         select=lambda gate, a, b: np.where(gate != 0, np.asarray(a, b.dtype), b),
-        gated=switched,
-        switched=switched,
+        gated=gated,
+        switched=gated,
         number=lambda mask, x: mask.astype(x.dtype),
         where=np.where,
-        sum=accumulated(np.sum),
+        sum=accumulated(np.add.reduce),
         mean=accumulated(np.mean),
-        amax=lambda x, axis, keepdims=False: np.max(x, axis=axis, keepdims=keepdims),
+        amax=lambda x, axis, keepdims=False: np.maximum.reduce(x, axis=axis, keepdims=keepdims),
         matmul=np.matmul,
         transpose=lambda x: np.swapaxes(x, -2, -1),
-        affine=lambda bias, x, w: add_in_place(x @ w, bias),
+        affine=affine,
         scaled=lambda fresh, x: np.multiply(fresh, x, out=memory(fresh)),
         shifted=add_in_place,
         exponentiated=lambda fresh: np.exp(fresh, out=memory(fresh)),

@@ -45,8 +45,10 @@ class Sequential(Layer):
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
         """The last layer first. No parameter changes on the way: the layers below need it as it was."""
         grad: Array | None = grad_output
+        self.gradients = {}
         for index in reversed(range(len(self.layers))):
             assert grad is not None
+            self.layers[index].gradients = {}  # their memory serves the new ones
             grad = self.layers[index].backward(grad, grad_input=grad_input or index > 0)
         self.gradients = {
             f"{index}.{name}": array

@@ -14,7 +14,7 @@ __all__ = ["Perceptron", "Update", "novikoff_bound"]
 
 
 class Update(NamedTuple):
-    """What one mistake did: in which epoch, at which row, and the weights after it."""
+    """What one mistake did: in which epoch, at which row of x, and the weights after it."""
 
     epoch: int
     row: int
@@ -24,7 +24,7 @@ class Update(NamedTuple):
 
 @dataclass
 class History:
-    """Every update in turn, and the mistakes of each epoch: enough to draw the boundary as it moves."""
+    """Every update in turn, and the mistakes of each whole epoch: enough to draw the boundary as it moves."""
 
     updates: list[Update]
     mistakes: list[int]
@@ -81,20 +81,18 @@ class Perceptron(Layer):
         if max_epochs < 1:
             raise OptionError(f"max_epochs must be at least 1; got {max_epochs}. 1000 is usual.")
         generator = generator_of(seed)
-        self.history = History([], [])
+        self.history, self.converged = History([], []), False
         best, pocket = len(y) + 1, self._copied()
-        self.converged = False
-        for epoch in range(max_epochs):
-            mistakes = self._pass(x, y, generator.permutation(len(y)), epoch)
-            self.history.mistakes.append(mistakes)
-            if not mistakes:
-                self.converged = True
+        for _ in range(max_epochs):
+            self._pass(x, y, generator.permutation(len(y)))
+            if self.end_epoch():
                 return self
             errors = int((self.predict(x) != y).sum())
             if errors < best:
                 best, pocket = errors, self._copied()
         for name, value in pocket.items():
             self.parameters[name][...] = value
+        mistakes = self.history.mistakes[-1]
         warnings.warn(
             f"Perceptron: still {mistakes} mistakes in epoch {max_epochs}, its limit; kept the weights with "
             f"the fewest errors, {best} of {len(y)}. Either no line separates the classes, or features of "
@@ -107,20 +105,27 @@ class Perceptron(Layer):
         """The rule on one batch, as something to be subtracted: w before the pass less w after it.
 
         So an optimizer of rate 1 does what the rule does, for any size of batch. The weights are as before.
+        Whoever goes through batches says with `end_epoch` where an epoch of them ends.
 
         Returns: the mean of max(0, -s (w x + b)), the logits before the pass, and the differences.
         """
         logits = self.forward(x)
         before = self._copied()
-        self._pass(x.reshape(len(x), -1), target, np.arange(len(x)), len(self.history.mistakes))
+        self._pass(x.reshape(len(x), -1), target, np.arange(len(x)))
         moved = {name: before[name] - self.parameters[name] for name in before}
         for name, value in before.items():
             self.parameters[name][...] = value
         sign = np.where(target == 1, 1, -1)
         return float(np.maximum(0, -sign * logits[:, 1]).mean()), logits, moved
 
-    def _pass(self, x: Array, y: Array, order: Array, epoch: int) -> int:
-        """Each row once, in this order; how many were mistaken."""
+    def end_epoch(self) -> bool:
+        """Count the mistakes since the last epoch; without any the rule has `converged`, which is given."""
+        self.history.mistakes.append(len(self.history.updates) - sum(self.history.mistakes))
+        self.converged = self.history.mistakes[-1] == 0
+        return self.converged
+
+    def _pass(self, x: Array, y: Array, order: Array) -> None:
+        """Each row once, in this order."""
         weight, bias = self.parameters["weight"], self.parameters["bias"]
         needs_features(self, x, len(weight))
         if y.shape != x.shape[:1]:
@@ -132,15 +137,13 @@ class Perceptron(Layer):
                 f"Perceptron needs the classes 0 and 1; got {np.unique(y)[:5].tolist()}. "
                 "Make one class of several: y = (species == 0)."
             )
-        mistakes = 0
+        epoch = len(self.history.mistakes)
         for row in order:
             sign = 1 if y[row] else -1
             if not sign * (x[row] @ weight + bias[0]) > 0:  # a NaN is no right answer
                 weight += sign * x[row]
                 bias += sign
-                mistakes += 1
                 self.history.updates.append(Update(epoch, int(row), weight.copy(), float(bias[0])))
-        return mistakes
 
     def _copied(self) -> dict[str, Array]:
         return {name: value.copy() for name, value in self.parameters.items()}

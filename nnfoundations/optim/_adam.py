@@ -4,10 +4,9 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, needs
+from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, needs, needs_at_least_0
 
 __all__ = ["Adam", "AdamW"]
 
@@ -59,12 +58,7 @@ class Adam(ListOptimizer):
 
     def check(self, group: dict[str, Any]) -> None:
         name, (b1, b2) = type(self).__name__, group["betas"]
-        needs(
-            f"{name} needs lr, eps and weight_decay of at least 0",
-            f"lr={group['lr']}, eps={group['eps']}, weight_decay={group['weight_decay']}",
-            min(group["lr"], group["eps"], group["weight_decay"]) >= 0,
-            "lr=0.001, eps=1e-8 is a start.",
-        )
+        needs_at_least_0(name, group, ["lr", "eps", "weight_decay"], "lr=0.001, eps=1e-8 is a start.")
         needs(
             f"{name} needs betas of at least 0 and less than 1",
             str((b1, b2)),
@@ -72,9 +66,8 @@ class Adam(ListOptimizer):
             "(0.9, 0.999) is usual.",
         )
 
-    def begin(self, p: Tensor, group: dict[str, Any]) -> State:
-        names = ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
-        return {"step": torch.tensor(0.0), **{name: torch.zeros_like(p) for name in names}}
+    def kept(self, group: dict[str, Any]) -> list[str]:
+        return ["step", "exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
 
     def update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
         (b1, b2), lr, decay = group["betas"], group["lr"], group["weight_decay"]

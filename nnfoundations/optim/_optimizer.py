@@ -12,7 +12,7 @@ from torch.optim.optimizer import ParamsT
 
 from nnfoundations._errors import DtypeError, OptionError
 
-__all__ = ["ListOptimizer", "State", "Tensors", "needs"]
+__all__ = ["ListOptimizer", "State", "Tensors", "needs", "needs_at_least_0"]
 
 Tensors: TypeAlias = list[Tensor]
 State: TypeAlias = dict[str, Any]
@@ -31,16 +31,22 @@ class ListOptimizer(Optimizer):
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self.check(defaults)
         super().__init__(params, defaults)
-        for group in self.param_groups:
-            self.check(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's, through which the groups given at first go, too; options are checked before.
+
+        Raises: OptionError: an option outside its range.
+        """
+        self.check({**self.defaults, **param_group})
+        super().add_param_group(param_group)
 
     @abstractmethod
     def check(self, group: dict[str, Any]) -> None:
         """Raises: OptionError: an option outside its range."""
 
-    @abstractmethod
-    def begin(self, p: Tensor, group: dict[str, Any]) -> State:
-        """The state of a parameter before its first step."""
+    def kept(self, group: dict[str, Any]) -> list[str]:
+        """What the rule reads of a parameter's state and has to be there, at zero, before it does."""
+        return []
 
     @abstractmethod
     def update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
@@ -72,10 +78,12 @@ class ListOptimizer(Optimizer):
         grads = [p.grad for p in params if p.grad is not None]
         if group["maximize"]:
             grads = list(torch._foreach_neg(grads))
-        for p in params:
-            if not self.state[p]:
-                self.state[p] = self.begin(p, group)
-        self.update(params, grads, [self.state[p] for p in params], group)
+        states = [self.state[p] for p in params]
+        for name in self.kept(group):  # an option set later, as momentum, finds its array missing
+            for p, state in zip(params, states, strict=True):
+                if name not in state:
+                    state[name] = torch.tensor(0.0) if name == "step" else torch.zeros_like(p)
+        self.update(params, grads, states, group)
 
     def _admit(self, p: Tensor) -> None:
         name = type(self).__name__
@@ -95,3 +103,13 @@ def needs(rule: str, came: str, holds: bool, fix: str) -> None:
     """Raises: OptionError: the rule does not hold."""
     if not holds:
         raise OptionError(f"{rule}; got {came}. {fix}")
+
+
+def needs_at_least_0(optimizer: str, group: dict[str, Any], names: list[str], fix: str) -> None:
+    """Raises: OptionError: one of these options is negative, or no number."""
+    needs(
+        f"{optimizer} needs {', '.join(names[:-1])} and {names[-1]} of at least 0",
+        ", ".join(f"{name}={group[name]}" for name in names),
+        all(group[name] >= 0 for name in names),
+        fix,
+    )

@@ -3,10 +3,9 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, needs
+from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, needs_at_least_0
 
 __all__ = ["RMSprop"]
 
@@ -56,21 +55,12 @@ class RMSprop(ListOptimizer):
         )
 
     def check(self, group: dict[str, Any]) -> None:
-        names = ("lr", "alpha", "eps", "weight_decay", "momentum")
-        needs(
-            f"RMSprop needs {', '.join(names)} of at least 0",
-            ", ".join(f"{name}={group[name]}" for name in names),
-            min(group[name] for name in names) >= 0,
-            "lr=0.001, alpha=0.99, eps=1e-8 is a start.",
-        )
+        names = ["lr", "alpha", "eps", "weight_decay", "momentum"]
+        needs_at_least_0("RMSprop", group, names, "lr=0.001, alpha=0.99, eps=1e-8 is a start.")
 
-    def begin(self, p: Tensor, group: dict[str, Any]) -> State:
-        state: State = {"step": torch.tensor(0.0), "square_avg": torch.zeros_like(p)}
-        if group["momentum"] > 0:
-            state["momentum_buffer"] = torch.zeros_like(p)
-        if group["centered"]:
-            state["grad_avg"] = torch.zeros_like(p)
-        return state
+    def kept(self, group: dict[str, Any]) -> list[str]:
+        momentum = ["momentum_buffer"] if group["momentum"] > 0 else []
+        return ["step", "square_avg", *momentum, *(["grad_avg"] if group["centered"] else [])]
 
     def update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
         alpha = group["alpha"]

@@ -3,10 +3,9 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, needs
+from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, needs, needs_at_least_0
 
 __all__ = ["SGD"]
 
@@ -52,22 +51,14 @@ class SGD(ListOptimizer):
         )
 
     def check(self, group: dict[str, Any]) -> None:
-        least = min(group["lr"], group["momentum"], group["weight_decay"])
-        needs(
-            "SGD needs lr, momentum and weight_decay of at least 0",
-            f"lr={group['lr']}, momentum={group['momentum']}, weight_decay={group['weight_decay']}",
-            least >= 0,
-            "lr=0.01, momentum=0.9 is a start.",
-        )
+        names = ["lr", "momentum", "dampening", "weight_decay"]
+        needs_at_least_0("SGD", group, names, "lr=0.01, momentum=0.9 is a start.")
         needs(
             "SGD needs a momentum and no dampening for nesterov",
             f"momentum={group['momentum']}, dampening={group['dampening']}",
             not group["nesterov"] or (group["momentum"] > 0 and group["dampening"] == 0),
             "Set momentum=0.9, dampening=0.",
         )
-
-    def begin(self, p: Tensor, group: dict[str, Any]) -> State:
-        return {"momentum_buffer": None}
 
     def update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
         lr, momentum = group["lr"], group["momentum"]
