@@ -107,7 +107,7 @@ class TensorDataModule(LightningDataModule, ABC):
         mirror: str | None = None,
     ) -> None:
         super().__init__()
-        self._begun: tuple[int, int] | None = None  # the trainer and the epoch whose batches were begun
+        self._begun: int | None = None  # the epoch whose batches this run has begun
         check_at_least("batch_size", batch_size, 1)
         check_at_least("seed", seed, 0)
         check_at_least("split_seed", split_seed, 0)
@@ -171,7 +171,8 @@ class TensorDataModule(LightningDataModule, ABC):
         return self.files
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and split, once; all stages share the one tensor."""
+        """Read and split, once; all stages share the one tensor. A Trainer calls it as a run begins."""
+        self._begun = None
         if self._data is not None:
             return
         data = self.read()
@@ -274,7 +275,7 @@ class TensorDataModule(LightningDataModule, ABC):
         # the number of steps, and it would go on with the batches that `limit_train_batches` leaves out.
         loop, epoch = self.trainer.fit_loop.epoch_loop, self.trainer.current_epoch
         # `restarting` is over before the first batch of a run that a validation in mid-epoch saved.
-        first, self._begun = self._begun != (id(self.trainer), epoch), (id(self.trainer), epoch)
+        first, self._begun = self._begun != epoch, epoch
         return epoch, loop.batch_progress.current.ready if loop.restarting or first else 0
 
     def _placed(self) -> tuple[Tensor, Tensor]:
