@@ -62,7 +62,7 @@ class TensorDataModule(LightningDataModule, ABC):
             cutmix or both (one of them a batch), which give y as `(N, num_classes)` float32.
         device_resident: Where batches are made. "on": on the device that trains, the whole set being moved
             there once; "off": on the host; "auto": on a CUDA device if the set takes less than half of what
-            is free there, else on the host.
+            is free there, else on the host. True and False, which YAML reads in `on` and `off`, are those.
         mirror: Address of a folder laid out like `root`, asked for files before the published ones. None: the
             environment variable NNFOUNDATIONS_MIRROR, else none.
 
@@ -103,7 +103,7 @@ class TensorDataModule(LightningDataModule, ABC):
         normalize: bool = True,
         flatten: bool = False,
         augment: Sequence[str] = (),
-        device_resident: Literal["auto", "on", "off"] = "auto",
+        device_resident: Literal["auto", "on", "off"] | bool = "auto",
         mirror: str | None = None,
     ) -> None:
         super().__init__()
@@ -122,6 +122,8 @@ class TensorDataModule(LightningDataModule, ABC):
                 f"augment must be empty for samples that are no images; got {list(augment)!r} for "
                 f"{type(self).__name__}, of {self.shape[0]} features."
             )
+        if isinstance(device_resident, bool):
+            device_resident = "on" if device_resident else "off"
         check_choice("device_resident", device_resident, ("auto", "on", "off"))
         self.root, self.batch_size, self.mirror = root, batch_size, mirror
         self.val_size, self.train_size, self.label_noise = val_size, train_size, label_noise
