@@ -1,12 +1,15 @@
 """Test accuracy, wall time and CPU time of `nnfoundations fit --config NAME`, each a command of its own.
 
-    python benchmarks/fits.py ROWS.csv NAME...
+    python benchmarks/fits.py ROWS.csv NAME... [--seeds 0 1 2] [--options="--trainer.max_epochs 1"]
 
-Rows of other names that are in the file stay. Data: NNFOUNDATIONS_DATA.
+A seed is that of the weights and of the order of the data; the split stays. Rows of other names or options
+that are in the file stay. Data: NNFOUNDATIONS_DATA.
 """
 
+import argparse
 import csv
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -18,30 +21,46 @@ import modules
 import torch
 
 
-def fit(name: str) -> dict[str, Any]:
+def fit(name: str, seed: int, options: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as root:
-        command = ["-m", "nnfoundations", "fit", "--config", name, "--trainer.default_root_dir", root]
+        command = ["fit", "--config", name, "--trainer.default_root_dir", root, *shlex.split(options)]
+        command += ["--seed_everything", str(seed), "--data.seed", str(seed)]
         start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "nnfoundations", *command], capture_output=True, text=True, check=True
+        )
         seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     # A row of the closing table: │ test/accuracy │ 0.9806 │
     (row,) = (line for line in done.stdout.splitlines() if "test/accuracy " in line)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    found = {"config": name, "test_accuracy": float(row.split()[-1])}
+    found = {"config": name, "options": options, "seed": seed, "test_accuracy": float(row.split()[-1])}
     found |= {"seconds": round(seconds), "cpu_seconds": round(cpu)}
     return found | modules.machine("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def main(path: Path, names: list[str]) -> None:
-    rows: list[dict[str, Any]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = [row for row in csv.DictReader(stream) if row["config"] not in names]
-    for name in names:
-        rows.append(fit(name))
-        print("{config}  accuracy {test_accuracy:.4f}  {seconds} s, {cpu_seconds} s CPU".format(**rows[-1]))
-        modules.write(path, rows)
+def kept(path: Path, names: list[str], options: str) -> list[dict[str, Any]]:
+    """The rows of a file that are not to be measured anew."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return [row for row in rows if row["config"] not in names or row["options"] != options]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("output", type=Path, metavar="ROWS.csv")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="packaged configs")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--options", default="", help="of `fit`, in one string, after an equals sign")
+    chosen = parser.parse_args()
+    rows = kept(chosen.output, chosen.names, chosen.options)
+    for name in chosen.names:
+        for seed in chosen.seeds:
+            rows.append(fit(name, seed, chosen.options))
+            print("{config} {options} seed {seed}: {test_accuracy:.4f} in {seconds} s".format(**rows[-1]))
+            modules.write(chosen.output, rows)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main()

@@ -62,7 +62,7 @@ class TensorDataModule(LightningDataModule, ABC):
             cutmix or both (one of them a batch), which give y as `(N, num_classes)` float32.
         device_resident: Where batches are made. "on": on the device that trains, the whole set being moved
             there once; "off": on the host; "auto": on a CUDA device if the set takes less than half of what
-            is free there, else on the host.
+            is free there, else on the host. True and False, which YAML reads in `on` and `off`, are those.
         mirror: Address of a folder laid out like `root`, asked for files before the published ones. None: the
             environment variable NNFOUNDATIONS_MIRROR, else none.
 
@@ -103,11 +103,11 @@ class TensorDataModule(LightningDataModule, ABC):
         normalize: bool = True,
         flatten: bool = False,
         augment: Sequence[str] = (),
-        device_resident: Literal["auto", "on", "off"] = "auto",
+        device_resident: Literal["auto", "on", "off"] | bool = "auto",
         mirror: str | None = None,
     ) -> None:
         super().__init__()
-        self._begun: tuple[int, int] | None = None  # the trainer and the epoch whose batches were begun
+        self._begun: int | None = None  # the epoch whose batches this run has begun
         check_at_least("batch_size", batch_size, 1)
         check_at_least("seed", seed, 0)
         check_at_least("split_seed", split_seed, 0)
@@ -122,6 +122,8 @@ class TensorDataModule(LightningDataModule, ABC):
                 f"augment must be empty for samples that are no images; got {list(augment)!r} for "
                 f"{type(self).__name__}, of {self.shape[0]} features."
             )
+        if isinstance(device_resident, bool):
+            device_resident = "on" if device_resident else "off"
         check_choice("device_resident", device_resident, ("auto", "on", "off"))
         self.root, self.batch_size, self.mirror = root, batch_size, mirror
         self.val_size, self.train_size, self.label_noise = val_size, train_size, label_noise
@@ -171,7 +173,8 @@ class TensorDataModule(LightningDataModule, ABC):
         return self.files
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and split, once; all stages share the one tensor."""
+        """Read and split, once; all stages share the one tensor. A Trainer calls it as a run begins."""
+        self._begun = None
         if self._data is not None:
             return
         data = self.read()
@@ -274,7 +277,7 @@ class TensorDataModule(LightningDataModule, ABC):
         # the number of steps, and it would go on with the batches that `limit_train_batches` leaves out.
         loop, epoch = self.trainer.fit_loop.epoch_loop, self.trainer.current_epoch
         # `restarting` is over before the first batch of a run that a validation in mid-epoch saved.
-        first, self._begun = self._begun != (id(self.trainer), epoch), (id(self.trainer), epoch)
+        first, self._begun = self._begun != epoch, epoch
         return epoch, loop.batch_progress.current.ready if loop.restarting or first else 0
 
     def _placed(self) -> tuple[Tensor, Tensor]:

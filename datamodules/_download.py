@@ -85,8 +85,9 @@ def _fetch_rest(part: Path, address: str, output_file: str, pooch: Any) -> None:
             headers["Range"] = f"bytes={have}-"
         timeouts = CONNECT_SECONDS, READ_SECONDS
         with requests.get(address, headers=headers, timeout=timeouts, stream=True) as response:
-            if address.startswith("https:") and not response.url.startswith("https:"):
-                raise MirrorError(f"leads from https to {response.url}")
+            for step in (*response.history, response):
+                if address.startswith("https:") and not step.url.startswith("https:"):
+                    raise MirrorError(f"leads from https to {step.url}")
             if response.status_code == 416 or not _continues(response, have):
                 stream.truncate(0)
                 raise ValueError("the mirror does not have the range that is missing here")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nnfoundations.cli._data import data_sets
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -15,19 +17,22 @@ def run(script: str, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def test_modules_write_a_row_a_cell(tmp_path: Path) -> None:
     output = tmp_path / "rows.csv"
     options = ["--modules", "Linear", "ReLU", "--sizes", "10", "--device", "cpu", "--budget", "0.01"]
     printed = run("modules.py", *options, "--output", str(output))
-    with output.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert [(row["module"], row["threads"]) for row in rows] == [
+    assert [(row["module"], row["threads"]) for row in rows_of(output)] == [
         ("Linear", "1"),
         ("Linear", "2"),
         ("ReLU", "1"),
         ("ReLU", "2"),
     ]
-    assert all(float(row["ratio"]) > 0 for row in rows)
+    assert all(float(row["ratio"]) > 0 for row in rows_of(output))
     assert "geometric mean, 2 threads:  2^10" in printed
 
 
@@ -38,10 +43,36 @@ def test_every_module_has_inputs(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_loaders_are_compared(tmp_path: Path) -> None:
-    options = ["--small", "--rounds", "1", "--sets", "mnist", "--output", str(tmp_path / "rows.csv")]
-    assert "ratio" in run("data.py", *options)
-    assert "ours_per_s" in (tmp_path / "rows.csv").read_text()
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_loaders_are_compared(tmp_path: Path, name: str) -> None:
+    data = data_sets()[name]()
+    if not all(file.find(data.path) for file in data.present()):
+        pytest.skip(f"{data.path} lacks files; set NNFOUNDATIONS_DATA")
+    output = tmp_path / "rows.csv"
+    printed = run("data.py", "--small", "--rounds", "1", "--sets", name, "--output", str(output))
+    (row,) = rows_of(output)
+    assert row["set"] == name
+    rivals = {f"{count} workers": int(row[f"workers_{count}_per_s"]) for count in (0, 1)}
+    assert row["best"] == max(rivals, key=rivals.__getitem__)
+    assert float(row["ratio"]) == pytest.approx(int(row["ours_per_s"]) / rivals[row["best"]], abs=0.06)
+    assert f"ratio {row['ratio']} to {row['best']}" in printed
+
+
+def test_fits_write_a_row_a_seed(tmp_path: Path) -> None:
+    """In place of the rows that were measured before with the same options, beside all others."""
+    output, options = tmp_path / "rows.csv", "--trainer.max_epochs 1"
+    names = "config,options,seed,test_accuracy,seconds,cpu_seconds,machine,torch,python"
+    before = [f"digits,{options},0", "perceptron_iris,,0", f"perceptron_iris,{options},7"]
+    output.write_text("\n".join([names, *(f"{row},0.5,1,1,,," for row in before)]))
+    printed = run("fits.py", str(output), "perceptron_iris", "--seeds", "0", "1", f"--options={options}")
+    rows = rows_of(output)
+    assert [f"{row['config']},{row['options']},{row['seed']}" for row in rows] == [
+        *before[:2],
+        f"perceptron_iris,{options},0",
+        f"perceptron_iris,{options},1",
+    ]
+    assert all(0.5 < float(row["test_accuracy"]) <= 1 and int(row["cpu_seconds"]) > 1 for row in rows[2:])
+    assert printed.count("perceptron_iris") == 2
 
 
 def test_optimizers_write_a_row_each(tmp_path: Path) -> None:

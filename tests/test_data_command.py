@@ -41,6 +41,16 @@ def test_missing_files_are_one_message(tmp_path, capsys):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("word", ["on", "off", "auto"])
+def test_fit_takes_device_resident_as_one_writes_it(tmp_path, capsys, word):
+    (tmp_path / "data.yaml").write_text(f"data: {{init_args: {{device_resident: {word}}}}}")
+    command = ["fit", "--config", "digits", "--trainer.fast_dev_run", "true", "--quiet"]
+    assert main([*command, "--config", str(tmp_path / "data.yaml")]) == 0
+    assert main([*command, "--data.device_resident", word]) == 0
+    assert main([*command, "--data.device_resident", "gpu"]) == 2
+    assert "takes `auto` or `on` or `off` or true or false" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.data
 def test_mnist_takes_its_bytes_once():

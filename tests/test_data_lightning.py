@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.tuner import Tuner
 from torch.utils.data import DataLoader
 
@@ -112,6 +112,45 @@ def test_a_run_resumed_in_mid_epoch_sees_what_was_left(tmp_path, options, counts
     trainer(tmp_path, callbacks=[SavesAt(step, saved)], **options).fit(whole, datamodule=Numbered())
     trainer(tmp_path, **options).fit(rest, datamodule=Numbered(), ckpt_path=saved)
     assert flat(rest.seen["train"].values()) == flat(whole.seen["train"].values())[step:]
+
+
+def saved_by_validations(folder, model, data, **options):
+    """A run validated and saved twice an epoch: its Trainer, and how many batches each file has seen."""
+    keeps_all = ModelCheckpoint(folder / "saved", filename="{epoch}-{step}", save_top_k=-1)
+    run = trainer(folder, callbacks=[keeps_all], enable_checkpointing=True, val_check_interval=0.5, **options)
+    run.fit(model, datamodule=data)
+    saved = {path: torch.load(path, weights_only=True) for path in (folder / "saved").iterdir()}
+    assert len(saved) == 6
+    progress = {
+        path: state["loops"]["fit_loop"]["epoch_loop.batch_progress"] for path, state in saved.items()
+    }
+    return run, {path: batches["total"]["completed"] for path, batches in progress.items()}
+
+
+@pytest.mark.parametrize("options", [{}, {"limit_train_batches": 6}, {"accumulate_grad_batches": 2}])
+@pytest.mark.parametrize("counts_steps", [False, True])
+@pytest.mark.filterwarnings(
+    "ignore:.*callbacks used to create the checkpoint need to be provided:UserWarning"
+)
+def test_a_run_that_a_validation_saved_sees_what_was_left(tmp_path, options, counts_steps):
+    whole = Recorder(counts_steps=counts_steps)
+    _, saved = saved_by_validations(tmp_path, whole, Numbered(), **options)
+    for path, done in saved.items():
+        rest = Recorder(counts_steps=counts_steps)
+        again = trainer(tmp_path, val_check_interval=0.5, **options)
+        again.fit(rest, datamodule=Numbered(), ckpt_path=path)
+        assert flat(rest.seen["train"].values()) == flat(whole.seen["train"].values())[done:]
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty:UserWarning")
+def test_the_same_trainer_and_data_go_on_too(tmp_path):
+    """As in a notebook: the last epoch, which they have been through, is gone on with in its middle."""
+    whole, data = Recorder(), Numbered()
+    run, saved = saved_by_validations(tmp_path, whole, data)
+    for path, done in saved.items():
+        rest = Recorder()
+        run.fit(rest, datamodule=data, ckpt_path=path)
+        assert flat(rest.seen["train"].values()) == flat(whole.seen["train"].values())[done:]
 
 
 def test_a_loader_alone_goes_on_too(tmp_path):

@@ -332,6 +332,26 @@ def test_built_from_a_config():
     assert (data.batch_size, data.val_size, data.split_seed, data.augment) == (32, 0.25, 2, ("crop", "mixup"))
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("on", "on"), ("off", "off"), ("auto", "auto"), ("'on'", "on"), ("true", "on"), ("False", "off")],
+)
+def test_device_resident_as_one_writes_it(tmp_path, given, meant):
+    """A bare `on` is YAML for true, in a config; on the command line it is a word."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_subclass_arguments(TensorDataModule, "data")
+    (tmp_path / "on.yaml").write_text(
+        f"data: {{class_path: DigitsDataModule, init_args: {{device_resident: {given}}}}}"
+    )
+    for arguments in (
+        [f"--config={tmp_path / 'on.yaml'}"],
+        ["--data=DigitsDataModule", "--data.device_resident", given.strip("'")],  # as a shell does
+    ):
+        data = parser.instantiate(parser.parse_args(arguments)).data
+        assert data.device_resident == meant
+
+
 def test_hyperparameters_are_plain():
     assert DigitsDataModule(test_size=0.3, seed=7).hparams == {
         "root": None,

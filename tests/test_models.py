@@ -1,6 +1,7 @@
 """The MLP: what it takes, how it starts, that it learns, and that it is torch's network."""
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from nnfoundations import convert, nn
+from nnfoundations.datamodules import DigitsDataModule
 from nnfoundations.models import MLP, ResidualCNN, SmallCNN
 
 
@@ -142,6 +144,21 @@ def test_convolutional_nets(net: torch.nn.Module, shape: tuple[int, ...]) -> Non
     reference.backward()
     for a, r in zip(net.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a.grad, r.grad, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [SmallCNN, ResidualCNN])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_convolutional_nets_start_knowing_nothing(kind: type[torch.nn.Module], seed: int) -> None:
+    """The first loss on images is that of even odds, log 10; and every layer learns from it."""
+    data = DigitsDataModule(batch_size=128)
+    data.setup()
+    x, target = next(iter(data.train_dataloader()))
+    torch.manual_seed(seed)
+    net = kind((1, 8, 8))
+    loss = nn.CrossEntropyLoss()(net(x), target)
+    assert loss.item() == pytest.approx(math.log(10), rel=0.05)
+    loss.backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 28), (28, 28)])
