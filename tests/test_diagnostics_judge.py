@@ -13,6 +13,7 @@ from nnfoundations.diagnostics import RULES, Finding, History, Judge, Severity, 
 from nnfoundations.diagnostics._arbiter import ABSORBS, FAMILIES, arbitrate
 from nnfoundations.diagnostics._history import Event, LayerFacts, ParameterFacts, Series
 from nnfoundations.diagnostics._judge import Case
+from nnfoundations.diagnostics._parameters import record_named
 from nnfoundations.diagnostics.rules._data import UnscaledInputs
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -152,6 +153,32 @@ def test_between_and_last_are_views_of_the_steps():
     assert len(series.between(20)) == 0
 
 
+def test_a_history_that_was_saved_thins_out_as_one_that_was_not(tmp_path):
+    straight, broken_off = History(capacity=128), History(capacity=128)
+    for step in range(1000):
+        for history in (straight, broken_off):
+            history.record("input", step, ("rms",), [float(step)])
+        if step in (40, 500):
+            state, broken_off = broken_off.state_dict(), History(capacity=128)
+            broken_off.load_state_dict(state)
+    assert np.array_equal(broken_off["input"].steps, straight["input"].steps)
+    straight.save(tmp_path / "history.npz")
+    again = History.load(tmp_path / "history.npz")["input"]
+    assert (again.numbers == straight["input"].numbers).all()
+    assert again.seen == 1000
+
+
+def test_layers_that_are_skipped_at_random_keep_their_series():
+    history = History()
+    history.layers = dict.fromkeys(("a", "b", "c"), LayerFacts("ReLU", "activation", "a", 8))
+    for step, names in enumerate(("ac", "abc", "b")):
+        record_named(history, "dead_share", step, {name: float(step) for name in names}, history.layers)
+    series = history["dead_share"]
+    assert series.columns == ("a", "b", "c")
+    assert series.steps.tolist() == [0, 1, 2]
+    assert np.isnan(series.rows).tolist() == [[False, True, False], [False] * 3, [True, False, True]]
+
+
 @pytest.fixture(scope="module")
 def broken_run():
     fault = next(f for f in FAULTS if f.id == "F18")
@@ -163,7 +190,8 @@ def test_an_old_run_is_judged_again_from_its_file(broken_run, tmp_path):
     live = broken_run.history
     live.save(tmp_path / "history.npz")
     again = History.load(tmp_path / "history.npz")
-    assert [f.fault for f in diagnose(again)] == [f.fault for f in broken_run.findings] == ["dead-units"]
+    assert diagnose(again) == broken_run.findings
+    assert [f.fault for f in broken_run.findings] == ["dead-units"]
     assert again.parameters == live.parameters
     assert again.layers == live.layers
     for name, series in live.series.items():

@@ -38,5 +38,7 @@ def test_the_kernel_survives_an_interrupt(kernel, tmp_path):
     assert "SIGINT: saving after this batch" in shown
     assert "Go on with" in shown
     assert list(tmp_path.rglob("interrupted.ckpt"))
-    reply = client.execute_interactive("assert main(['configs']) == 0", timeout=60, output_hook=lambda _: None)
+    reply = client.execute_interactive(
+        "assert main(['configs']) == 0", timeout=60, output_hook=lambda _: None
+    )
     assert reply["content"]["status"] == "ok"

@@ -10,6 +10,9 @@ from torch.utils.hooks import RemovableHandle
 from nnfoundations.diagnostics._history import LayerFacts
 from nnfoundations.diagnostics._packet import Packet
 
+BY_LAYER = ("activation_std", "dead_share", "saturated_share")
+"""Quantities with a column a layer, which may be skipped at random: then it is NaN."""
+
 _SATURATES = {"Tanh": 0.97, "Softsign": 0.97, "Hardtanh": 0.999, "Sigmoid": 0.96, "Hardsigmoid": 0.999}
 """Where a bounded activation counts as saturated: |y|, for sigmoids |2y - 1| (0.96 is 0.02 and 0.98)."""
 

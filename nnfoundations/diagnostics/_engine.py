@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from nnfoundations.diagnostics._error import FaultError
 from nnfoundations.diagnostics._finding import Finding
 from nnfoundations.diagnostics._history import Event, History
-from nnfoundations.diagnostics._judge import Judge
+from nnfoundations.diagnostics._judge import LOOK, Judge
 from nnfoundations.diagnostics._loss import batch_accuracy, loss_facts
 from nnfoundations.diagnostics._parameters import ParameterProbe
 from nnfoundations.diagnostics._post import Post
@@ -423,6 +423,7 @@ class Engine:
             self._judge(step)
 
     def _judge(self, step: int) -> None:
+        self.history.record(LOOK, step, ("step",), [step])
         with warnings.catch_warnings():
             # Medians over parameters that were not measured in a window are NaN, as they should be.
             warnings.simplefilter("ignore", RuntimeWarning)

@@ -108,6 +108,24 @@ class Series:
         self._steps[self._n], self._rows[self._n], self._numbers[self._n] = step, row, self._seen
         self._n, self._seen = self._n + 1, self._seen + 1
 
+    def restore(
+        self, steps: Sequence[int], rows: Sequence[Sequence[float]] | Array, numbers: Sequence[int], seen: int
+    ) -> None:
+        """Take over the rows of a state or a file, each with its place among all rows ever appended."""
+        self._n, self._seen = len(steps), seen
+        if self._n:
+            self._steps[: self._n], self._rows[: self._n], self._numbers[: self._n] = steps, rows, numbers
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """The place of each row among all rows ever appended, by which it thins out."""
+        return self._numbers[: self._n]
+
+    @property
+    def seen(self) -> int:
+        """Rows ever appended."""
+        return self._seen
+
     def _thin_out(self) -> None:
         between = np.arange(self.keep, self.capacity - self.capacity // 4)
         stride = 2
@@ -160,9 +178,24 @@ class History:
         """Append a row; columns that changed (another model, another set of layers) begin a new series."""
         series = self.series.get(quantity)
         if series is None or series.columns != tuple(columns):
-            capacity = self.capacity * 4 if quantity == "loss" else self.capacity
-            series = self.series[quantity] = Series(columns, capacity)
+            series = self._begin(quantity, columns)
         series.append(step, row)
+
+    def _begin(self, quantity: str, columns: Sequence[str]) -> Series:
+        capacity = self.capacity * 4 if quantity == "loss" else self.capacity
+        series = self.series[quantity] = Series(columns, capacity)
+        return series
+
+    def widen(self, quantity: str, columns: Sequence[str]) -> None:
+        """Give a series more columns, or another order of them; what was not measured is NaN."""
+        before = self.series[quantity]
+        rows = np.full((len(before), len(columns)), np.nan)
+        for i, name in enumerate(columns):
+            if name in before.columns:
+                rows[:, i] = before.column(name)
+        self._begin(quantity, columns).restore(
+            before.steps.tolist(), rows, before.numbers.tolist(), before.seen
+        )
 
     def __getitem__(self, quantity: str) -> Series:
         return self.series.get(quantity) or Series(("nothing",), 0)
@@ -184,7 +217,13 @@ class History:
         return {
             **self._facts(),
             "series": {
-                name: {"columns": list(s.columns), "steps": s.steps.tolist(), "rows": s.rows.tolist()}
+                name: {
+                    "columns": list(s.columns),
+                    "steps": s.steps.tolist(),
+                    "rows": s.rows.tolist(),
+                    "numbers": s.numbers.tolist(),
+                    "seen": s.seen,
+                }
                 for name, s in self.series.items()
             },
         }
@@ -193,8 +232,8 @@ class History:
         self._load_facts(state)
         self.series = {}
         for name, saved in state["series"].items():
-            for step, row in zip(saved["steps"], saved["rows"], strict=True):
-                self.record(name, step, saved["columns"], row)
+            columns = saved.pop("columns")
+            self._begin(name, columns).restore(**saved)
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -217,14 +256,18 @@ class History:
         self.settings, self.unavailable = dict(facts["settings"]), dict(facts["unavailable"])
 
     def save(self, path: Path) -> None:
-        """Write a ``.npz``: arrays ``QUANTITY/steps`` and ``QUANTITY/rows``, and ``facts`` as JSON.
+        """Write a ``.npz``: arrays ``QUANTITY/steps``, ``/rows``, ``/numbers``, and ``facts`` as JSON.
 
         The file appears whole or not at all.
         """
-        facts = self._facts() | {"columns": {name: list(s.columns) for name, s in self.series.items()}}
+        facts = self._facts() | {
+            "columns": {name: list(s.columns) for name, s in self.series.items()},
+            "seen": {name: s.seen for name, s in self.series.items()},
+        }
         arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts))}
         for name, series in self.series.items():
             arrays[f"{name}/steps"], arrays[f"{name}/rows"] = series.steps, series.rows
+            arrays[f"{name}/numbers"] = series.numbers
         part = path.with_name(f".{path.name}.part")
         try:
             with part.open("wb") as stream:
@@ -243,8 +286,8 @@ class History:
             facts = json.loads(str(arrays["facts"]))
             history._load_facts(facts)
             for name, columns in facts["columns"].items():
-                for step, row in zip(arrays[f"{name}/steps"], arrays[f"{name}/rows"], strict=True):
-                    history.record(name, int(step), columns, row)
+                parts = (arrays[f"{name}/{part}"] for part in ("steps", "rows", "numbers"))
+                history._begin(name, columns).restore(*parts, facts["seen"][name])
         return history
 
 

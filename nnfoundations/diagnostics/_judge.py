@@ -14,6 +14,10 @@ CONFIRM, WINDOW, CLEAR = 3, 5, 5
 """A suspicion is believed after 3 of 5 looks, and cleared after 5 quiet ones (measured on digits)."""
 
 
+LOOK = "look"
+"""The series of the steps at which the rules were asked: so a run can be judged again as it was."""
+
+
 @dataclass
 class Case:
     """What a rule has said so far."""
@@ -129,9 +133,10 @@ def _plain(suspicion: Suspicion) -> dict[str, Any]:
 def diagnose(history: History, rules: Sequence[Rule] = RULES, mute: Sequence[str] = ()) -> list[Finding]:
     """Judge a history from its file, look by look, as if the run went on now."""
     judge = Judge(rules, mute)
-    steps = {int(step) for series in history.series.values() for step in series.steps}
-    steps |= {event.step for event in history.events}
-    looks = {int(step) for name, s in history.series.items() if name != "loss" for step in s.steps}
-    for step in sorted((looks | {event.step for event in history.events}) or steps):
+    steps: list[int] = history[LOOK].steps.tolist()
+    if not steps:  # it was not written by a run
+        steps = [int(step) for series in history.series.values() for step in series.steps]
+        steps = sorted(steps + [event.step for event in history.events])
+    for step in dict.fromkeys(steps):
         judge.look(history.until(step), step)
     return judge.findings

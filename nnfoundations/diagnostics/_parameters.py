@@ -201,20 +201,20 @@ def _sentinel(parameters: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]
     return [p for p in kept if p.ndim == 1], [p for p in kept if p.ndim != 1]
 
 
-def record_named(history: History, quantity: str, step: int, row: dict[str, float]) -> None:
+def record_named(
+    history: History, quantity: str, step: int, row: dict[str, float], order: Iterable[str]
+) -> None:
     """Append a row whose columns may be others than before: what is not in it is NaN.
 
-    Parameters come and go: optimizers take turns, layers are skipped at random.
+    Parameters and layers come and go: optimizers take turns, layers are skipped at random.
+
+    Args: order: of the columns, where there are new ones.
     """
     series = history.series.get(quantity)
-    columns = series.columns if series is not None else ()
-    if series is not None and row.keys() - set(columns):
-        columns = tuple(name for name in history.parameters if name in row or name in series.columns)
-        places = [series.columns.index(name) if name in series.columns else -1 for name in columns]
-        for then, values in zip(series.steps.tolist(), series.rows.tolist(), strict=True):
-            wide = [values[i] if i >= 0 else float("nan") for i in places]
-            history.record(quantity, then, columns, wide)
-    columns = columns or tuple(row)
+    columns = series.columns if series is not None else tuple(row)
+    if row.keys() - set(columns):
+        columns = tuple(name for name in order if name in row or name in columns)
+        history.widen(quantity, columns)
     history.record(quantity, step, columns, [row.get(name, float("nan")) for name in columns])
 
 

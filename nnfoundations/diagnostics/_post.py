@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from nnfoundations.diagnostics._activations import BY_LAYER
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics._packet import Packet
 from nnfoundations.diagnostics._parameters import BY_PARAMETER, record_named
@@ -52,6 +53,9 @@ class Post:
             if quantity == "loss":
                 if tape is not None:
                     tape.unpack(packet, values, history)
+            elif quantity in BY_LAYER:
+                row = dict(zip(columns, values.tolist(), strict=True))
+                record_named(history, quantity, packet.step, row, history.layers)
             elif quantity in BY_PARAMETER:  # of several optimizers, one row
                 named.setdefault(quantity, {}).update(zip(columns, values.tolist(), strict=True))
             else:
@@ -59,4 +63,4 @@ class Post:
         if self.scaled and not all(v - v == 0 for v in named.get("gradient_norm", {}).values()):
             return
         for quantity, row in named.items():
-            record_named(history, quantity, packet.step, row)
+            record_named(history, quantity, packet.step, row, history.parameters)

@@ -12,7 +12,7 @@ FREE_BELOW = 0.1e-3
 """Seconds a step that are allowed however short the step is: hooks of any kind cost some."""
 
 REST = 50
-"""Steps between two closer looks."""
+"""Steps between two closer looks at least; twice as many after each that was taken on credit."""
 
 AGAIN = (9, 18, 27)
 """Steps after a closer look at which it is seen whether that was the end or a spike."""
@@ -54,6 +54,7 @@ class Schedule:
     _pair: bool = False
     _wanted: int = 0
     _closer: int = -REST
+    _rest: int = REST
 
     def wants_gradients(self, step: int) -> bool:
         """Also for the step after each look: the angle between two gradients needs both."""
@@ -71,12 +72,15 @@ class Schedule:
         )
 
     def look_closer(self, steps: int = 3) -> None:
-        """Something jumped: look at the next steps whatever it costs.
+        """Something jumped: look at the next steps, on credit if need be.
 
-        Not again for a while: the small loss of a trained network jumps from batch to batch.
+        Not again for a while, and on credit ever more rarely: the small loss of a trained network jumps from
+        batch to batch.
         """
-        if self.steps - self._closer >= REST:
+        solvent = self.gradients.balance >= 0
+        if self.steps - self._closer >= (REST if solvent else self._rest):
             self._closer = self.steps
+            self._rest *= 1 if solvent else 2
             self._wanted = max(self._wanted, steps)
 
     def looked(self, step: int, gradients: float, activations: float) -> None:

@@ -28,7 +28,7 @@ class DeadUnits(Rule):
             facts = history.layers[name]
             if facts.units < self.units or not now[i] > 0:
                 continue
-            earlier = float(np.min(series.rows[:-1, i][4:])) if len(series) > 6 else now[i]
+            earlier = float(np.nanmin([now[i], *series.rows[4:-1, i]])) if len(series) > 6 else now[i]
             hurt = stuck(history) and len(history["loss"]) >= 100
             risen = now[i] - earlier >= self.rise and stuck(history)
             if now[i] >= self.most or (now[i] >= self.share and hurt) or risen:

@@ -1,0 +1,118 @@
+"""What watching adds to a step: two equal trainings in turn, one of them watched, 25 steps at a time.
+
+    python benchmarks/diagnostics_step.py [--output ROWS.csv] [--nets mlp-64 cnn] [--steps 2000]
+
+Both start from one seed and see the same batches, so that whatever slows the machine slows both; which one
+goes first turns. `added` is the mean difference of the process's CPU time a step, with its standard error
+over the blocks; `own` is what the watching itself has booked, by which it keeps its budget. From the
+first step on, so with the dense start; and from step 100 on, when that is over.
+Data: MNIST from NNFOUNDATIONS_DATA. CPU; the nets of diagnostics_cost.py.
+"""
+
+import argparse
+import csv
+import os
+import platform
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numpy as np
+import torch
+from diagnostics_cost import DENSE, NETS
+from torch import Tensor
+from torch.nn import functional as F
+
+from nnfoundations.datamodules import MNISTDataModule
+from nnfoundations.diagnostics import Monitor
+
+BLOCK = 25
+
+
+class Training:
+    """A net with its optimizer, watched or not; `spent` is the CPU time of each step."""
+
+    def __init__(self, net: str, *, watched: bool) -> None:
+        torch.manual_seed(0)
+        self.net = NETS[net][0]()
+        self.optimizer = torch.optim.Adam(self.net.parameters(), 1e-3)
+        # It sees the other one's steps go by as time of its own: half the share is what it has elsewhere.
+        self.monitor = Monitor(self.net, self.optimizer, verbose=False, budget=0.005) if watched else None
+        self.spent: list[float] = []
+        self.own: list[float] = []
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        start = time.process_time()
+        loss = F.cross_entropy(self.net(x), y)
+        if self.monitor is not None:
+            self.monitor.observe(loss)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.spent.append(time.process_time() - start)
+        if self.monitor is not None:
+            self.own.append(self.monitor._engine.schedule.spent)
+
+
+def batches(size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    data = MNISTDataModule(batch_size=size)
+    data.prepare_data()
+    data.setup("fit")
+    loader = data.train_dataloader()
+    while True:
+        yield from loader
+
+
+def measure(net: str, steps: int) -> dict[str, Any]:
+    bare, watched = Training(net, watched=False), Training(net, watched=True)
+    source = batches(NETS[net][1])
+    for i in range(steps // BLOCK):
+        block = list(islice(source, BLOCK))
+        for training in (bare, watched) if i % 2 else (watched, bare):
+            for x, y in block:
+                training.step(x, y)
+    assert watched.monitor is not None
+    watched.monitor.close()
+    difference = 1e6 * (np.array(watched.spent) - np.array(bare.spent))
+    base = 1e6 * np.array(bare.spent)
+    row: dict[str, Any] = {"net": net, "steps": steps, "bare_ms": round(base.mean() / 1e3, 3)}
+    for part, first in (("whole", 0), ("steady", DENSE)):
+        blocks = difference[first:].reshape(-1, BLOCK).mean(1)
+        own = 1e6 * (watched.own[-1] - (watched.own[first - 1] if first else 0.0)) / len(difference[first:])
+        row[f"{part}_added_us"] = round(difference[first:].mean(), 1)
+        row[f"{part}_error_us"] = round(blocks.std(ddof=1) / len(blocks) ** 0.5, 1)
+        row[f"{part}_own_us"] = round(own, 1)
+        row[f"{part}_ratio"] = round(1 + difference[first:].mean() / base[first:].mean(), 4)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
+    parser.add_argument("--steps", type=int, default=2000, help="of the smallest net")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for net in given.nets:
+        row = measure(net, max(int(given.steps * NETS[net][2]), DENSE + 2 * BLOCK))
+        rows.append({**row, "device": platform.machine(), "threads": 1, "torch": torch.__version__})
+        print(
+            "{net:12} {bare_ms:8.2f} ms a step; added {whole_added_us:.0f} +- {whole_error_us:.0f} us, "
+            "{whole_ratio:.4f} x (booked {whole_own_us:.0f} us); from step 100 on {steady_added_us:.0f} +- "
+            "{steady_error_us:.0f} us, {steady_ratio:.4f} x (booked {steady_own_us:.0f} us)".format(**row),
+            flush=True,
+        )
+    if given.output:
+        with given.output.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
