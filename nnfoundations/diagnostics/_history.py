@@ -109,7 +109,11 @@ class Series:
         self._n, self._seen = self._n + 1, self._seen + 1
 
     def restore(
-        self, steps: Sequence[int], rows: Sequence[Sequence[float]] | Array, numbers: Sequence[int], seen: int
+        self,
+        steps: Sequence[int] | NDArray[np.int64],
+        rows: Sequence[Sequence[float]] | Array,
+        numbers: Sequence[int] | NDArray[np.int64],
+        seen: int,
     ) -> None:
         """Take over the rows of a state or a file, each with its place among all rows ever appended."""
         self._n, self._seen = len(steps), seen
@@ -286,8 +290,8 @@ class History:
             facts = json.loads(str(arrays["facts"]))
             history._load_facts(facts)
             for name, columns in facts["columns"].items():
-                parts = (arrays[f"{name}/{part}"] for part in ("steps", "rows", "numbers"))
-                history._begin(name, columns).restore(*parts, facts["seen"][name])
+                steps, rows, numbers = (arrays[f"{name}/{part}"] for part in ("steps", "rows", "numbers"))
+                history._begin(name, columns).restore(steps, rows, numbers, facts["seen"][name])
         return history
 
 
