@@ -90,8 +90,12 @@ class FashionMNISTDataModule(_IDXDataModule):
     )
     mean, std = (0.2860,), (0.3530,)
     folder = "FashionMNIST/raw"
-    # The authors' repository; their own host has no https, and networks have put MNIST in its place.
-    mirrors = ("https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",)
+    # The authors' repository, and what Keras takes; the authors' own host has no https, and networks have put
+    # MNIST in its place.
+    mirrors = (
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    )
     files = (
         RemoteFile(
             "train-images-idx3-ubyte.gz",

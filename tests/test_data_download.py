@@ -1,6 +1,7 @@
 """Downloads: mirrors that fail in every way, parts gone on with, a disk and a folder that take nothing."""
 
 import multiprocessing
+import re
 import resource
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from mirror import publish, put, serving, state
 
 from nnfoundations import datamodules
+from nnfoundations.cli._data import data_sets
 from nnfoundations.datamodules import DataFilesError, MissingFilesError, MNISTDataModule, _download
 from nnfoundations.datamodules._files import fetch
 
@@ -312,6 +314,15 @@ def test_download_of_the_published_files(tmp_path, serve, monkeypatch):
     data.prepare_data()
     data.setup()
     assert len(data.train_dataloader().rows) == 55_000
+
+
+def test_every_address_is_in_the_docs():
+    """As one that nobody has reached yet; to be taken off that list by who reaches it."""
+    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
+    listed = set(
+        re.findall("<(https:[^>]+)>", page[page.index("None of these addresses has been reached") :])
+    )
+    assert listed == {mirror for kind in data_sets().values() for mirror in kind.mirrors}
 
 
 def test_mirrors_are_https():

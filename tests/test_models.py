@@ -161,6 +161,24 @@ def test_convolutional_nets_start_knowing_nothing(kind: type[torch.nn.Module], s
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
 
 
+def test_the_residual_net_bears_the_rate_of_its_config() -> None:
+    data = DigitsDataModule(batch_size=128)
+    data.setup()
+    torch.manual_seed(0)
+    net = ResidualCNN((1, 8, 8), channels=[16, 32, 64, 128])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.0005, nesterov=True)
+    losses = []
+    for _ in range(2):
+        for x, target in data.train_dataloader():
+            optimizer.zero_grad()
+            loss = nn.CrossEntropyLoss()(net(x), target)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    assert max(losses) < 2 * math.log(10)
+    assert losses[-1] < 1
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 28), (28, 28)])
 def test_images_too_small(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"halves images 2 times and needs a shape .* at least 4; got"):

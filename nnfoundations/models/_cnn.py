@@ -15,6 +15,8 @@ from nnfoundations._errors import ShapeError
 
 __all__ = ["ResidualCNN", "SmallCNN"]
 
+LOGIT_SCALE = 0.125
+
 
 class SmallCNN(nn.Module):
     r"""Convolution, normalization, rectifier and pooling to half the side, twice; then two affine maps.
@@ -59,7 +61,7 @@ class SmallCNN(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),
         )
-        _initialise(self)
+        _initialise(self, last=0.1)  # the loss begins at log K, yet every layer learns from the first step
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, *shape) -> (N, num_classes)."""
@@ -90,9 +92,11 @@ class ResidualCNN(nn.Module):
     r"""A convolution; stages that halve the side and widen, a residual block in each; an affine map.
 
     .. math:: h_0 = c_0(x), \quad h_l = r_l(\mathrm{pool}(c_l(h_{l-1}))), \quad
-        y = W \max_{\text{places}} h_L + b
+        y = (W \max_{\text{places}} h_L + b) / 8
 
-    where c is convolution, normalization and rectifier, and r a residual block.
+    where c is convolution, normalization and rectifier, and r a residual block. Maxima of residual sums have
+    a mean square far above 1: undivided, the loss begins above log K, and curves so steeply in W that rates
+    of 0.03 and more diverge.
 
     Shape: x `(N, C, H, W)` with `shape` (C, H, W) -> `(N, num_classes)`.
     Args:
@@ -100,7 +104,7 @@ class ResidualCNN(nn.Module):
         num_classes: logits.
         channels: of the first convolution and of each stage.
     Raises: ShapeError: shape is not of three sizes, or an image is too small to be halved that often.
-    Source: He et al. 2016; the stages as in D. Page 2018 (ResNet-9).
+    Source: He et al. 2016; the stages and the division by 8 as in D. Page 2018 (ResNet-9).
 
     >>> import torch
     >>> ResidualCNN(channels=[4, 8, 8])(torch.zeros(5, 3, 32, 32)).shape
@@ -122,12 +126,12 @@ class ResidualCNN(nn.Module):
         self.layers = nn.Sequential(
             *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(channels[-1], num_classes)
         )
-        _initialise(self)
+        _initialise(self, last=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, num_classes)."""
         y: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
-        return y
+        return y * LOGIT_SCALE
 
 
 def _convolution(before: int, after: int) -> list[nn.Module]:
@@ -144,17 +148,12 @@ def _halved(name: str, shape: Sequence[int], times: int) -> tuple[int, int]:
     return shape[1] // 2**times, shape[2] // 2**times
 
 
-def _initialise(net: nn.Module) -> None:
-    r"""Channels innermost; variances 2 / fan_in before a rectifier, 0.01 / fan_in in the last map; no biases.
-
-    The last map is small, so that the loss begins at that of a network that knows nothing, log K: what comes
-    out of maxima and residual sums has a mean square far above 1. Not zero, as in Zhang et al. 2019 (Fixup):
-    nothing before it would get a gradient in the first step.
-    """
+def _initialise(net: nn.Module, *, last: float) -> None:
+    """Channels innermost; variances 2 / fan_in before a rectifier, last^2 / fan_in at the end; no biases."""
     net.to(memory_format=torch.channels_last)
     maps = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for layer in maps:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-    nn.init.normal_(maps[-1].weight, std=0.1 / maps[-1].weight.shape[1] ** 0.5)
+    nn.init.normal_(maps[-1].weight, std=last / maps[-1].weight.shape[1] ** 0.5)
