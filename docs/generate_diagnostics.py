@@ -244,7 +244,23 @@ def cost() -> str:
             f"{float(row['whole_ratio']):.3f} x | {added} |"
         )
     device = f"{rows[0]['device']}, {rows[0]['threads']} thread, torch {rows[0]['torch']}"
+    steps = [
+        "| net, batch | steps | ms a step | added, whole run | booked | added, from step 100 on | booked |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in read("diagnostics_step"):
+        cells = [row["net"], row["steps"], f"{float(row['bare_ms']):.2f}"]
+        for part in ("whole", "steady"):
+            added, error, own = (float(row[f"{part}_{name}_us"]) for name in ("added", "error", "own"))
+            share = float(row[f"{part}_ratio"]) - 1
+            cells += [f"{added:.0f} +- {error:.0f} us ({share:.1%})", f"{own:.0f} us"]
+        steps.append(f"| {' | '.join(cells)} |")
     return (
+        "Two equal trainings in turn, one of them watched, 25 steps at a time, differences of CPU time with "
+        "their standard\nerror, beside what the watching has booked itself "
+        "([rows](results/diagnostics_step.csv),\n`benchmarks/diagnostics_step.py`):\n\n"
+        + "\n".join(steps)
+        + "\n\n"
         "Beside what people use in its place, interleaved under Lightning on MNIST, medians of the rounds "
         f"in\n[the rows](results/diagnostics_cost.csv) ({device}; `benchmarks/diagnostics_cost.py`):\n\n"
         + "\n".join(table)

@@ -111,3 +111,10 @@ def test_the_script_for_gpus_runs_whole(tmp_path: Path) -> None:
         "diagnostics.csv",
         "data.csv",
     }
+
+
+@pytest.mark.data
+def test_what_watching_adds_is_measured(tmp_path: Path) -> None:
+    options = ["--nets", "mlp-64", "--steps", "150", "--output", str(tmp_path / "rows.csv")]
+    assert "booked" in run("diagnostics_step.py", *options)
+    assert "steady_own_us" in (tmp_path / "rows.csv").read_text()

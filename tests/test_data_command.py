@@ -102,7 +102,7 @@ for worker in workers:
 @pytest.mark.data
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads Linux's account of memory")
 def test_mnist_takes_its_bytes_once():
-    """52.4 MiB of pixels and less than half as much again, all loaders open; a forked worker adds an epoch's order, no pixels."""
+    """52.4 MiB of pixels, with all loaders open; a forked worker adds an epoch's order, no pixels."""
     if not all(file.find(MNISTDataModule().path) for file in MNISTDataModule.files):
         pytest.skip(f"{MNISTDataModule().path} lacks files; set NNFOUNDATIONS_DATA")
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
