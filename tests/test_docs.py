@@ -59,6 +59,44 @@ def test_what_a_formula_is_tied_to_is_there():
         assert any(code in line for line in lines), f"{target} has no line `{code}`"
 
 
+def rows_of(name):
+    with (ROOT / "docs" / "results" / name).open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_from_scratch_quotes_the_committed_rows():
+    """And the rows hold what is asked of them: accuracy, and no slower than torch in the same run."""
+    document = (ROOT / "docs" / "from_scratch.md").read_text(encoding="utf-8").replace("\n", " ")
+    found = {}
+    for recipe in ("momentum", "plain"):
+        rows = [row for row in rows_of("numpy_mnist.csv") if row["recipe"] == recipe]
+        assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(1, 11)]
+        seconds = [[float(row[f"{name}_seconds"]) for row in rows] for name in ("numpy", "torch")]
+        ratio = statistics.median(seconds[0]) / statistics.median(seconds[1])
+        found[recipe] = [row["numpy_test_accuracy"] for row in rows], ratio
+        assert ratio <= 1
+    (momentum, its_ratio), (plain, ratio) = found["momentum"], found["plain"]
+    assert float(momentum[-1]) >= 0.98
+    assert float(plain[4]) > 0.95
+    assert (
+        f"{momentum[-1]} of the test images right after 10 epochs, in {its_ratio:.2f} of torch's" in document
+    )
+    assert f"it has {plain[4]} after five, in {ratio:.2f}." in document
+    ratios = [float(row["ratio"]) for row in rows_of("optim.csv")]
+    assert max(ratios) <= 1.15
+    assert f"takes {min(ratios):.2f} to {max(ratios):.2f} times torch's" in document
+
+
+def test_committed_fits_reach_their_goals():
+    """What the README links to for these: accuracy, and seconds where they are promised."""
+    rows = {row["config"]: row for row in rows_of("fits.csv")}
+    goals = {"numpy_mnist": 0.98, "autograd_digits": 0.95, "autograd_xor": 0.99, "perceptron_iris": 1.0}
+    for name, least in goals.items():
+        assert float(rows[name]["test_accuracy"]) >= least
+    assert float(rows["autograd_digits"]["seconds"]) < 30
+    assert float(rows["numpy_mnist"]["seconds"]) < 120
+
+
 def test_tests_that_are_named_exist():
     """`tests/test_x.py::test_name[id]` in a document, `Checked by tests/test_x.py` in a config."""
     texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *packaged_configs().values()]

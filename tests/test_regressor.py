@@ -92,8 +92,10 @@ def test_points_that_no_datamodule_tells_of_are_fitted_without_a_figure(tmp_path
 
 def test_the_regression_config_keeps_its_goal_and_draws(tmp_path, capsys):
     assert main(["fit", "--config", "regression", "--trainer.default_root_dir", str(tmp_path)]) == 0
-    (row,) = (line for line in capsys.readouterr().out.splitlines() if "test/rmse " in line)
+    printed = capsys.readouterr()
+    (row,) = (line for line in printed.out.splitlines() if "test/rmse " in line)
     assert float(row.split()[-1]) <= 0.15
+    assert "to estimate number of stepping batches" not in printed.err + printed.out
     assert figures(tmp_path) == [80, 160, 240, 320]
 
 
@@ -115,6 +117,8 @@ def test_a_schedule_that_is_too_short_is_said(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "OneCycleLR needs a total_steps of at least the run's 12; got 11. Leave it out" in error
     assert "Traceback" not in error
+    assert main(["fit", "--config", "regression", key, "11", "--verbose", *arguments]) == 1
+    assert "Traceback" in capsys.readouterr().err
     assert main(["fit", "--config", "regression", key, "12", *arguments]) == 0
 
 

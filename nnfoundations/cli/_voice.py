@@ -57,6 +57,7 @@ _LOGGERS = (
 _NO_NEWS = (
     *("💡", "GPU available", "TPU available", "HPU available", "Seed set to", "`Trainer.fit` stopped"),
     *("Restoring states from", "Restored all states", "Loaded model weights", "Running in `fast_dev_run`"),
+    "Loading `train_dataloader` to estimate",
 )
 
 

@@ -1,0 +1,88 @@
+"""The NumPy nets as one uses them: initial weights, gradients that stay, what is refused, and no torch."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from nnfoundations import numpy as ours
+from nnfoundations._errors import LabelError, OptionError, ShapeError
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(0, 2, (6, 5))
+LABELS = RNG.integers(0, 5, 6)
+
+
+def test_gradients_that_were_given_stay_as_they_are():
+    """The next backward makes new ones; SGD's step reads and does not write."""
+    net = ours.MLP([5, 8, 5], seed=0)
+    _, _, first = net.differentiate(X.astype("float32"), LABELS)
+    copies = {name: value.copy() for name, value in first.items()}
+    ours.SGD(net, lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True).step()
+    net.differentiate(-X.astype("float32"), LABELS)
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, copies[name])
+        assert (net.gradients[name] != value).any()
+
+
+@pytest.mark.parametrize(("init", "std"), [("he", np.sqrt(2 / 400)), ("xavier", np.sqrt(2 / 1000))])
+def test_initial_weights(init, std):
+    gain = np.sqrt(2) if init == "he" else 1.0
+    weight = ours.Linear(400, 600, init=init, gain=gain, seed=0).parameters["weight"]
+    assert weight.std() == pytest.approx(std, rel=0.01)
+    np.random.seed(3)
+    first = ours.Linear(4, 4).parameters["weight"]
+    np.random.seed(3)
+    np.testing.assert_array_equal(ours.Linear(4, 4).parameters["weight"], first)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: ours.Linear(3, 2)(X), ShapeError, r"rows of 3 features; got x of shape \(6, 5\)"),
+        (lambda: ours.BatchNorm(5)(X[:1]), ShapeError, "BatchNorm needs 2 rows or more in training"),
+        (lambda: ours.ReLU().backward(X), RuntimeError, "needs a forward before it"),
+        (lambda: ours.MSELoss().backward(), RuntimeError, "needs a forward before it"),
+        (lambda: ours.Dropout(1), OptionError, "at least 0 and less than 1; got 1"),
+        (lambda: ours.Linear(3, 2, init="lecun"), OptionError, "must be 'he' or 'xavier'; got 'lecun'"),
+        (lambda: ours.MLP([3]), ShapeError, r"at least two sizes, all positive; got \[3\]"),
+        (lambda: ours.MLP([3, 2], activation="Relu"), OptionError, "got 'Relu'"),
+        (lambda: ours.CrossEntropyLoss()(X, LABELS + 1), LabelError, "from 0 to 4; got"),
+        (lambda: ours.CrossEntropyLoss()(X, LABELS[:3]), ShapeError, r"class indices \(N,\); got"),
+        (lambda: ours.MSELoss()(X, X[:, :1]), ShapeError, "of one shape"),
+        (lambda: ours.HuberLoss(0), OptionError, "a delta above 0; got 0"),
+        (lambda: ours.SGD(ours.ReLU(), -1), OptionError, "got lr=-1"),
+        (lambda: ours.SGD(ours.ReLU(), 1, nesterov=True), OptionError, "needs a momentum for nesterov"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_softmax_before_cross_entropy_is_warned_of():
+    """D6."""
+    loss = ours.CrossEntropyLoss()
+    with pytest.warns(UserWarning, match="Remove the Softmax"):
+        loss(ours.Softmax()(X), LABELS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours.CrossEntropyLoss()(X, LABELS)
+
+
+def test_it_runs_without_torch():
+    """Imported and trained where torch can't be imported at all."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np\n"
+        "from nnfoundations.numpy import MLP, SGD, Perceptron\n"
+        "net = MLP([4, 8, 3], activation='GELU', seed=0); optimizer = SGD(net, 0.1, momentum=0.9)\n"
+        "x, y = np.random.default_rng(0).normal(size=(9, 4)).astype('f'), np.arange(9) % 3\n"
+        "losses = []\n"
+        "for _ in range(200):\n"
+        "    losses.append(net.differentiate(x, y)[0]); optimizer.step()\n"
+        "assert losses[-1] < 0.01 < losses[0], losses\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
