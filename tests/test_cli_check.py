@@ -88,3 +88,9 @@ def test_clipping_by_the_norm_and_half_precision_are_sound(capsys):
     given = ["--trainer.gradient_clip_val", "1", "--trainer.precision", "bf16-mixed"]
     assert main(["check", "--config", "digits", *given]) == 0
     assert "Nothing failed." in capsys.readouterr().out
+
+
+def test_data_that_cannot_be_had_are_a_verdict(capsys):
+    assert main(["check", "--model", "broken.Sound", "--json"]) == 1
+    (verdict,) = json.loads(capsys.readouterr().out)["checks"]
+    assert (verdict["check"], verdict["state"]) == ("data", "FAIL")

@@ -74,7 +74,7 @@ def test_doctor_knows_a_torchvision_of_another_torch_and_a_malicious_release(tmp
 
     done = run()
     assert done.returncode == 1
-    assert re.search(r"FAIL  torchvision: .*\n +-> Install both", done.stdout), done.stdout + done.stderr
+    assert re.search(r"FAIL  torchvision: [^>]*\n +-> Install both", done.stdout), done.stdout + done.stderr
     metadata = tmp_path / "lightning-2.6.3.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: lightning\nVersion: 2.6.3\n")
@@ -83,6 +83,27 @@ def test_doctor_knows_a_torchvision_of_another_torch_and_a_malicious_release(tmp
     assert done.returncode == 1
     assert "FAIL  lightning: 2.6.3, a release that carried malware" in done.stdout
     assert "imported what must not be" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("broken", ["runs", "sklearn", "tensorboard"])
+def test_doctor_finds_what_a_fit_would_stumble_over(broken, tmp_path):
+    if broken == "runs":
+        (tmp_path / "runs").touch()
+    else:
+        (tmp_path / f"{broken}.py").write_text("raise ImportError('broken')\n")
+    command = [sys.executable, "-m", "nnfoundations", "doctor"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "60"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "FAIL" in done.stdout
+    fits(done.stdout, 60)
+
+
+def test_nobody_reads_any_more(tmp_path):
+    command = f"{sys.executable} -m nnfoundations configs | head -n 1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
 
 
 def completed(script, *words):

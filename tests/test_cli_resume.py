@@ -117,10 +117,11 @@ def test_a_signal_closes_findings_and_logs(tmp_path):
 def test_a_signal_in_the_closing_test_says_where_the_weights_are(tmp_path):
     code, _, err = cli_process.run([*FIT, "--trainer.max_epochs", "1", *at("SIGINT", 0, 0, "test")], tmp_path)
     assert code == 130
-    (line,) = (line for line in err.splitlines() if line)
+    kept, way = (line for line in err.splitlines() if line)
     assert re.fullmatch(
-        r"SIGINT: stopped; the newest checkpoint is runs/digits/.*/checkpoints/\w+.ckpt\.", line
+        r"SIGINT: stopped; the newest checkpoint is runs/digits/.*/checkpoints/\w+.ckpt\.", kept
     )
+    assert re.match(r"Go on with .*nnfoundations test --config digits .* --ckpt_path best$", way)
 
 
 def test_a_signal_to_the_whole_group_leaves_workers_to_finish_the_batch(in_one_go, tmp_path):

@@ -161,6 +161,7 @@ def test_a_history_that_was_saved_thins_out_as_one_that_was_not(tmp_path):
         if step in (40, 500):
             state, broken_off = broken_off.state_dict(), History(capacity=128)
             broken_off.load_state_dict(state)
+            History().load_state_dict(state)  # which is left as it was
     assert np.array_equal(broken_off["input"].steps, straight["input"].steps)
     straight.save(tmp_path / "history.npz")
     again = History.load(tmp_path / "history.npz")["input"]

@@ -63,11 +63,17 @@ def check(
         trainer: options of the `Trainer` that would train it: its precision, how it clips, on which device.
     """
     source: Any = datamodule or model
-    with hushed():
-        if datamodule is not None:
-            datamodule.prepare_data()
-            datamodule.setup("fit")
-        batches = list(islice(iter(source.train_dataloader()), STEPS))
+    try:
+        with hushed():
+            if datamodule is not None:
+                datamodule.prepare_data()
+                datamodule.setup("fit")
+            batches = list(islice(iter(source.train_dataloader()), STEPS))
+    except Exception as error:  # no loader, no files, a broken data set
+        yield Verdict(
+            "data", State.FAIL, _short(error), "Give --data, or a train_dataloader(); `fit` says more."
+        )
+        return
     if not batches:
         yield Verdict("data", State.FAIL, "the training loader gives no batch", "Look at train_dataloader().")
         return
@@ -78,6 +84,9 @@ def check(
         yield Verdict("runs", State.FAIL, _short(error), "Run `fit` with --verbose and mend what it raises.")
         return
     for name, judge in CHECKS.items():
+        if not model.automatic_optimization and name in OF_ONE_LOSS:
+            yield Verdict(name, State.SKIPPED, "manual optimization: there is no one loss to judge by")
+            continue
         try:
             state, measured, remedy = judge(subject)
         except Exception as error:
@@ -96,7 +105,7 @@ def initial_loss(subject: Subject) -> Judgement:
     facts, loss = subject.trial.facts, subject.trial.losses[0]
     if facts.softmax_before:
         return State.FAIL, "probabilities go into a cross-entropy that takes logits", "Leave the softmax out."
-    if math.isnan(facts.baseline):
+    if not facts.baseline > 0:  # not known; or the targets of this batch do not vary
         return State.SKIPPED, f"{loss:.3g}; the theory of this loss is not known", ""
     text = f"{loss:.3g}, where a net that knows nothing has {facts.baseline:.3g} ({facts.kind})"
     if not loss <= 2 * facts.baseline:
@@ -207,6 +216,10 @@ def ten_times(subject: Subject) -> Judgement:
         )
     return State.PASS, f"at 10 times the rate it ends at {there:.3g}, not {here:.3g}", ""
 
+
+OF_ONE_LOSS = {"initial loss", "gradient", "optimizer's gradient", "overfits one batch",
+               "falls on real batches", "10 times the rate"}  # fmt: skip
+"""Checks that take it that each step has one loss, whose gradients are the optimizer's."""
 
 CHECKS: dict[str, Callable[[Subject], Judgement]] = {
     "initial loss": initial_loss,

@@ -71,6 +71,7 @@ def check_command(command: str, args: list[str]) -> int:
             if not as_json:
                 show(verdict)
     failed = [verdict.check for verdict in verdicts if verdict.state is State.FAIL]
+    skipped = [verdict.check for verdict in verdicts if verdict.state is State.SKIPPED]
     if as_json:
         print(
             json.dumps({"sound": not failed, "checks": [asdict(verdict) for verdict in verdicts]}, indent=2)
@@ -79,6 +80,6 @@ def check_command(command: str, args: list[str]) -> int:
         print(
             f"\n{len(failed)} of {len(verdicts)} checks fail: {', '.join(failed)}."
             if failed
-            else "\nNothing failed."
+            else "\nNothing failed." + (f" Not measured: {', '.join(skipped)}." if skipped else "")
         )
     return int(bool(failed))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -111,6 +112,11 @@ class FoundationsCLI(LightningCLI):
                 f"--ckpt_path: there is no file `{word}`.\n"
                 "`last` and `best` stand for the newest and the best one of this config's runs."
             )
+        elif Path(word).is_file() and not is_zipfile(word):
+            raise CommandError(
+                f"--ckpt_path: `{word}` is no whole checkpoint.\n"
+                "`last` passes over those that were cut short; or give the path of a .ckpt file."
+            )
 
     def _parse_ckpt_path(self) -> None:
         """Lightning takes what the checkpoint's model was built with; say what it takes the place of."""
@@ -125,10 +131,25 @@ class FoundationsCLI(LightningCLI):
                     file=sys.stderr,
                 )
 
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            seed = self.config[self.command].seed_everything
+            raise CommandError(f"`seed_everything` cannot be `{seed}`.\n{error}.") from None
+
+    def before_fit(self) -> None:
+        """What Lightning finds only when it is in the middle of an epoch."""
+        given = self._get(self.config_init, "trainer")
+        for name in ("check_val_every_n_epoch", "val_check_interval"):
+            if isinstance(value := given[name], int | float) and value <= 0:
+                self._leave_no_empty_folder()
+                raise CommandError(f"`trainer.{name}` cannot be `{value}`.\nIt takes a number above 0.")
+
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
-        except (ValueError, MisconfigurationException) as error:
+        except (ValueError, TypeError, MisconfigurationException) as error:
             self._leave_no_empty_folder()
             if self.voice is Voice.VERBOSE:
                 raise
@@ -174,14 +195,14 @@ class FoundationsCLI(LightningCLI):
             callbacks.append(progress_bar())
         if config["enable_model_summary"] is None and self.voice is not Voice.VERBOSE:
             config["enable_model_summary"] = False  # a table of 80 columns, most of them the metrics'
-        self.interrupt = InterruptCheckpoint(self._command_that_goes_on())
+        self.interrupt = InterruptCheckpoint(self._command_that_goes_on(self.command))
         callbacks += [RandomState(), self.interrupt]
         trainer = super()._instantiate_trainer(config, callbacks)
         if self.voice is not Voice.QUIET:
             announce(trainer, self.model)
         return trainer
 
-    def _command_that_goes_on(self) -> str:
+    def _command_that_goes_on(self, command: str, checkpoint: str = "last") -> str:
         words = iter(self.args)
         kept: list[str] = []
         for word in words:
@@ -192,9 +213,9 @@ class FoundationsCLI(LightningCLI):
         names = {str(path): name for name, path in packaged_configs().items()}
         prefix = "uv run " if "UV" in os.environ else ""  # uv sets it for what it runs
         voice = [self.voice.value] if self.voice.value else []
-        last = ["--ckpt_path", "last"]
+        last = ["--ckpt_path", checkpoint]
         return prefix + shlex.join(
-            ["nnfoundations", self.command, *(names.get(word, word) for word in kept), *voice, *last]
+            ["nnfoundations", command, *(names.get(word, word) for word in kept), *voice, *last]
         )
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -216,6 +237,8 @@ class FoundationsCLI(LightningCLI):
         )
         kept = f"the newest checkpoint is {files[-1]}" if files else "no checkpoint was written"
         print(f"\n{stop}: stopped; {kept}.", file=sys.stderr, flush=True)
+        if files and self.trainer.state.fn == "test":
+            print(f"Go on with  {self._command_that_goes_on('test', 'best')}", file=sys.stderr, flush=True)
         stop.told = True
 
     def _leave_no_empty_folder(self) -> None:

@@ -6,9 +6,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import Literal
 
 from nnfoundations.cli._commands import takes_nothing
@@ -34,16 +37,25 @@ def doctor_command(command: str, args: list[str]) -> int:
     failed = False
     for line in examine():
         failed |= line.state == "FAIL"
-        print(f"{line.state:<4}  {line.what}: {line.found}", flush=True)
+        print(_folded(f"{line.state:<4}  {line.what}: {line.found}"), flush=True)
         for sentence in line.cure.splitlines():
-            print(f"      -> {sentence}")
+            print(_folded(f"      -> {sentence}"))
     print("\nA fit will not run: mend what says FAIL." if failed else "\nA fit will run here.")
     return int(failed)
 
 
+def _folded(text: str) -> str:
+    """For this terminal; paths and commands stay whole."""
+    wide = max(40, min(get_terminal_size().columns, 100))
+    return fill(text, wide, subsequent_indent=" " * 9, break_long_words=False, break_on_hyphens=False)
+
+
 def examine() -> Iterator[Line]:
     """All lines, those that others rest on first."""
-    for part in (_python, _lightning_release, _torch, _lightning, _roots, _gpu, _data, _disk, _compiler):
+    for part in (
+        *(_python, _lightning_release, _torch, _lightning, _roots, _packages),
+        *(_gpu, _data, _disk, _compiler),
+    ):
         try:
             yield from part()
         except Exception as error:  # a doctor says what fails, whatever it is
@@ -118,6 +130,17 @@ def _roots() -> Iterator[Line]:
         )
 
 
+def _packages() -> Iterator[Line]:
+    """What else a fit imports: the command line's parser, the logger, the data that come with a package."""
+    for package in () if _bad_release() else ("jsonargparse", "torch.utils.tensorboard", "sklearn.datasets"):
+        try:
+            import_module(package)
+        except Exception as error:
+            yield Line(
+                "FAIL", package, f"does not import: {error}".splitlines()[0], "pip install nnfoundations."
+            )
+
+
 def _gpu() -> Iterator[Line]:
     import torch
 
@@ -172,19 +195,23 @@ def _data() -> Iterator[Line]:
     root = os.environ.get("NNFOUNDATIONS_DATA")
     for name in ("MNISTDataModule", "FashionMNISTDataModule"):
         module = getattr(room, name)(root)
-        there = module.path.is_dir() and any(module.path.iterdir())
-        if there:
+        missing = sum(file.find(module.path) is None for file in module.files)
+        if not missing:
             yield Line("ok", f"data: {name}", str(module.path))
         else:
-            yield Line("note", f"data: {name}", f"nothing in {module.path}",
-                       "A fit downloads it; or set NNFOUNDATIONS_DATA to its folder.")  # fmt: skip
+            found = f"{missing} of {len(module.files)} files missing in {module.path}"
+            cure = "A fit downloads it; or set NNFOUNDATIONS_DATA to its folder."
+            yield Line("note", f"data: {name}", found, cure)
 
 
 def _disk() -> Iterator[Line]:
     here = Path.cwd()
-    if not os.access(here, os.W_OK):
-        yield Line("FAIL", "runs", f"{here} cannot be written to",
-                   "Go to another folder, or give --trainer.default_root_dir.")  # fmt: skip
+    runs = here / "runs"
+    there = runs if runs.exists() else here
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "cannot be written to" if there.is_dir() else "is no folder"
+        cure = "Go to another folder, or give --trainer.default_root_dir."
+        yield Line("FAIL", "runs", f"{there} {why}", cure)
         return
     free = shutil.disk_usage(here).free / 2**30
     state: Literal["ok", "note"] = "ok" if free > 1 else "note"

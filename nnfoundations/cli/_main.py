@@ -10,8 +10,8 @@ from nnfoundations.cli._commands import COMMANDS
 from nnfoundations.cli._settings import CommandError, nearest_switch
 from nnfoundations.cli._signals import Interrupted, handled, interrupt
 
-WRONG = 2
-"""The exit code of a wrong command. Of the others, 0 is done, 1 a run that failed."""
+FAILED, WRONG = 1, 2
+"""The exit codes of a run that failed and of a wrong command; 0 is done."""
 
 
 def overview() -> str:
@@ -58,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return WRONG
+    except BrokenPipeError:  # nobody reads any more: `nnfoundations ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except Interrupted as stop:
         if not stop.told:
             print(f"\nnnfoundations: {stop}: stopped; there is nothing to go on from.", file=sys.stderr)

@@ -15,6 +15,10 @@ from jsonargparse import ArgumentError, ArgumentParser
 from nnfoundations.cli._classes import classes_of, literals, looks_like_a_class, readable, resolve, skipped
 from nnfoundations.cli._settings import CommandError, Setting
 
+MEANT = {"epochs": "trainer.max_epochs", "steps": "trainer.max_steps", "seed": "seed_everything",
+         "gpus": "trainer.devices", "learning_rate": "model.optimizer.lr"}  # fmt: skip
+"""What people write elsewhere, where the letters lead astray."""
+
 
 def check_keys(parser: ArgumentParser, settings: Setting) -> None:
     """Refuse keys that the parser does not have, abbreviated ones among them.
@@ -129,6 +133,8 @@ def _is_group(key: str, types: dict[str, Any]) -> bool:
 def _nearest_key(key: str, types: Iterable[str]) -> str | None:
     names = list(types)
     last = key.rpartition(".")[2].replace("-", "_")
+    if "." not in key and (meant := MEANT.get(last)) in names:
+        return meant
     same = [name for name in names if name.rpartition(".")[2] == last]
     within = [name for name in names if name.rpartition(".")[0] == key.rpartition(".")[0]]
     groups = sorted({name.partition(".")[0] for name in names if "." in name})

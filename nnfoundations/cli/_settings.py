@@ -189,7 +189,13 @@ def _of_node(node: yaml.Node, path: Path) -> Setting:
         setting.is_list = True
         setting.children = {str(i): _of_node(item, path) for i, item in enumerate(node.value)}
     if not setting.children:
-        setting.value = yaml.SafeLoader("").construct_object(node, deep=True)
+        try:
+            setting.value = yaml.SafeLoader("").construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError) as error:  # a tag, a date that is none
+            what = getattr(error, "problem", None) or error
+            raise CommandError(
+                f"{place}: this value cannot be read: {what}.\nQuote it, or leave the tag out."
+            ) from None
     return setting
 
 

@@ -30,6 +30,8 @@ def train(command: str, args: list[str]) -> int:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return FAILED
 
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     from nnfoundations.cli._command import FoundationsCLI  # needs Lightning, as does the next
     from nnfoundations.datamodules import DataFilesError
 
@@ -44,7 +46,10 @@ def train(command: str, args: list[str]) -> int:
     except CommandError:
         raise
     except Exception as error:
-        if isinstance(error, DataFilesError | OptionError) and voice is not Voice.VERBOSE:
+        if (
+            isinstance(error, DataFilesError | OptionError | MisconfigurationException)
+            and voice is not Voice.VERBOSE
+        ):
             # Its message says what to do; a traceback would bury it.
             print(f"nnfoundations: {error}", file=sys.stderr)
             return FAILED

@@ -236,8 +236,8 @@ class History:
         self._load_facts(state)
         self.series = {}
         for name, saved in state["series"].items():
-            columns = saved.pop("columns")
-            self._begin(name, columns).restore(**saved)
+            rows = {key: value for key, value in saved.items() if key != "columns"}
+            self._begin(name, saved["columns"]).restore(**rows)
 
     def _facts(self) -> dict[str, Any]:
         return {
