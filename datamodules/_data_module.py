@@ -277,7 +277,9 @@ class TensorDataModule(LightningDataModule, ABC):
         # the number of steps, and it would go on with the batches that `limit_train_batches` leaves out.
         loop, epoch = self.trainer.fit_loop.epoch_loop, self.trainer.current_epoch
         # `restarting` is over before the first batch of a run that a validation in mid-epoch saved.
-        first, self._begun = self._begun != epoch, epoch
+        # Only the first epoch can go on from somewhere: in later ones the count is the last epoch's until the
+        # loop begins, and a callback that looks at the loader before that would get nothing.
+        first, self._begun = self._begun is None, epoch
         return epoch, loop.batch_progress.current.ready if loop.restarting or first else 0
 
     def _placed(self) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 python docs/generate_diagnostics.py          the runs (two minutes), their rows and figures, and the page
 python docs/generate_diagnostics.py --page   the page alone, from the committed rows
+
+Longer than our files are: a third of it is the words for faults and families, which the rest fills in.
 """
 
 import csv

@@ -20,7 +20,7 @@ from torchmetrics.classification import (
 from nnfoundations import nn
 from nnfoundations._errors import ShapeError
 from nnfoundations.lightning_modules._penalty import weight_penalty
-from nnfoundations.lightning_modules._schedule import configured
+from nnfoundations.lightning_modules._schedule import check_resumed, configured
 
 Batch = tuple[Tensor, Tensor]
 
@@ -119,6 +119,9 @@ class Classifier(LightningModule):
 
     def on_fit_start(self) -> None:
         self._forget()
+
+    def on_train_start(self) -> None:
+        check_resumed(self)
 
     def on_train_epoch_start(self) -> None:
         optimizer = self.trainer.optimizers[0]

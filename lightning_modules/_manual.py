@@ -136,7 +136,8 @@ class ManualClassifier(Classifier):
 
     Raises:
         OptionError: at the first batch, a device other than the CPU, or a half precision; at the start of
-            fit, a perceptron under another rule than its own, or ReduceLROnPlateau without a validation.
+            fit, a mixed precision, a perceptron under another rule than its own, or ReduceLROnPlateau
+            without a validation.
         ShapeError: the net gives other than num_classes logits.
     """
 
@@ -172,6 +173,12 @@ class ManualClassifier(Classifier):
             parameter.grad = self._gradients[name]
 
     def configure_optimizers(self) -> Any:
+        if "mixed" in str(self.trainer.precision):
+            raise OptionError(
+                "ManualClassifier runs on NumPy, which autocast does not reach; "
+                f"got {self.trainer.precision}. "
+                "Set --trainer.precision 32-true."
+            )
         made = super().configure_optimizers()
         optimizer, scheduler = made, None
         if isinstance(made, dict):  # when to step a schedule is our own affair

@@ -35,7 +35,8 @@ def say_what_is_left(perceptron: Perceptron) -> None:
     if mistakes and not perceptron.converged:
         rank_zero_warn(
             f"Perceptron: still {mistakes[-1]} mistakes in epoch {len(mistakes)}, the run's last. Either no "
-            "plane separates the classes, or max_epochs is too low; best.ckpt has the fewest errors."
+            "plane separates the classes, or max_epochs is too low. The weights are the last epoch's; "
+            "Perceptron.fit keeps those with the fewest errors."
         )
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from nnfoundations import nn
-from nnfoundations._errors import ShapeError
-from nnfoundations.lightning_modules._schedule import configured
+from nnfoundations._errors import OptionError, ShapeError
+from nnfoundations.lightning_modules._schedule import check_resumed, configured
 from nnfoundations.models import MLP
 from nnfoundations.optim import Adam
 
@@ -61,6 +61,9 @@ class Regressor(LightningModule):
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
         metrics = MetricCollection({"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)})
         self.val_metrics, self.test_metrics = metrics.clone(prefix="val/"), metrics.clone(prefix="test/")
+
+    def on_train_start(self) -> None:
+        check_resumed(self)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.net(x)
@@ -130,6 +133,7 @@ class CurveRegressor(Regressor):
         widths: hidden units of the rivals, in one layer.
         every_n_epochs: how often the figure is drawn; at the end of training always.
 
+    Raises: OptionError: no widths, or one below 1.
     Source: Cybenko 1989 (width); Huber 1964 (outliers).
     """
 
@@ -144,6 +148,10 @@ class CurveRegressor(Regressor):
         every_n_epochs: int = 20,
     ) -> None:
         super().__init__(net, loss=loss, optimizer=optimizer, lr_scheduler=lr_scheduler)
+        if not widths or min(widths) < 1:
+            raise OptionError(
+                f"CurveRegressor needs widths of at least 1; got {list(widths)}. [1, 3, 32] is usual."
+            )
         self.every_n_epochs, self._shown_at = every_n_epochs, -1
         self.by_width = torch.nn.ModuleDict({f"width {w}": _curve_net(w) for w in widths})
         self.by_loss = torch.nn.ModuleDict({name: _curve_net(max(widths)) for name in LOSSES})

@@ -46,13 +46,33 @@ def _scheduler(module: LightningModule, optimizer: Optimizer, make: LRSchedulerC
     except ValueError as error:  # OneCycleLR's, before it has touched the optimizer
         if "total_steps" not in str(error):
             raise
-        scheduler = make(optimizer, total_steps=_steps(module))  # type: ignore[call-arg]
+        try:
+            scheduler = make(optimizer, total_steps=_steps(module))  # type: ignore[call-arg]  # a class's own
+        except TypeError:
+            raise OptionError(
+                "OneCycleLR needs its length, and this lr_scheduler takes no total_steps to be told it by. "
+                "Give functools.partial(OneCycleLR, max_lr=...), or a total_steps of your own."
+            ) from error
+    _check_length(module, scheduler, "Leave it out, and it is the run's.")
+    return scheduler
+
+
+def check_resumed(module: LightningModule) -> None:
+    """Once a checkpoint's schedule, and with it its length, has taken the place of the module's.
+
+    Raises: OptionError: it is shorter than this run.
+    """
+    for config in module.trainer.lr_scheduler_configs:
+        fix = "The checkpoint was made with it: keep its max_epochs, or fit anew."
+        _check_length(module, config.scheduler, fix)
+
+
+def _check_length(module: LightningModule, scheduler: Scheduler, fix: str) -> None:
     if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < (steps := _steps(module)):
         raise OptionError(
-            f"OneCycleLR needs a total_steps of at least the run's {steps}; got {scheduler.total_steps}. "
-            "Leave it out, and it is the run's."
+            f"OneCycleLR needs a total_steps of at least the run's {steps}; "
+            f"got {scheduler.total_steps}. {fix}"
         )
-    return scheduler
 
 
 def _steps(module: LightningModule) -> int:

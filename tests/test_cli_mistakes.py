@@ -61,6 +61,7 @@ MISTAKES = [
     ("data mnist --root", "", ["--root", "expected one argument"]),
     ("doctor digits", "", ["`doctor` takes no arguments"]),
     ("completion zsh", "", ["one shell, bash", "~/.bashrc"]),
+    ("fit --config numpy_mnist --data.augment crop", "", ["`data.augment` cannot be `crop`"]),
     (f"{DIGITS} --epochs 3", "", ["`--epochs`", "`--trainer.max_epochs`"]),
     (f"{DIGITS} --seed 3", "", ["`--seed`", "`--seed_everything`"]),
     (f"{DIGITS} --learning_rate 1", "", ["`--learning_rate`", "`--model.optimizer.lr`"]),

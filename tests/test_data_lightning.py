@@ -268,3 +268,21 @@ def test_a_plain_data_loader_in_place_of_ours(tmp_path):
     assert run.callback_metrics["train/accuracy"] > 0.3
     run.test(datamodule=data, model=run.lightning_module, verbose=False)
     assert run.callback_metrics["test/accuracy"] > 0.2
+
+
+def test_a_callback_may_read_the_loader_before_each_epoch(tmp_path):
+    class Reader(Callback):
+        def __init__(self):
+            self.counts = []
+
+        def on_train_epoch_start(self, trainer, pl_module):
+            self.counts.append(sum(1 for _ in trainer.train_dataloader))
+
+    reader, module = Reader(), Recorder()
+    trainer = Trainer(
+        max_epochs=3, callbacks=[reader], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=Numbered())
+    assert reader.counts == [9, 9, 9]
+    assert [len(batches) for batches in module.seen["train"].values()] == [9, 9, 9]

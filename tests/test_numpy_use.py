@@ -86,3 +86,11 @@ def test_it_runs_without_torch():
         "assert losses[-1] < 0.01 < losses[0], losses\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_empty_batch_and_a_step_without_a_backward():
+    net = ours.MLP([4, 3, 2], seed=0)
+    empty = np.zeros((0, 4), np.float32)
+    assert net(empty).shape == ours.Perceptron(4)(empty).shape == (0, 2)
+    with pytest.raises(RuntimeError, match="needs the gradients of a backward"):
+        ours.SGD(net, lr=0.1).step()

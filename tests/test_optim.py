@@ -292,3 +292,16 @@ def test_past_its_end_a_warmed_up_cosine_stays_at_zero():
         again.step()
         schedule.step()
         assert again.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW"])
+def test_a_rate_may_be_a_tensor(name):
+    moved = []
+    for lr in (0.01, torch.tensor(0.01, dtype=torch.float64)):
+        params = parameters()
+        optimizer = getattr(optim, name)(params, lr=lr)
+        for seed in range(2):
+            give_gradients(params, seed)
+            optimizer.step()
+        moved.append(params)
+    assert all(torch.allclose(a, b, rtol=1e-14) for a, b in zip(*moved, strict=True))

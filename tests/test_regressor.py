@@ -149,3 +149,25 @@ def test_curves_are_fitted_apart():
     module = CurveRegressor(MLP([1, 4, 1]), widths=(2, 4))
     assert set(module.by_loss) == {"MSE", "L1", "Huber"}
     assert len({id(p) for p in module.parameters()}) == 4 * 6
+
+
+def test_a_cycle_that_is_resumed_for_longer_is_said_before_a_step(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", "regression", "--trainer.max_epochs", "2", "--quiet"]) == 0
+    longer = ["--trainer.max_epochs", "4", "--ckpt_path", "last"]
+    assert main(["fit", "--config", "regression", *longer]) == 1
+    err = capsys.readouterr().err
+    assert "OneCycleLR needs a total_steps of at least the run's 16; got 8." in err
+    assert "Traceback" not in err
+
+
+def test_a_cycle_that_cannot_be_told_its_length_is_said(tmp_path):
+    trainer = Trainer(max_epochs=1, default_root_dir=tmp_path, logger=False, **QUIET)
+    module = Regressor(MLP([1, 4, 1]), lr_scheduler=lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.1))
+    with pytest.raises(OptionError, match="takes no total_steps"):
+        trainer.fit(module, datamodule=NoisyCurveDataModule())
+
+
+def test_rivals_need_a_width():
+    with pytest.raises(OptionError, match=r"widths of at least 1; got \[\]"):
+        CurveRegressor(MLP([1, 4, 1]), widths=[])

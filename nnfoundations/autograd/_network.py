@@ -1,5 +1,6 @@
 """A multilayer perceptron on the engine: the forward alone is written; the gradients follow."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
@@ -70,7 +71,7 @@ class MLP:
         return {name: value.data for name, value in self.values.items()}
 
     def __call__(self, x: Array) -> Value:
-        h = Value(x.reshape(len(x), -1))
+        h = Value(x.reshape(len(x), math.prod(x.shape[1:])))
         layers = len(self.values) // 2
         for index in range(layers):
             weight, bias = self.values[f"{index}.weight"], self.values[f"{index}.bias"]

@@ -89,7 +89,7 @@ def check(
             continue
         try:
             state, measured, remedy = judge(subject)
-        except Exception as error:
+        except Exception as error:  # a check that a model does not fit is not its fault
             state, measured, remedy = State.SKIPPED, f"could not be measured: {_short(error)}", ""
         yield Verdict(name, state, measured, remedy)
 

@@ -109,7 +109,7 @@ def _variance_ratio(module: torch.nn.Module, x: Tensor) -> float | None:
     twin(x)
     axes = [axis for axis in range(x.ndim) if axis != 1]
     expected = (1 - momentum) + momentum * x.var(dim=axes, correction=1)
-    ratio = (twin.running_var - (1 - momentum)) / (expected - (1 - momentum))  # type: ignore[operator]
+    ratio = (twin.running_var - (1 - momentum)) / (expected - (1 - momentum))  # type: ignore[operator]  # a buffer
     ratio = ratio[expected > 1 - momentum + 1e-6]
     median = float(ratio.median()) if len(ratio) else 1.0
     return median if abs(median - 1) > 1e-3 else None

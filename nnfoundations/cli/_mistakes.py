@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -180,8 +180,8 @@ def _check_value(key: str, setting: Setting, hint: Any) -> None:
                 f"{setting.place}: `{key}` has the option `{first}`, but no class.\nGive `{key}.class_path`."
             )
         return
-    if "class_path" not in setting.children and not looks_like_a_class(name):
-        return
+    if "class_path" not in setting.children and (str in get_args(hint) or not looks_like_a_class(name)):
+        return  # a word such as accelerator's `cpu` is a text
     place = setting.children.get("class_path", setting)
     target = resolve(name, classes, key, place)
     options = {name: child for name, child in setting.children.items() if name != "class_path"}

@@ -45,7 +45,7 @@ def train(command: str, args: list[str]) -> int:
         return FAILED
     except CommandError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a user's run raises
         if (
             isinstance(error, DataFilesError | OptionError | MisconfigurationException)
             and voice is not Voice.VERBOSE

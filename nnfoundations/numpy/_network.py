@@ -1,5 +1,6 @@
 """Layers in a row, and the multilayer perceptron."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
@@ -129,7 +130,7 @@ class MLP(Sequential):
         super().__init__(*layers[:-1])
 
     def forward(self, x: Array) -> Array:
-        return super().forward(x.reshape(len(x), -1))
+        return super().forward(x.reshape(len(x), math.prod(x.shape[1:])))
 
 
 def _build(activation: str | Callable[[], Layer]) -> Layer:

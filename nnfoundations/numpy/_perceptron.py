@@ -1,5 +1,6 @@
 """The perceptron, and the rule by which it learns. No gradient, no rate: it moves where it errs."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -54,7 +55,7 @@ class Perceptron(Layer):
         self.converged = False
 
     def forward(self, x: Array) -> Array:
-        x = x.reshape(len(x), -1)
+        x = x.reshape(len(x), math.prod(x.shape[1:]))
         weight, bias = self.parameters["weight"], self.parameters["bias"]
         needs_features(self, x, len(weight))
         score = x @ weight + bias
@@ -111,7 +112,7 @@ class Perceptron(Layer):
         """
         logits = self.forward(x)
         before = self._copied()
-        self._pass(x.reshape(len(x), -1), target, np.arange(len(x)))
+        self._pass(x.reshape(len(x), math.prod(x.shape[1:])), target, np.arange(len(x)))
         moved = {name: before[name] - self.parameters[name] for name in before}
         for name, value in before.items():
             self.parameters[name][...] = value

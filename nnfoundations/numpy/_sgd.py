@@ -81,6 +81,11 @@ class SGD:
         self.velocities = {name: np.zeros_like(p) for name, p in parameters.items()} if momentum else {}
 
     def step(self) -> None:
+        """Raises: RuntimeError: no backward came before."""
+        if not self.network.gradients:
+            raise RuntimeError(
+                "SGD.step needs the gradients of a backward; got none. Call differentiate(x, target) first."
+            )
         for name, parameter in self.network.parameters.items():
             sgd_update(
                 parameter,

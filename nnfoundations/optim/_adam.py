@@ -70,7 +70,7 @@ class Adam(ListOptimizer):
         return ["step", "exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
 
     def update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
-        (b1, b2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+        (b1, b2), lr, decay = group["betas"], float(group["lr"]), group["weight_decay"]
         steps = [state["step"] for state in states]
         torch._foreach_add_(steps, 1)
         if decay and self.decoupled:
