@@ -343,8 +343,8 @@ def never_look(monitor):
         account.balance = float("-inf")
 
 
-def test_a_step_that_is_not_looked_at_reads_two_numbers(net):
-    """On a CPU the loss and one sum of gradients, two small reads; nothing else runs, forward or backward."""
+def test_a_step_that_is_not_looked_at_reads_a_number_a_layer(net):
+    """On a CPU the loss, and of a few layers a product of a gradient each; nothing else, forward or backward."""
     optimizer = SGD(net.parameters(), 1e-3)
     (x, y), *_ = batches(1)
     seen = []
@@ -362,9 +362,24 @@ def test_a_step_that_is_not_looked_at_reads_two_numbers(net):
     for op in without:
         ours.remove(op)
     ours = [op for op in ours if op != "aten.detach.default"]
+    layers = sum(isinstance(module, nn.Linear) for module in net.modules())
     assert sorted(ours) == sorted(
-        ["aten._local_scalar_dense.default"] * 2 + ["aten.cat.default", "aten.sum.default"]
+        ["aten._local_scalar_dense.default"] * (1 + layers) + ["aten.dot.default"] * layers
     )
+
+
+def test_of_many_layers_two_numbers_are_read():
+    net = MLP(20)
+    optimizer = SGD(net.parameters(), 1e-3)
+    monitor = watch(net, optimizer)
+    (x, y), *_ = batches(1)
+    for step in range(5):
+        if step == 1:
+            never_look(monitor)
+        with Ops() as ops:
+            train_step(net, optimizer, monitor, x, y)
+    assert ops.seen.count("aten._local_scalar_dense.default") == 2
+    assert "aten.cat.default" in ops.seen
 
 
 def test_a_device_is_never_waited_for_on_such_a_step():

@@ -230,13 +230,13 @@ def test_dropout_draws_the_same_mask_again():
             self.dropout, self.log, self.head = nn.Dropout(0.5), Log(), nn.Linear(1, 10)
 
         def forward(self, x):
-            kept = self.dropout(x.new_ones(12)).sum(0, keepdim=True) / 2
+            kept = self.dropout(x.new_ones(15)).sum(0, keepdim=True) / 2
             return self.head(self.log(kept - 3)).expand(len(x), 10)
 
     torch.manual_seed(0)
-    diagnostics = run(Module(Fragile()), 60, diagnostics=Diagnostics(verbose=False))
+    diagnostics = run(Module(Fragile()), 200, diagnostics=Diagnostics(verbose=False))
     assert [f.where for f in diagnostics.findings] == [("net.log",)], diagnostics.findings
-    assert diagnostics.findings[0].first_step > 0  # most masks are harmless
+    assert diagnostics.findings[0].first_step > 25  # most masks are harmless; not a step of the dense start
 
 
 def test_manual_optimisation_is_not_run_again():

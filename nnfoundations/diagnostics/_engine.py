@@ -134,8 +134,8 @@ class Engine:
             subject = self._set_up()
         if subject is None:
             return
-        subject.sentinel.begin(subject.device)
         if self._open:
+            subject.sentinel.begin(self._looking)
             return
         self._open = self._fresh = True
         self._stepped = self._tried = False
@@ -143,6 +143,7 @@ class Engine:
         self._gradient_seconds = self._activation_seconds = 0.0
         self._looking = self.schedule.wants_gradients(step)
         self._sampling = self.schedule.wants_activations(step)
+        subject.sentinel.begin(self._looking)
         if self._sampling and subject.activations is not None:
             start = perf_counter()
             subject.activations.attach(self._post.packet(step), self._booked)
@@ -158,6 +159,7 @@ class Engine:
         subject = self._subject
         if subject is None or (self._measured and subject.one_loss):
             return  # a closure that is evaluated again: its first loss counts
+        subject.sentinel.observe(self._looking)
         value = subject.tape.write(self.step, loss, scale)
         if self._unread and loss.requires_grad:
             self.history.loss, self._unread = loss_facts(loss), False

@@ -18,6 +18,14 @@ class RandomState:
         self._cpu = torch.default_generator.get_state()
         self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
+    def drawn_from(self) -> bool:
+        """Were random numbers drawn since?"""
+        now = RandomState(self.device)
+        same = torch.equal(self._cpu, now._cpu)
+        if self._cuda is not None and now._cuda is not None:
+            same = same and torch.equal(self._cuda, now._cuda)
+        return not same
+
     @contextmanager
     def again(self) -> Iterator[None]:
         """Draw these numbers again within the block; after it, go on where the generators stood."""

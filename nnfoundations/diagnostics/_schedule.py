@@ -11,6 +11,13 @@ ACTIVATION_STEPS = (0, 1, 5, 20, 45)
 FREE_BELOW = 0.1e-3
 """Seconds a step that are allowed however short the step is: hooks of any kind cost some."""
 
+SEEN = 0.85
+"""Of what watching costs, the share that its own clock sees (measured by benchmarks/diagnostics_step.py): the
+training finds its caches colder afterwards."""
+
+MEMORY = 500
+"""Steps over which the cost of a step without a look is averaged: now and then one of them is judged."""
+
 REST = 50
 """Steps between two closer looks at least; twice as many after each that was taken on credit."""
 
@@ -55,6 +62,7 @@ class Schedule:
     _wanted: int = 0
     _closer: int = -REST
     _rest: int = REST
+    _always: float = 0.0  # seconds that each step costs without looks, smoothed
 
     def wants_gradients(self, step: int) -> bool:
         """Also for the step after each look: the angle between two gradients needs both."""
@@ -99,8 +107,9 @@ class Schedule:
         training = max(seconds - overhead, 0.0)
         self.trained += training
         # What the hooks take on every step is paid first; looks pay for themselves.
-        earned = max(FREE_BELOW, self.budget * training)
+        self._always += (max(overhead - looks, 0.0) - self._always) / min(self.steps, MEMORY)
+        earned = SEEN * max(FREE_BELOW, self.budget * training)
         # Not all of it: on a slow machine the hooks alone cost as much, and looks would end for ever.
-        earned -= min(max(overhead - looks, 0.0), 0.8 * earned)
+        earned -= min(self._always, 0.8 * earned)
         for account in (self.gradients, self.activations):
             account.balance += 0.5 * earned

@@ -17,17 +17,31 @@ class Sentinel:
 
     Args:
         replay: runs the batch again and returns its loss; None where there is no way to.
+        device: where the model is.
         waits: numbers may be read at once: on the CPU, or where the user pays for waiting for the device.
     """
 
-    def __init__(self, model: nn.Module, replay: Callable[[], Tensor | None] | None, waits: bool) -> None:
-        self.model, self.replay, self.waits = model, replay, waits
+    def __init__(
+        self, model: nn.Module, replay: Callable[[], Tensor | None] | None, device: torch.device, waits: bool
+    ) -> None:
+        self.model, self.replay, self.device, self.waits = model, replay, device, waits
         self.done = self.replaying = False
+        self._draws = False
         self._random: RandomState | None = None
 
-    def begin(self, device: torch.device) -> None:
+    def begin(self, look: bool) -> None:
+        """A batch comes: keep the state of the random generators, by which it can be run again.
+
+        To read that state costs as much as all else that is done at a step. Where a forward pass was not seen
+        to draw at any look, as most never do, it is kept at looks only.
+        """
         if self.waits and not self.done and self.replay is not None:
-            self._random = RandomState(device)
+            self._random = RandomState(self.device) if look or self._draws else None
+
+    def observe(self, look: bool) -> None:
+        """The forward pass is over."""
+        if look and self._random is not None and not self._draws:
+            self._draws = self._random.drawn_from()
 
     def found(
         self,
@@ -55,10 +69,10 @@ class Sentinel:
             return Origin("input", bad)
         if weights := tuple(name for name, p in parameters.items() if not finite(p)):
             return Origin("weights", weights)
-        if self.replay is not None and self._random is not None:
+        if self.replay is not None:
             self.replaying = True
             try:
-                origin = locate(self.model, self.replay, self._random)
+                origin = locate(self.model, self.replay, self._random or RandomState(self.device))
             except Exception:  # a step of the user's that cannot run twice: what was seen is still true
                 origin = Origin("unknown", ())
             finally:

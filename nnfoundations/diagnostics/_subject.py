@@ -45,7 +45,7 @@ class Subject:
         self.device = torch.device("cpu") if first is None else first.device
         self.waits = locate_nonfinite or self.device.type == "cpu"
         self.tape = LossTape(self.device)
-        self.sentinel = Sentinel(model, replay, self.waits)
+        self.sentinel = Sentinel(model, replay, self.device, self.waits)
         self.one_loss = len(optimizers) == 1
 
     @staticmethod

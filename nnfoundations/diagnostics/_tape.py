@@ -6,7 +6,7 @@ from torch import Tensor
 from nnfoundations.diagnostics._history import Array, History
 from nnfoundations.diagnostics._packet import Packet
 
-LENGTH = 64
+LENGTH = 256
 
 
 class LossTape:

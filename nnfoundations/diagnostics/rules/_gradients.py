@@ -170,15 +170,18 @@ class ExplodingGradients(Rule):
 
     def _spike(self, history: History) -> Suspicion | None:
         """Again and again: one spike heals, and a spike that does not is the learning rate's."""
-        steps, norms = total_norm(history)
         losses = history["loss"].rows[:, 0]
-        if len(norms) < 60 or len(losses) < 60:
+        if len(history["gradient_norm"]) < 60 or len(losses) < 60:
             return None
+        level, first = smooth(losses, 5), float(losses[0])
+        if not level > clearly_above(float(losses.min()), first):
+            return None  # a lower bound of the level below, and quick to have
+        steps, norms = total_norm(history)
         usual = median(norms[-101:])
         high = steps[-50:][norms[-50:] > self.spike * usual]
         apart = 1 + int((np.diff(high) > 5).sum()) if len(high) else 0
-        level, best = smooth(losses, 5), float(np.min(np.convolve(losses, np.ones(5) / 5, mode="valid")))
-        if not (apart >= self.times and level > clearly_above(best, float(losses[0]))):
+        best = float(np.min(np.convolve(losses, np.ones(5) / 5, mode="valid")))
+        if not (apart >= self.times and level > clearly_above(best, first)):
             return None
         series = history["gradient_norm"]
         last = int(np.searchsorted(steps, high[-1]))

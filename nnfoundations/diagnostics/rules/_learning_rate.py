@@ -93,8 +93,10 @@ class LearningRateTooHigh(Rule):
         values = losses.rows[:, 0]
         if len(values) < 30 or not np.isfinite(values).all():
             return None
-        best = np.minimum.accumulate(np.convolve(values, np.ones(5) / 5, mode="valid"))
         recent = values[-self.stays :]
+        if recent.min() <= clearly_above(float(values.min()), float(values[0])):
+            return None  # a lower bound of the level below, and quick to have
+        best = np.minimum.accumulate(np.convolve(values, np.ones(5) / 5, mode="valid"))
         level = clearly_above(float(best[-1]), float(values[0]))
         if not (recent > level).all():
             return None
