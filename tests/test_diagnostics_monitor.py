@@ -344,7 +344,7 @@ def never_look(monitor):
 
 
 def test_a_step_that_is_not_looked_at_reads_a_number_a_layer(net):
-    """On a CPU the loss, and of a few layers a product of a gradient each; nothing else, forward or backward."""
+    """On a CPU the loss, and of each of a few layers a product of a gradient; nothing else runs."""
     optimizer = SGD(net.parameters(), 1e-3)
     (x, y), *_ = batches(1)
     seen = []
