@@ -105,6 +105,8 @@ class ParameterProbe:
 
     def stale(self, packet: Packet) -> None:
         """How large the gradients are that lie there when a backward pass begins."""
+        if not self.parameters:
+            return
         grads = [_values(p.grad) for p in self.parameters if p.grad is not None]
         total = norms(grads).sum() if grads else torch.zeros((), device=self.parameters[0].device)
         packet.add("stale_gradient", ("norm",), total.reshape(1))

@@ -13,7 +13,7 @@ from nnfoundations.diagnostics._packet import Packet
 from nnfoundations.diagnostics._parameters import ParameterProbe, parameter_facts
 from nnfoundations.diagnostics._sentinel import Sentinel
 from nnfoundations.diagnostics._tape import LossTape
-from nnfoundations.diagnostics._wiring import limits, mode_sensitive, wiring_events
+from nnfoundations.diagnostics._wiring import limits, mode_sensitive, sharded, wiring_events
 
 
 class Subject:
@@ -32,7 +32,8 @@ class Subject:
     ) -> None:
         self.facts, parameters = parameter_facts(model, optimizers)
         self.reasons = limits(model, optimizers, compiled)
-        self.parameters = {} if "gradient_norm" in self.reasons else parameters
+        whole = not sharded(model)
+        self.parameters = parameters if whole else {}
         self.probes = {
             id(optimizer): ParameterProbe(
                 {name: p for name, p in self.parameters.items() if self.facts[name].optimizer == i}
@@ -45,7 +46,8 @@ class Subject:
         self.device = torch.device("cpu") if first is None else first.device
         self.waits = locate_nonfinite or self.device.type == "cpu"
         self.tape = LossTape(self.device)
-        self.sentinel = Sentinel(model, replay, self.device, self.waits)
+        # A forward pass of shards is one of all processes: where one alone ran it again, it would wait for ever.
+        self.sentinel = Sentinel(model, replay if whole else None, self.device, self.waits)
         self.one_loss = len(optimizers) == 1
 
     @staticmethod
