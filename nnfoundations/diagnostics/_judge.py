@@ -62,14 +62,19 @@ class Judge:
 
     def look(self, history: History, step: int) -> list[Finding]:
         """Judge the history as it stands; return the causes that are new."""
+        last = {quantity: int(s.steps[-1]) for quantity, s in history.series.items() if len(s)}
+        heard = False
         for rule in self.rules:
             case = self.cases[rule.fault]
             # Only new evidence counts as a look: a rule on activations is not asked at each gradient.
-            stamp = [len(history.events), *(_stamp(history, quantity) for quantity in rule.needs)]
+            stamp = [len(history.events), *(last.get(quantity, -1) for quantity in rule.needs)]
             if stamp == case.judged or rule.not_run(history):
                 continue
             case.judged = stamp
             case.hear(self._heard(rule.judge(history)), step, rule.at_once)
+            heard = heard or case.suspicion is not None
+        if not heard:
+            return []
         known = {finding.fault for finding in self.findings}
         self.findings = self._reported()
         return [finding for finding in self.findings if finding.fault not in known]
@@ -116,11 +121,6 @@ class Judge:
                 saved["suspicion"] = Suspicion(**fields)
             self.cases[fault] = Case(**saved)
         self.findings = self._reported()
-
-
-def _stamp(history: History, quantity: str) -> int:
-    steps = history[quantity].steps
-    return int(steps[-1]) if len(steps) else -1
 
 
 def _plain(suspicion: Suspicion) -> dict[str, Any]:
