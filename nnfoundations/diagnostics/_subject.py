@@ -46,7 +46,7 @@ class Subject:
         self.device = torch.device("cpu") if first is None else first.device
         self.waits = locate_nonfinite or self.device.type == "cpu"
         self.tape = LossTape(self.device)
-        # A forward pass of shards is one of all processes: where one alone ran it again, it would wait for ever.
+        # A forward pass of shards is one of all processes: one alone that ran it again would wait for ever.
         self.sentinel = Sentinel(model, replay if whole else None, self.device, self.waits)
         self.one_loss = len(optimizers) == 1
 
