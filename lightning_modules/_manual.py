@@ -13,7 +13,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from nnfoundations import autograd, numpy
 from nnfoundations._errors import OptionError
 from nnfoundations.lightning_modules._classifier import Batch, Classifier
-from nnfoundations.lightning_modules._perceptron import check_rule, plain, restored, say_what_is_left
+from nnfoundations.lightning_modules._perceptron import PerceptronRun, check_rule
 from nnfoundations.lightning_modules._schedule import by_step
 from nnfoundations.numpy import sgd_update
 from nnfoundations.numpy._sgd import check_sgd
@@ -89,25 +89,25 @@ class NumPyModule(torch.nn.Module):
         return owner, leaf
 
     def forward(self, x: Tensor) -> Tensor:
-        self._bind(x)
+        self.bind(x)
         if isinstance(self.net, numpy.Layer):
             self.net.train() if self.training else self.net.eval()
         return torch.from_numpy(np.asarray(self.net.forward(x.numpy())))
 
     def differentiate(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The mean loss, the output, and the gradient of each parameter, by the net's own backward."""
-        self._bind(x)
+        self.bind(x)
         if isinstance(self.net, numpy.Layer):
             self.net.train()
         loss, output, gradients = self.net.differentiate(x.numpy(), target.numpy())
         found = {name: torch.from_numpy(np.asarray(gradient)) for name, gradient in gradients.items()}
         return torch.tensor(loss), torch.from_numpy(output), found
 
-    def _bind(self, x: Tensor) -> None:
+    def bind(self, *inputs: Tensor) -> None:
         """Anew each time: whatever loads or replaces a Parameter, the net computes with what is there."""
         tensors = dict([*self.named_parameters(), *self.named_buffers()])
         name = type(self.net).__name__
-        for tensor in (x, *tensors.values()):
+        for tensor in (*inputs, *tensors.values()):
             if tensor.device.type != "cpu":
                 raise OptionError(
                     f"{name} runs on NumPy and needs the CPU; got {tensor.device}. "
@@ -127,7 +127,9 @@ class ManualClassifier(Classifier):
     Under manual optimization: each step the network's own backward sets ``.grad``, and an optimizer, NumPySGD
     or any of torch's, moves the Parameters, which NumPy sees. All else, metrics, checkpoints, diagnostics,
     schedules, is as in Classifier. A perceptron's differences stand in for gradients: it needs SGD with lr=1
-    and nothing else. It stops the Trainer after an epoch without a mistake; checkpoints hold its history.
+    and nothing else. It stops the Trainer after an epoch without a mistake. Without one, the weights at the
+    end are the pocket's, those with the fewest errors on the training data of all at the end of an epoch but
+    the last, which no later epoch has judged. Checkpoints hold pocket and history.
 
     Args:
         net: `numpy.MLP`, `numpy.Sequential`, `numpy.Perceptron` or `autograd.MLP`.
@@ -152,17 +154,18 @@ class ManualClassifier(Classifier):
         super().__init__(NumPyModule(net), num_classes, optimizer=optimizer, lr_scheduler=lr_scheduler)
         self.automatic_optimization = False
         self._gradients: dict[str, Tensor] = {}
+        self._perceptron = PerceptronRun(net) if isinstance(net, numpy.Perceptron) else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch
-        module = self.net
-        assert isinstance(module, NumPyModule)
-        loss, logits, self._gradients = module.differentiate(x, y)
+        loss, logits, self._gradients = self._numpy.differentiate(x, y)
         self._check(logits)
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         self.manual_backward(loss)
         optimizer.step()
+        if self._perceptron is not None:
+            self._perceptron.step(self.trainer)
         self._count(loss, logits, y)
         self._advance("step")
         return loss
@@ -192,30 +195,34 @@ class ManualClassifier(Classifier):
             )
         return optimizer if scheduler is None else ([optimizer], [scheduler])
 
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self._perceptron is not None:
+            self._numpy.bind()
+            self._perceptron.start(self.trainer)
+
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         self._advance("epoch")
-        # A part of an epoch, which max_steps leaves, is no proof.
-        if self._perceptron is not None and self.trainer.is_last_batch and self._perceptron.end_epoch():
-            self.trainer.should_stop = True
+        if self._perceptron is not None:
+            self._perceptron.end_epoch(self.trainer)
 
     def on_train_end(self) -> None:
         if self._perceptron is not None:
-            say_what_is_left(self._perceptron)
+            self._perceptron.end()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._perceptron is not None:
-            checkpoint["perceptron"] = plain(self._perceptron.history)
+            checkpoint["perceptron"] = self._perceptron.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._perceptron is not None and "perceptron" in checkpoint:
-            weight = self._perceptron.parameters["weight"]
-            self._perceptron.history = restored(checkpoint["perceptron"], weight.dtype)
+            self._perceptron.load_state_dict(checkpoint["perceptron"])
 
     @property
-    def _perceptron(self) -> numpy.Perceptron | None:
+    def _numpy(self) -> NumPyModule:
         assert isinstance(self.net, NumPyModule)
-        return self.net.net if isinstance(self.net.net, numpy.Perceptron) else None
+        return self.net
 
     def _advance(self, interval: str) -> None:
         """Schedules, which Lightning leaves alone under manual optimization."""
