@@ -2,6 +2,7 @@
 
 from nnfoundations import formulas
 from nnfoundations._errors import OptionError
+from nnfoundations.numpy._check import check_gradient, needs_array
 from nnfoundations.numpy._layer import XP, Array, Layer
 from nnfoundations.numpy._linear import Generator, generator_of
 
@@ -23,17 +24,19 @@ class Dropout(Layer):
         self.p, self._generator = p, generator_of(seed)
 
     def forward(self, x: Array) -> Array:
+        needs_array("Dropout", x)
         if not self.training or not self.p:
-            self._kept = (None,)
+            self._kept = (None, x.shape)
             return x
         keep = self._generator.random(x.shape, "float32") >= self.p
         mask = keep.astype(x.dtype) / x.dtype.type(1 - self.p)
-        self._kept = (mask,)
+        self._kept = (mask, x.shape)
         y: Array = formulas.dropout(x, mask, xp=XP)
         return y
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
-        (mask,) = self.kept
+        mask, shape = self.kept
+        check_gradient("Dropout", grad_output, shape)
         if not grad_input:
             return None
         if mask is None:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nnfoundations._errors import LabelError, OptionError, ShapeError
-from nnfoundations.numpy._layer import Array, Layer, needs_features
+from nnfoundations.numpy._check import check_sizes, floating, needs_array, rows_of
+from nnfoundations.numpy._layer import Array, Layer
 from nnfoundations.numpy._linear import generator_of
 
 __all__ = ["Perceptron", "Update", "novikoff_bound"]
@@ -73,6 +74,8 @@ class Perceptron(Layer):
 
     def __init__(self, features: int, *, dtype: str = "float32") -> None:
         super().__init__()
+        check_sizes("Perceptron", features=features)
+        dtype = floating("Perceptron", dtype)
         self.parameters = {"weight": np.zeros(features, dtype), "bias": np.zeros(1, dtype)}
         self.history = History([], [])
         self.converged = False
@@ -80,10 +83,7 @@ class Perceptron(Layer):
         self.candidate: Candidate | None = None  # for the pocket, while an epoch of batches judges it
 
     def forward(self, x: Array) -> Array:
-        x = x.reshape(len(x), math.prod(x.shape[1:]))
-        weight, bias = self.parameters["weight"], self.parameters["bias"]
-        needs_features(self, x, len(weight))
-        score = x @ weight + bias
+        score = self._rows(x) @ self.parameters["weight"] + self.parameters["bias"]
         return np.stack((np.zeros_like(score), score), 1)
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
@@ -101,12 +101,13 @@ class Perceptron(Layer):
         `converged` then is True. Else the limit is reached: a warning says so, and the weights with the
         fewest errors of all that were met at the end of an epoch are kept (the pocket).
 
-        Args: x: rows `(N, features)`. y: classes `(N,)`, 0 or 1. max_epochs: the limit. seed: of the orders.
-        Raises: ShapeError, LabelError: x or y are not that. OptionError: max_epochs is below 1.
+        Args: x: as in the class. y: classes `(N,)`, 0 or 1. max_epochs: the limit. seed: of the orders.
+        Raises: DtypeError, ShapeError, LabelError: x or y are not that. OptionError: max_epochs is below 1.
         """
         if max_epochs < 1:
             raise OptionError(f"max_epochs must be at least 1; got {max_epochs}. 1000 is usual.")
-        generator = generator_of(seed)
+        x = self._rows(x)
+        y, generator = classes_of(x, y), generator_of(seed)
         self.history, self.converged = History([], []), False
         self.pocket = self.candidate = None
         for _ in range(max_epochs):
@@ -145,9 +146,9 @@ class Perceptron(Layer):
 
         Returns: the mean of max(0, -s (w x + b)), the logits before the pass, and the differences.
         """
-        logits = self.forward(x)
+        logits, x = self.forward(x), self._rows(x)
+        target = classes_of(x, target)
         before = {name: value.copy() for name, value in self.parameters.items()}
-        x = x.reshape(len(x), math.prod(x.shape[1:]))
         self._pass(x, target, np.arange(len(x)))
         if self.candidate is not None:
             self.candidate.judge(x, target)
@@ -175,16 +176,6 @@ class Perceptron(Layer):
     def _pass(self, x: Array, y: Array, order: Array) -> None:
         """Each row once, in this order."""
         weight, bias = self.parameters["weight"], self.parameters["bias"]
-        needs_features(self, x, len(weight))
-        if y.shape != x.shape[:1]:
-            raise ShapeError(
-                f"Perceptron needs a class for each row; got {x.shape} and {y.shape}. Give y as (N,)."
-            )
-        if y.size and not ((y == 0) | (y == 1)).all():
-            raise LabelError(
-                f"Perceptron needs the classes 0 and 1; got {np.unique(y)[:5].tolist()}. "
-                "Make one class of several: y = (species == 0)."
-            )
         epoch = len(self.history.mistakes)
         for row in order:
             sign = 1 if y[row] else -1
@@ -193,6 +184,30 @@ class Perceptron(Layer):
                 bias += sign
                 self.history.updates.append(Update(epoch, int(row), weight.copy(), float(bias[0])))
 
+    def _rows(self, x: Array) -> Array:
+        needs_array("Perceptron", x, kinds="fiub")
+        weight = self.parameters["weight"]
+        x = x.reshape(*x.shape[:1], math.prod(x.shape[1:]))
+        return rows_of("Perceptron", x, len(weight), weight.dtype)
+
+
+def classes_of(x: Array, y: Array) -> Array:
+    """The classes (N,) of rows x, 0 or 1, as an array.
+
+    Raises: ShapeError, LabelError: they are not that.
+    """
+    y = np.asarray(y)
+    if y.shape != x.shape[:1]:
+        raise ShapeError(
+            f"Perceptron needs a class for each row; got {x.shape} and {y.shape}. Give y as (N,)."
+        )
+    if y.size and not ((y == 0) | (y == 1)).all():
+        raise LabelError(
+            f"Perceptron needs the classes 0 and 1; got {np.unique(y)[:5].tolist()}. "
+            "Make one class of several: y = (species == 0)."
+        )
+    return y
+
 
 def novikoff_bound(x: Array, y: Array, weight: Array, bias: float) -> float:
     r"""(R / gamma)^2: no order of these rows makes a perceptron from zero update more often.
@@ -200,9 +215,10 @@ def novikoff_bound(x: Array, y: Array, weight: Array, bias: float) -> float:
     R is the largest norm of a row (x, 1), gamma the smallest distance of one from the plane w x + b = 0,
     measured in the same space. Any separating plane gives a bound; that of the largest margin the tightest.
 
-    Raises: OptionError: this plane separates nothing.
+    Raises: OptionError: this plane separates nothing. ShapeError, LabelError: y is no class of each row.
     Source: Novikoff 1962.
     """
+    y = classes_of(x, y)
     rows = np.concatenate((x, np.ones((len(x), 1))), 1)
     plane = np.append(weight, bias)
     margin = np.min(np.where(y == 1, 1, -1) * (rows @ plane)) / np.linalg.norm(plane)
