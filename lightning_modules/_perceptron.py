@@ -53,7 +53,7 @@ class PerceptronRun:
         """
         net = self.perceptron
         if not trainer.ckpt_path:
-            net.pocket, net.candidate, net.converged = None, None, False
+            net.forget()
         else:
             net.take(self._waiting)
             if net.converged and not trainer.fit_loop.restarted_mid_epoch:
@@ -80,8 +80,7 @@ class PerceptronRun:
 
     def hand_over(self) -> None:
         if self._waiting is None and self.perceptron.pocket is not None and not self.perceptron.converged:
-            own = {name: value.copy() for name, value in self.perceptron.parameters.items()}
-            self._waiting = Candidate(**own)
+            self._waiting = self.perceptron.weights()
             self.perceptron.take(self.perceptron.pocket)
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class MLP:
         dtype: str = "float32",
     ) -> None:
         sizes = list(sizes)
-        if len(sizes) < 2 or any(not isinstance(size, Integral) or size < 1 for size in sizes):
+        if len(sizes) < 2 or not all(map(_is_count, sizes)):
             raise ShapeError(
                 f"MLP needs at least two sizes, all positive whole numbers; got {sizes}. "
                 "Name the features of the input, of each hidden layer and of the output: [64, 32, 10]."
@@ -107,3 +108,7 @@ class MLP:
         """Use these very arrays as parameters: what changes them from outside is seen here."""
         for name, value in self.values.items():
             value.data = arrays[name]
+
+
+def _is_count(size: Any) -> bool:
+    return isinstance(size, Integral) and int(size) >= 1

@@ -6,14 +6,28 @@ from typing import Any
 import numpy as np
 
 from nnfoundations._errors import DtypeError, LabelError, OptionError, ShapeError
-from nnfoundations.formulas import Array
+from nnfoundations.numpy._layer import Array
 
-__all__ = ["check_eps", "check_gradient", "check_sizes", "floating", "labels_of", "needs_array", "rows_of"]
+__all__ = [
+    "check_dtype",
+    "check_eps",
+    "check_gradient",
+    "check_sizes",
+    "is_count",
+    "labels_of",
+    "needs_array",
+    "rows_of",
+]
+
+
+def is_count(size: Any) -> bool:
+    """Whether it is a whole number of at least 1."""
+    return isinstance(size, Integral) and int(size) >= 1
 
 
 def check_sizes(name: str, **sizes: Any) -> None:
     """Raises: ShapeError: one of them is no positive whole number."""
-    if any(not isinstance(size, Integral) or size < 1 for size in sizes.values()):
+    if not all(map(is_count, sizes.values())):
         came = ", ".join(f"{option}={size!r}" for option, size in sizes.items())
         raise ShapeError(
             f"{name} needs whole numbers of at least 1 for {' and '.join(sizes)}; got {came}. "
@@ -27,16 +41,14 @@ def check_eps(name: str, eps: float) -> None:
         raise OptionError(f"{name} needs an eps of at least 0; got {eps}. 1e-5 is usual.")
 
 
-def floating(name: str, dtype: Any) -> np.dtype[Any]:
+def check_dtype(name: str, dtype: Any) -> None:
     """Raises: DtypeError: weights in this dtype could not be learnt, or it is none."""
     try:
-        found: np.dtype[Any] = np.dtype(dtype)
-        fits = found.kind == "f"
+        fits = np.dtype(dtype).kind == "f"
     except TypeError:
         fits = False
     if not fits:
         raise DtypeError(f"{name} needs a dtype of floats; got {dtype!r}. Take 'float32' or 'float64'.")
-    return found
 
 
 def needs_array(name: str, x: Any, *, kinds: str = "f") -> None:
@@ -83,20 +95,20 @@ def labels_of(name: str, x: Any, target: Any) -> Array:
     Raises: DtypeError, ShapeError, LabelError: x or target is not that.
     """
     needs_array(name, x)
-    target = np.asarray(target)
-    if x.ndim != 2 or target.shape != x.shape[:1]:
+    labels: Array = np.asarray(target)
+    if x.ndim != 2 or labels.shape != x.shape[:1]:
         raise ShapeError(
-            f"{name} needs logits (N, C) and class indices (N,); got {x.shape} and {target.shape}. "
+            f"{name} needs logits (N, C) and class indices (N,); got {x.shape} and {labels.shape}. "
             "Give one row of logits and one index a sample."
         )
-    if target.dtype.kind not in "iu":
+    if labels.dtype.kind not in "iu":
         raise DtypeError(
-            f"{name} needs class indices, which are integers; got {target.dtype}. "
+            f"{name} needs class indices, which are integers; got {labels.dtype}. "
             "Convert them: target.astype(int)."
         )
-    if target.size and (target.min() < 0 or target.max() >= x.shape[1]):
+    if labels.size and (labels.min() < 0 or labels.max() >= x.shape[1]):
         raise LabelError(
-            f"{name} needs class indices from 0 to {x.shape[1] - 1}; got {target.min()} to {target.max()}. "
+            f"{name} needs class indices from 0 to {x.shape[1] - 1}; got {labels.min()} to {labels.max()}. "
             "Give the network as many outputs as there are classes."
         )
-    return target
+    return labels

@@ -4,7 +4,7 @@ import numpy as np
 
 from nnfoundations._errors import OptionError
 from nnfoundations.formulas import initialization, linear, linear_backward
-from nnfoundations.numpy._check import check_gradient, check_sizes, floating, rows_of
+from nnfoundations.numpy._check import check_dtype, check_gradient, check_sizes, rows_of
 from nnfoundations.numpy._layer import XP, Array, Layer
 
 __all__ = ["Generator", "Linear", "generator_of", "he", "xavier"]
@@ -67,7 +67,7 @@ class Linear(Layer):
         if not gain >= 0:
             raise OptionError(f"Linear needs a gain of at least 0; got {gain}. sqrt(2) is for rectifiers.")
         check_sizes("Linear", in_features=in_features, out_features=out_features)
-        dtype = floating("Linear", dtype)
+        check_dtype("Linear", dtype)
         weight = _INITS[init]((out_features, in_features), gain=gain, generator=generator_of(seed))
         self.parameters = {"weight": weight.astype(dtype), "bias": np.zeros(out_features, dtype)}
 

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from numbers import Integral
 from typing import Literal
 
 from nnfoundations._errors import OptionError, ShapeError
 from nnfoundations.formulas import initialization
 from nnfoundations.numpy import _activation
-from nnfoundations.numpy._check import needs_array
+from nnfoundations.numpy._check import is_count, needs_array
 from nnfoundations.numpy._layer import Array, Layer
 from nnfoundations.numpy._linear import Generator, Linear, generator_of
 from nnfoundations.numpy._loss import CrossEntropyLoss, Loss
@@ -126,7 +125,7 @@ class MLP(Sequential):
         dtype: str = "float32",
     ) -> None:
         sizes = list(sizes)
-        if len(sizes) < 2 or any(not isinstance(size, Integral) or size < 1 for size in sizes):
+        if len(sizes) < 2 or not all(map(is_count, sizes)):
             raise ShapeError(
                 f"MLP needs at least two sizes, all positive whole numbers; got {sizes}. "
                 "Name the features of the input, of each hidden layer and of the output: [784, 128, 10]."

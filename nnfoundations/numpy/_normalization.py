@@ -4,7 +4,7 @@ import numpy as np
 
 from nnfoundations import formulas
 from nnfoundations._errors import OptionError, ShapeError
-from nnfoundations.numpy._check import check_eps, check_gradient, check_sizes, floating, rows_of
+from nnfoundations.numpy._check import check_dtype, check_eps, check_gradient, check_sizes, rows_of
 from nnfoundations.numpy._layer import XP, Array, Layer
 
 __all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
@@ -29,7 +29,7 @@ class BatchNorm(Layer):
     ) -> None:
         super().__init__()
         check_sizes("BatchNorm", num_features=num_features)
-        dtype = floating("BatchNorm", dtype)
+        check_dtype("BatchNorm", dtype)
         check_eps("BatchNorm", eps)
         if momentum is None or not 0 <= momentum <= 1:
             raise OptionError(f"BatchNorm needs a momentum from 0 to 1; got {momentum}. 0.1 is usual.")
@@ -91,7 +91,7 @@ class LayerNorm(Layer):
     def __init__(self, num_features: int, *, eps: float = 1e-5, dtype: str = "float32") -> None:
         super().__init__()
         check_sizes("LayerNorm", num_features=num_features)
-        dtype = floating("LayerNorm", dtype)
+        check_dtype("LayerNorm", dtype)
         check_eps("LayerNorm", eps)
         self.eps = eps
         self.parameters = {"weight": np.ones(num_features, dtype), "bias": np.zeros(num_features, dtype)}
@@ -127,7 +127,7 @@ class RMSNorm(Layer):
     def __init__(self, num_features: int, *, eps: float = 1e-5, dtype: str = "float32") -> None:
         super().__init__()
         check_sizes("RMSNorm", num_features=num_features)
-        dtype = floating("RMSNorm", dtype)
+        check_dtype("RMSNorm", dtype)
         check_eps("RMSNorm", eps)
         self.eps = eps
         self.parameters = {"weight": np.ones(num_features, dtype)}

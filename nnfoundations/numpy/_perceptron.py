@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnfoundations._errors import LabelError, OptionError, ShapeError
-from nnfoundations.numpy._check import check_sizes, floating, needs_array, rows_of
+from nnfoundations.numpy._check import check_dtype, check_sizes, needs_array, rows_of
 from nnfoundations.numpy._layer import Array, Layer
 from nnfoundations.numpy._linear import generator_of
 
@@ -75,7 +75,7 @@ class Perceptron(Layer):
     def __init__(self, features: int, *, dtype: str = "float32") -> None:
         super().__init__()
         check_sizes("Perceptron", features=features)
-        dtype = floating("Perceptron", dtype)
+        check_dtype("Perceptron", dtype)
         self.parameters = {"weight": np.zeros(features, dtype), "bias": np.zeros(1, dtype)}
         self.history = History([], [])
         self.converged = False
@@ -108,18 +108,25 @@ class Perceptron(Layer):
             raise OptionError(f"max_epochs must be at least 1; got {max_epochs}. 1000 is usual.")
         x = self._rows(x)
         y, generator = classes_of(x, y), generator_of(seed)
-        self.history, self.converged = History([], []), False
-        self.pocket = self.candidate = None
+        self.history = History([], [])
+        self.forget()
         for _ in range(max_epochs):
             self._pass(x, y, generator.permutation(len(y)))
             if self.end_epoch():
                 return self
-            assert self.candidate is not None
-            self.candidate.judge(x, y)
+            self._judge(x, y)
         self._fill_pocket()
         self.take(self.pocket)
         warnings.warn(self.what_is_left("its limit"), stacklevel=2)
         return self
+
+    def forget(self) -> None:
+        """Nothing has been judged yet, as for other data."""
+        self.pocket, self.candidate, self.converged = None, None, False
+
+    def weights(self) -> Candidate:
+        """Those of now, which stay as they are."""
+        return Candidate(self.parameters["weight"].copy(), self.parameters["bias"].copy())
 
     def take(self, weights: Candidate | None) -> None:
         """Make these the weights, in place; None changes nothing."""
@@ -150,8 +157,7 @@ class Perceptron(Layer):
         target = classes_of(x, target)
         before = {name: value.copy() for name, value in self.parameters.items()}
         self._pass(x, target, np.arange(len(x)))
-        if self.candidate is not None:
-            self.candidate.judge(x, target)
+        self._judge(x, target)
         moved = {name: before[name] - self.parameters[name] for name in before}
         for name, value in before.items():
             self.parameters[name][...] = value
@@ -166,8 +172,12 @@ class Perceptron(Layer):
         self.history.mistakes.append(len(self.history.updates) - sum(self.history.mistakes))
         self.converged = self.history.mistakes[-1] == 0
         self._fill_pocket()
-        self.candidate = Candidate(**{name: value.copy() for name, value in self.parameters.items()})
+        self.candidate = self.weights()
         return self.converged
+
+    def _judge(self, x: Array, y: Array) -> None:
+        if self.candidate is not None:
+            self.candidate.judge(x, y)
 
     def _fill_pocket(self) -> None:
         if self.candidate is not None and self.candidate.beats(self.pocket):
