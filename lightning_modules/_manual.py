@@ -1,6 +1,5 @@
 """Networks written by hand under Lightning: its loop, its checkpoints, and none of torch's mathematics."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,56 +7,15 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.optimizer import Optimizer, ParamsT
 
 from nnfoundations import autograd, numpy
 from nnfoundations._errors import OptionError
 from nnfoundations.lightning_modules._classifier import Batch, Classifier
+from nnfoundations.lightning_modules._numpy_sgd import NumPySGD, needs_numpy
 from nnfoundations.lightning_modules._perceptron import PerceptronRun, check_rule
 from nnfoundations.lightning_modules._schedule import by_step
-from nnfoundations.numpy import sgd_update
-from nnfoundations.numpy._sgd import check_sgd
 
 Net = numpy.Sequential | numpy.Perceptron | autograd.MLP
-
-
-class NumPySGD(Optimizer):
-    """`nnfoundations.numpy.sgd_update`, the NumPy rule, on parameters that torch owns.
-
-    Args: params: on the CPU. lr, momentum, weight_decay, nesterov: as in `nnfoundations.numpy.SGD`.
-    Raises: OptionError: one of them is outside its range.
-    """
-
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 0.01,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-    ) -> None:
-        check_sgd("NumPySGD", lr, momentum, weight_decay, nesterov)
-        options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
-        super().__init__(params, options)
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; the closure, by which Lightning calls its hooks, first."""
-        result = closure() if closure is not None else None
-        for group in self.param_groups:
-            options = {name: group[name] for name in ("lr", "momentum", "weight_decay", "nesterov")}
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                if group["momentum"] and "momentum_buffer" not in self.state[p]:
-                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-                velocity = self.state[p].get("momentum_buffer")
-                sgd_update(
-                    p.detach().numpy(),
-                    p.grad.numpy(),
-                    None if velocity is None else velocity.numpy(),
-                    **options,
-                )
-        return result
 
 
 class NumPyModule(torch.nn.Module):
@@ -106,18 +64,8 @@ class NumPyModule(torch.nn.Module):
     def bind(self, *inputs: Tensor) -> None:
         """Anew each time: whatever loads or replaces a Parameter, the net computes with what is there."""
         tensors = dict([*self.named_parameters(), *self.named_buffers()])
-        name = type(self.net).__name__
         for tensor in (*inputs, *tensors.values()):
-            if tensor.device.type != "cpu":
-                raise OptionError(
-                    f"{name} runs on NumPy and needs the CPU; got {tensor.device}. "
-                    "Set --trainer.accelerator cpu."
-                )
-            if tensor.dtype in (torch.bfloat16, torch.float16):
-                raise OptionError(
-                    f"{name} runs on NumPy and needs float32 or float64; got {tensor.dtype}. "
-                    "Set --trainer.precision 32-true."
-                )
+            needs_numpy(type(self.net).__name__, tensor)
         self.net.bind({name: tensor.detach().numpy() for name, tensor in tensors.items()})
 
 
@@ -187,7 +135,7 @@ class ManualClassifier(Classifier):
         if isinstance(made, dict):  # when to step a schedule is our own affair
             optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
         if self._perceptron is not None:
-            check_rule(optimizer, scheduler, NumPySGD)
+            check_rule(optimizer, scheduler)
         if isinstance(scheduler, ReduceLROnPlateau) and not self.trainer.enable_validation:
             raise OptionError(
                 "ReduceLROnPlateau needs val/loss; got a run without validation. "

@@ -10,18 +10,19 @@ from torch.optim import Optimizer
 
 from nnfoundations import optim
 from nnfoundations._errors import OptionError
+from nnfoundations.lightning_modules._numpy_sgd import NumPySGD
 from nnfoundations.numpy import Perceptron
 from nnfoundations.numpy._perceptron import Candidate, History, Update
 
 __all__ = ["PerceptronRun", "check_rule"]
 
 
-def check_rule(optimizer: Optimizer, scheduler: object | None, own: type[Optimizer]) -> None:
+def check_rule(optimizer: Optimizer, scheduler: object | None) -> None:
     """Raises: OptionError: the optimizer does other than subtract what `differentiate` gives."""
     names = ("lr", "momentum", "weight_decay")
     came = [{name: group.get(name, 0) for name in names} for group in optimizer.param_groups]
     plain = all(options == {"lr": 1, "momentum": 0, "weight_decay": 0} for options in came)
-    if plain and scheduler is None and isinstance(optimizer, (own, torch.optim.SGD, optim.SGD)):
+    if plain and scheduler is None and isinstance(optimizer, NumPySGD | torch.optim.SGD | optim.SGD):
         return
     options = ", ".join(f"{name}={value}" for name, value in came[0].items())
     schedule = "no schedule" if scheduler is None else type(scheduler).__name__

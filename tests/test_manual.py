@@ -132,6 +132,29 @@ def test_half_precision_is_one_clear_error(precision, tmp_path):
         trainer.fit(module, datamodule=XORDataModule(batch_size=32))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_numpy_rule_on_a_half_precision_net_is_one_clear_error(dtype):
+    """A net of torch's, too; nothing has moved."""
+    net = torch.nn.Linear(3, 2).to(dtype)
+    before = net.weight.detach().clone()
+    optimizer = NumPySGD(net.parameters(), lr=0.1, momentum=0.9)
+    net(torch.ones(4, 3, dtype=dtype)).sum().backward()
+    with pytest.raises(OptionError, match=rf"NumPySGD .*float32 or float64; got {dtype}. Set .*float\(\) on"):
+        optimizer.step()
+    assert torch.equal(net.weight, before)
+    net.float().zero_grad()
+    net(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(net.weight, before.float() - 0.4)
+
+
+def test_the_numpy_rule_says_what_a_sparse_gradient_needs():
+    net = torch.nn.Embedding(5, 3, sparse=True)
+    net(torch.tensor([1])).sum().backward()
+    with pytest.raises(OptionError, match="needs dense gradients; got a sparse one of shape"):
+        NumPySGD(net.parameters()).step()
+
+
 def test_double_precision_is_double_throughout(tmp_path):
     module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2)
     trainer = Trainer(max_epochs=1, precision="64-true", default_root_dir=tmp_path, **QUIET)
