@@ -86,8 +86,8 @@ class ManualClassifier(Classifier):
 
     Raises:
         OptionError: at the first batch, a device other than the CPU, or a half precision; at the start of
-            fit, a mixed precision, a perceptron under another rule than its own, or ReduceLROnPlateau
-            without a validation.
+            fit, a mixed precision, several processes, a perceptron under another rule than its own, or
+            ReduceLROnPlateau without a validation.
         ShapeError: the net gives other than num_classes logits.
     """
 
@@ -129,6 +129,11 @@ class ManualClassifier(Classifier):
                 "ManualClassifier runs on NumPy, which autocast does not reach; "
                 f"got {self.trainer.precision}. "
                 "Set --trainer.precision 32-true."
+            )
+        if self.trainer.world_size > 1:
+            raise OptionError(
+                "ManualClassifier runs in one process, since nothing averages gradients between several; "
+                f"got {self.trainer.world_size}. Set --trainer.devices 1."
             )
         made = super().configure_optimizers()
         optimizer, scheduler = made, None

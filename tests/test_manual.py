@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torch.multiprocessing import ProcessRaisedException
 
 from nnfoundations import autograd
 from nnfoundations import numpy as ours
@@ -161,6 +162,16 @@ def test_double_precision_is_double_throughout(tmp_path):
     trainer.fit(module, datamodule=XORDataModule(batch_size=32))
     assert {p.dtype for p in module.parameters()} == {torch.float64}
     assert module.net.net.parameters["0.weight"].dtype == np.float64
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_several_processes_are_refused(tmp_path):
+    """Each would train weights of its own on its part of the data, and rank 0's would be saved."""
+    options = {**QUIET, "devices": 2, "strategy": "ddp_fork"}
+    trainer = Trainer(max_epochs=1, default_root_dir=tmp_path, enable_checkpointing=False, **options)
+    module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2)
+    with pytest.raises(ProcessRaisedException, match=r"runs in one process.*got 2. Set --trainer.devices 1"):
+        trainer.fit(module, datamodule=XORDataModule(batch_size=32))
 
 
 def plateau(optimizer):
