@@ -74,7 +74,7 @@ class LeakyReLU(Activation):
     formula, derivative = formulas.leaky_relu, formulas.leaky_relu_backward
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        super().__init__(negative_slope=negative_slope)
+        super().__init__(negative_slope=float(negative_slope))  # a NumPy number would promote x
 
 
 class GELU(Activation):

@@ -112,7 +112,7 @@ class HuberLoss(Loss):
         super().__init__()
         if not delta > 0:
             raise OptionError(f"HuberLoss needs a delta above 0; got {delta}. 1 is usual.")
-        self.delta = delta
+        self.delta = float(delta)  # a NumPy number would promote x
 
     def forward(self, x: Array, target: Array) -> float:
         self._kept = same_shape(self, x, target)

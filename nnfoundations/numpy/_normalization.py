@@ -33,7 +33,7 @@ class BatchNorm(Layer):
         check_eps("BatchNorm", eps)
         if momentum is None or not 0 <= momentum <= 1:
             raise OptionError(f"BatchNorm needs a momentum from 0 to 1; got {momentum}. 0.1 is usual.")
-        self.eps, self.momentum = eps, momentum
+        self.eps, self.momentum = float(eps), float(momentum)  # NumPy numbers would promote x
         self.parameters = {"weight": np.ones(num_features, dtype), "bias": np.zeros(num_features, dtype)}
         self.buffers = {
             "running_mean": np.zeros(num_features, dtype),
@@ -93,7 +93,7 @@ class LayerNorm(Layer):
         check_sizes("LayerNorm", num_features=num_features)
         check_dtype("LayerNorm", dtype)
         check_eps("LayerNorm", eps)
-        self.eps = eps
+        self.eps = float(eps)
         self.parameters = {"weight": np.ones(num_features, dtype), "bias": np.zeros(num_features, dtype)}
 
     def forward(self, x: Array) -> Array:
@@ -129,7 +129,7 @@ class RMSNorm(Layer):
         check_sizes("RMSNorm", num_features=num_features)
         check_dtype("RMSNorm", dtype)
         check_eps("RMSNorm", eps)
-        self.eps = eps
+        self.eps = float(eps)
         self.parameters = {"weight": np.ones(num_features, dtype)}
 
     def forward(self, x: Array) -> Array:

@@ -26,6 +26,8 @@ def sgd_update(
         gradient: left as it is.
     Source: Sutskever et al. 2013, with the rate outside of the velocity, as in torch.optim.SGD.
     """
+    # NumPy numbers, as a schedule computes them, would make float64 of every product.
+    lr, momentum, weight_decay = float(lr), float(momentum), float(weight_decay)
     step = gradient
     if weight_decay:
         step = weight_decay * parameter
