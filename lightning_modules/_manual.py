@@ -23,11 +23,17 @@ class NumPyModule(torch.nn.Module):
 
     Shape: x, a tensor as the network takes it -> the network's output; no graph is recorded.
     Args: net: whose parameters become Parameters of the same names, its buffers buffers.
-    Raises: OptionError: at a call, a device other than the CPU, or a half precision.
+    Raises: TypeError: the net is none of ours. OptionError: at a call, a device other than the CPU, or a half
+        precision.
     """
 
     def __init__(self, net: Net) -> None:
         super().__init__()
+        if isinstance(net, type) or not hasattr(net, "differentiate"):
+            raise TypeError(
+                "NumPyModule needs a net that differentiates itself, as numpy.MLP, numpy.Sequential, "
+                f"numpy.Perceptron or autograd.MLP; got {net!r}. Nets of torch are for Classifier."
+            )
         self.net = net
         for name, array in net.parameters.items():
             owner, leaf = self._owner(name)
@@ -165,12 +171,19 @@ class ManualClassifier(Classifier):
             self._perceptron.end()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["generators"] = [one.bit_generator.state for one in self._generators()]
         if self._perceptron is not None:
             checkpoint["perceptron"] = self._perceptron.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for one, state in zip(self._generators(), checkpoint.get("generators", []), strict=False):
+            one.bit_generator.state = state
         if self._perceptron is not None and "perceptron" in checkpoint:
             self._perceptron.load_state_dict(checkpoint["perceptron"])
+
+    def _generators(self) -> list[np.random.Generator]:
+        net = self._numpy.net
+        return net.generators if isinstance(net, numpy.Layer) else []
 
     @property
     def _numpy(self) -> NumPyModule:

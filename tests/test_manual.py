@@ -84,6 +84,38 @@ def test_each_kind_learns_and_comes_back_from_a_checkpoint(net, data, lr, least,
     assert after == before
 
 
+def test_dropout_goes_on_where_it_was(tmp_path):
+    """Its masks after a checkpoint are those of the uninterrupted run; momentum and statistics, too."""
+
+    def fitted(epochs, ckpt_path=None):
+        layers = (
+            ours.Linear(2, 8, seed=0),
+            ours.BatchNorm(8),
+            ours.Dropout(0.3, seed=1),
+            ours.Linear(8, 2, seed=2),
+        )
+        module = ManualClassifier(ours.Sequential(*layers), 2, optimizer=sgd(lr=0.1, momentum=0.9))
+        options = {"default_root_dir": tmp_path, "enable_checkpointing": False, **QUIET}
+        trainer = Trainer(max_epochs=epochs, **options)
+        trainer.fit(module, datamodule=XORDataModule(batch_size=32), ckpt_path=ckpt_path)
+        return module, trainer
+
+    whole, _ = fitted(4)
+    _, trainer = fitted(2)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    resumed, _ = fitted(4, tmp_path / "half.ckpt")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("net", [torch.nn.Linear(2, 2), ours.Linear(2, 2), ours.MLP, None], ids=str)
+def test_a_net_that_is_none_of_ours_is_said(net):
+    with pytest.raises(
+        TypeError, match="needs a net that differentiates itself.*Nets of torch are for Class"
+    ):
+        ManualClassifier(net, 2)
+
+
 def test_torchs_optimizers_move_it_and_diagnostics_see_it(tmp_path):
     """A rate that is far too high is named as for any module."""
     diagnostics = Diagnostics(verbose=False)

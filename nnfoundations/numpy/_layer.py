@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from nnfoundations.formulas import numpy_namespace
@@ -26,6 +27,7 @@ class Layer(ABC):
         parameters: what is learnt, by name.
         gradients: of the parameters, by the same names, since the last `backward`.
         buffers: arrays that are kept and not learnt (running statistics).
+        generators: what random numbers are drawn from in training; their states belong to a checkpoint.
         training: whether batch statistics and dropout are on; see `train` and `eval`.
     """
 
@@ -33,6 +35,7 @@ class Layer(ABC):
         self.parameters: dict[str, Array] = {}
         self.gradients: dict[str, Any] = {}
         self.buffers: dict[str, Array] = {}
+        self.generators: list[np.random.Generator] = []
         self.training = True
         self._kept: tuple[Any, ...] | None = None
 

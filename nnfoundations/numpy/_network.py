@@ -38,6 +38,7 @@ class Sequential(Layer):
             raise TypeError(
                 f"Sequential needs a loss with a backward; got {loss!r}. Give MSELoss() or the like."
             )
+        self.generators = [generator for layer in layers for generator in layer.generators]
         self.layers, self.loss = layers, loss or CrossEntropyLoss()
         self._collect()
 
