@@ -127,7 +127,7 @@ class ManualClassifier(Classifier):
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """What Lightning calls between its hooks: the gradients are there, torch only gets to see them."""
         for name, parameter in self.net.named_parameters():
-            parameter.grad = self._gradients[name]
+            parameter.grad = self._gradients[name] if parameter.requires_grad else None
 
     def configure_optimizers(self) -> Any:
         if "mixed" in str(self.trainer.precision):

@@ -105,6 +105,16 @@ def test_dropout_goes_on_where_it_was(tmp_path):
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
+def test_what_is_frozen_stays(tmp_path):
+    module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2)
+    frozen = module.net.get_parameter("0.weight").requires_grad_(False)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    trainer = Trainer(max_epochs=1, default_root_dir=tmp_path, enable_checkpointing=False, **QUIET)
+    trainer.fit(module, datamodule=XORDataModule(batch_size=32))
+    assert torch.equal(frozen, before["net.0.weight"])
+    assert not torch.equal(module.net.get_parameter("2.weight"), before["net.2.weight"])
+
+
 @pytest.mark.parametrize("net", [torch.nn.Linear(2, 2), ours.Linear(2, 2), ours.MLP, None], ids=str)
 def test_a_net_that_is_none_of_ours_is_said(net):
     with pytest.raises(TypeError, match=r"net that differentiates itself.*Nets of torch are for Class"):
