@@ -78,6 +78,17 @@ def test_a_net_takes_integers_lists_and_values():
     np.testing.assert_allclose(x.grad.reshape(2, 4), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "negative"])
+def test_numpys_functions_are_those_of_the_table(name):
+    x, a = Value([0.5, 2.0]), np.array([0.5, 2.0])
+    y = getattr(np, name)(x)
+    y.sum().backward()
+    np.testing.assert_allclose(y.data, getattr(np, name)(a))
+    h = 1e-6
+    slope = (getattr(np, name)(a + h) - getattr(np, name)(a - h)) / (2 * h)
+    np.testing.assert_allclose(x.grad, slope, rtol=1e-8)
+
+
 X = np.ones((6, 5))
 LABELS = np.arange(6) % 5
 
@@ -91,6 +102,8 @@ LABELS = np.arange(6) % 5
         (lambda: Value(X).sum(axis=2), ShapeError, r"sum needs shapes that fit; got \(6, 5\), axis=2"),
         (lambda: Value(X).max().backward(X), ShapeError, r"a gradient of shape \(\); got \(6, 5\)"),
         (lambda: Value(X).backward(), ShapeError, "Reduce the value to one number first"),
+        (lambda: np.sin(Value(X)), TypeError, r"np.tanh, and none in place; got np.sin. Write it with"),
+        (lambda: np.add(X, Value(X), out=X), TypeError, "got np.add in place. Write"),
         (lambda: Value(None), DtypeError, "a number or an array of them; got None"),
         (lambda: Value(1.0) + None, DtypeError, "got None. Give floats"),
         (lambda: Value([[1.0], [1.0, 2.0]]), DtypeError, "in rows of one length"),

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, Union
 import numpy as np
 
 from nnfoundations._errors import DtypeError, ShapeError
-from nnfoundations.autograd._operations import OPERATIONS
+from nnfoundations.autograd._operations import OPERATIONS, UFUNCS
 from nnfoundations.formulas import Array
 
 __all__ = ["Operand", "Value", "apply", "as_value"]
@@ -38,7 +38,6 @@ class Value:
     """
 
     __slots__ = ("__weakref__", "born", "data", "grad", "operation", "options", "parents")
-    __array_ufunc__ = None  # an array on the left leaves the operator to us
 
     def __init__(
         self,
@@ -106,6 +105,20 @@ class Value:
                     found[id(parent)] = parent
                     open_.append(parent)
         return sorted(found.values(), key=lambda value: -value.born)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Operand, **options: Any) -> "Value":
+        """NumPy's own functions of a Value: np.exp(x) is exp(x), and array + x is add(array, x).
+
+        Raises: TypeError: one that the table has not, or one into an array, which would remember nothing.
+        """
+        if method != "__call__" or options or ufunc not in UFUNCS:
+            known = ", ".join(f"np.{one.__name__}" for one in UFUNCS)
+            came = f"np.{ufunc.__name__}" + (" in place" if "out" in options else "")
+            raise TypeError(
+                f"Value takes {known}, and none in place; got {came}. "
+                "Write it with what OPERATIONS has, as a = a + x."
+            )
+        return apply(UFUNCS[ufunc], *operands)
 
     def __add__(self, other: Operand) -> "Value":
         return apply("add", self, other)
