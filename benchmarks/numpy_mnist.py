@@ -110,6 +110,8 @@ def run(recipe: str, seed: int, args: argparse.Namespace) -> list[dict[str, obje
             else:
                 ours += numpy_epoch(net, mine, arrays[part])
                 other += torch_epoch(twin, theirs, batches[part])
+        # As torch's: seconds in float64 would say nothing beside these.
+        assert all(g.dtype == np.float32 for g in net.gradients.values())
         accuracy = float((net(test_x.numpy()).argmax(1) == test_y.numpy()).mean())
         with torch.no_grad():
             twins = float((twin(test_x.flatten(1)).argmax(1) == test_y).float().mean())

@@ -1,6 +1,5 @@
 """Networks written by hand under Lightning: its loop, its checkpoints, and none of torch's mathematics."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,56 +7,15 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.optimizer import Optimizer, ParamsT
 
 from nnfoundations import autograd, numpy
 from nnfoundations._errors import OptionError
 from nnfoundations.lightning_modules._classifier import Batch, Classifier
-from nnfoundations.lightning_modules._perceptron import check_rule, plain, restored, say_what_is_left
+from nnfoundations.lightning_modules._numpy_sgd import NumPySGD, needs_numpy
+from nnfoundations.lightning_modules._perceptron import PerceptronRun, check_rule
 from nnfoundations.lightning_modules._schedule import by_step
-from nnfoundations.numpy import sgd_update
-from nnfoundations.numpy._sgd import check_sgd
 
 Net = numpy.Sequential | numpy.Perceptron | autograd.MLP
-
-
-class NumPySGD(Optimizer):
-    """`nnfoundations.numpy.sgd_update`, the NumPy rule, on parameters that torch owns.
-
-    Args: params: on the CPU. lr, momentum, weight_decay, nesterov: as in `nnfoundations.numpy.SGD`.
-    Raises: OptionError: one of them is outside its range.
-    """
-
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 0.01,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-    ) -> None:
-        check_sgd("NumPySGD", lr, momentum, weight_decay, nesterov)
-        options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
-        super().__init__(params, options)
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; the closure, by which Lightning calls its hooks, first."""
-        result = closure() if closure is not None else None
-        for group in self.param_groups:
-            options = {name: group[name] for name in ("lr", "momentum", "weight_decay", "nesterov")}
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                if group["momentum"] and "momentum_buffer" not in self.state[p]:
-                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-                velocity = self.state[p].get("momentum_buffer")
-                sgd_update(
-                    p.detach().numpy(),
-                    p.grad.numpy(),
-                    None if velocity is None else velocity.numpy(),
-                    **options,
-                )
-        return result
 
 
 class NumPyModule(torch.nn.Module):
@@ -65,11 +23,17 @@ class NumPyModule(torch.nn.Module):
 
     Shape: x, a tensor as the network takes it -> the network's output; no graph is recorded.
     Args: net: whose parameters become Parameters of the same names, its buffers buffers.
-    Raises: OptionError: at a call, a device other than the CPU, or a half precision.
+    Raises: TypeError: the net is none of ours. OptionError: at a call, a device other than the CPU, or a half
+        precision.
     """
 
     def __init__(self, net: Net) -> None:
         super().__init__()
+        if isinstance(net, type) or not hasattr(net, "differentiate"):
+            raise TypeError(
+                "NumPyModule needs a net that differentiates itself, as numpy.MLP, numpy.Sequential, "
+                f"numpy.Perceptron or autograd.MLP; got {net!r}. Nets of torch are for Classifier."
+            )
         self.net = net
         for name, array in net.parameters.items():
             owner, leaf = self._owner(name)
@@ -89,35 +53,25 @@ class NumPyModule(torch.nn.Module):
         return owner, leaf
 
     def forward(self, x: Tensor) -> Tensor:
-        self._bind(x)
+        self.bind(x)
         if isinstance(self.net, numpy.Layer):
             self.net.train() if self.training else self.net.eval()
         return torch.from_numpy(np.asarray(self.net.forward(x.numpy())))
 
     def differentiate(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The mean loss, the output, and the gradient of each parameter, by the net's own backward."""
-        self._bind(x)
+        self.bind(x)
         if isinstance(self.net, numpy.Layer):
             self.net.train()
         loss, output, gradients = self.net.differentiate(x.numpy(), target.numpy())
         found = {name: torch.from_numpy(np.asarray(gradient)) for name, gradient in gradients.items()}
         return torch.tensor(loss), torch.from_numpy(output), found
 
-    def _bind(self, x: Tensor) -> None:
+    def bind(self, *inputs: Tensor) -> None:
         """Anew each time: whatever loads or replaces a Parameter, the net computes with what is there."""
         tensors = dict([*self.named_parameters(), *self.named_buffers()])
-        name = type(self.net).__name__
-        for tensor in (x, *tensors.values()):
-            if tensor.device.type != "cpu":
-                raise OptionError(
-                    f"{name} runs on NumPy and needs the CPU; got {tensor.device}. "
-                    "Set --trainer.accelerator cpu."
-                )
-            if tensor.dtype in (torch.bfloat16, torch.float16):
-                raise OptionError(
-                    f"{name} runs on NumPy and needs float32 or float64; got {tensor.dtype}. "
-                    "Set --trainer.precision 32-true."
-                )
+        for tensor in (*inputs, *tensors.values()):
+            needs_numpy(type(self.net).__name__, tensor)
         self.net.bind({name: tensor.detach().numpy() for name, tensor in tensors.items()})
 
 
@@ -127,7 +81,9 @@ class ManualClassifier(Classifier):
     Under manual optimization: each step the network's own backward sets ``.grad``, and an optimizer, NumPySGD
     or any of torch's, moves the Parameters, which NumPy sees. All else, metrics, checkpoints, diagnostics,
     schedules, is as in Classifier. A perceptron's differences stand in for gradients: it needs SGD with lr=1
-    and nothing else. It stops the Trainer after an epoch without a mistake; checkpoints hold its history.
+    and nothing else. It stops the Trainer after an epoch without a mistake. Without one, the weights at the
+    end are the pocket's, those with the fewest errors on the training data of all at the end of an epoch but
+    the last, which no later epoch has judged. Checkpoints hold pocket and history.
 
     Args:
         net: `numpy.MLP`, `numpy.Sequential`, `numpy.Perceptron` or `autograd.MLP`.
@@ -136,8 +92,8 @@ class ManualClassifier(Classifier):
 
     Raises:
         OptionError: at the first batch, a device other than the CPU, or a half precision; at the start of
-            fit, a mixed precision, a perceptron under another rule than its own, or ReduceLROnPlateau
-            without a validation.
+            fit, a mixed precision, several processes, a perceptron under another rule than its own, or
+            ReduceLROnPlateau without a validation.
         ShapeError: the net gives other than num_classes logits.
     """
 
@@ -152,17 +108,18 @@ class ManualClassifier(Classifier):
         super().__init__(NumPyModule(net), num_classes, optimizer=optimizer, lr_scheduler=lr_scheduler)
         self.automatic_optimization = False
         self._gradients: dict[str, Tensor] = {}
+        self._perceptron = PerceptronRun(net) if isinstance(net, numpy.Perceptron) else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch
-        module = self.net
-        assert isinstance(module, NumPyModule)
-        loss, logits, self._gradients = module.differentiate(x, y)
+        loss, logits, self._gradients = self._numpy.differentiate(x, y)
         self._check(logits)
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         self.manual_backward(loss)
         optimizer.step()
+        if self._perceptron is not None:
+            self._perceptron.step(self.trainer)
         self._count(loss, logits, y)
         self._advance("step")
         return loss
@@ -170,7 +127,7 @@ class ManualClassifier(Classifier):
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """What Lightning calls between its hooks: the gradients are there, torch only gets to see them."""
         for name, parameter in self.net.named_parameters():
-            parameter.grad = self._gradients[name]
+            parameter.grad = self._gradients[name] if parameter.requires_grad else None
 
     def configure_optimizers(self) -> Any:
         if "mixed" in str(self.trainer.precision):
@@ -179,12 +136,17 @@ class ManualClassifier(Classifier):
                 f"got {self.trainer.precision}. "
                 "Set --trainer.precision 32-true."
             )
+        if self.trainer.world_size > 1:
+            raise OptionError(
+                "ManualClassifier runs in one process, since nothing averages gradients between several; "
+                f"got {self.trainer.world_size}. Set --trainer.devices 1."
+            )
         made = super().configure_optimizers()
         optimizer, scheduler = made, None
         if isinstance(made, dict):  # when to step a schedule is our own affair
             optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
         if self._perceptron is not None:
-            check_rule(optimizer, scheduler, NumPySGD)
+            check_rule(optimizer, scheduler)
         if isinstance(scheduler, ReduceLROnPlateau) and not self.trainer.enable_validation:
             raise OptionError(
                 "ReduceLROnPlateau needs val/loss; got a run without validation. "
@@ -192,30 +154,41 @@ class ManualClassifier(Classifier):
             )
         return optimizer if scheduler is None else ([optimizer], [scheduler])
 
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self._perceptron is not None:
+            self._numpy.bind()
+            self._perceptron.start(self.trainer)
+
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         self._advance("epoch")
-        # A part of an epoch, which max_steps leaves, is no proof.
-        if self._perceptron is not None and self.trainer.is_last_batch and self._perceptron.end_epoch():
-            self.trainer.should_stop = True
+        if self._perceptron is not None:
+            self._perceptron.end_epoch(self.trainer)
 
     def on_train_end(self) -> None:
         if self._perceptron is not None:
-            say_what_is_left(self._perceptron)
+            self._perceptron.end()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["generators"] = [one.bit_generator.state for one in self._generators()]
         if self._perceptron is not None:
-            checkpoint["perceptron"] = plain(self._perceptron.history)
+            checkpoint["perceptron"] = self._perceptron.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for one, state in zip(self._generators(), checkpoint.get("generators", []), strict=False):
+            one.bit_generator.state = state
         if self._perceptron is not None and "perceptron" in checkpoint:
-            weight = self._perceptron.parameters["weight"]
-            self._perceptron.history = restored(checkpoint["perceptron"], weight.dtype)
+            self._perceptron.load_state_dict(checkpoint["perceptron"])
+
+    def _generators(self) -> list[np.random.Generator]:
+        net = self._numpy.net
+        return net.generators if isinstance(net, numpy.Layer) else []
 
     @property
-    def _perceptron(self) -> numpy.Perceptron | None:
+    def _numpy(self) -> NumPyModule:
         assert isinstance(self.net, NumPyModule)
-        return self.net.net if isinstance(self.net.net, numpy.Perceptron) else None
+        return self.net
 
     def _advance(self, interval: str) -> None:
         """Schedules, which Lightning leaves alone under manual optimization."""

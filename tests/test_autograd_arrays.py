@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nnfoundations import autograd
+from nnfoundations._errors import DtypeError, LabelError, ShapeError
 from nnfoundations.autograd import Value
 
 
@@ -60,5 +61,65 @@ def test_shapes_are_given_as_to_numpy():
         np.testing.assert_array_equal(x.transpose(axes).data, a.transpose(axes))
         np.testing.assert_array_equal(x.transpose(*axes).data, a.transpose(axes))
     np.testing.assert_array_equal(x.transpose(None).data, a.transpose(None))
-    with pytest.raises(ValueError, match="out of bounds"):
+    with pytest.raises(ValueError, match=r"transpose needs shapes that fit; got \(2, 3, 4\), axes=.0, 1, 3"):
         x.transpose(0, 1, 3)
+
+
+def test_a_net_takes_integers_lists_and_values():
+    """Pixels as they are read promote nothing; through a Value the gradient reaches the input."""
+    net = autograd.MLP([4, 3], seed=0)
+    pixels = np.arange(8).reshape(2, 1, 2, 2)
+    _, logits, gradients = net.differentiate(pixels, [0, 2])
+    assert {logits.dtype, *(g.dtype for g in gradients.values())} == {np.dtype("float32")}
+    np.testing.assert_array_equal(logits, net(pixels.reshape(2, 4).tolist()).data)
+    x = Value(pixels.astype("float32"))
+    net(x).sum().backward()
+    expected = np.tile(net.parameters["0.weight"].sum(0), (2, 1))
+    np.testing.assert_allclose(x.grad.reshape(2, 4), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "negative"])
+def test_numpys_functions_are_those_of_the_table(name):
+    x, a = Value([0.5, 2.0]), np.array([0.5, 2.0])
+    y = getattr(np, name)(x)
+    y.sum().backward()
+    np.testing.assert_allclose(y.data, getattr(np, name)(a))
+    h = 1e-6
+    slope = (getattr(np, name)(a + h) - getattr(np, name)(a - h)) / (2 * h)
+    np.testing.assert_allclose(x.grad, slope, rtol=1e-8)
+
+
+X = np.ones((6, 5))
+LABELS = np.arange(6) % 5
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: Value(X) @ Value(X), ShapeError, r"matmul needs shapes that fit; got \(6, 5\) and \(6, 5\)"),
+        (lambda: Value(X) + np.ones(6), ShapeError, r"add needs shapes that fit; got \(6, 5\) and \(6,\)"),
+        (lambda: Value(X).reshape(7), ShapeError, r"reshape needs .*, shape=\(7,\). Reshape or"),
+        (lambda: Value(X).sum(axis=2), ShapeError, r"sum needs shapes that fit; got \(6, 5\), axis=2"),
+        (lambda: Value(X).max().backward(X), ShapeError, r"a gradient of shape \(\); got \(6, 5\)"),
+        (lambda: Value(X).backward(), ShapeError, "Reduce the value to one number first"),
+        (lambda: np.sin(Value(X)), TypeError, r"np.tanh, and none in place; got np.sin. Write it with"),
+        (lambda: np.add(X, Value(X), out=X), TypeError, "got np.add in place. Write"),
+        (lambda: Value(None), DtypeError, "a number or an array of them; got None"),
+        (lambda: Value(1.0) + None, DtypeError, "got None. Give floats"),
+        (lambda: Value([[1.0], [1.0, 2.0]]), DtypeError, "in rows of one length"),
+        (lambda: Value([Value(1.0)]), DtypeError, "a number or an array"),
+        (lambda: Value(1j), DtypeError, "got 1j"),
+        (lambda: autograd.softmax_cross_entropy(X, LABELS / 1), DtypeError, "integers; got float64. Conv"),
+        (lambda: autograd.softmax_cross_entropy(X, LABELS == 0), DtypeError, "integers; got bool"),
+        (lambda: autograd.softmax_cross_entropy(X, LABELS + 1), LabelError, "from 0 to 4; got 1 to 5"),
+        (lambda: autograd.softmax_cross_entropy(X, LABELS - 1), LabelError, "from 0 to 4; got -1 to 3"),
+        (lambda: autograd.softmax_cross_entropy(X, np.eye(6)[:, :5]), ShapeError, r"class indices \(N,\)"),
+        (lambda: autograd.MLP([5, 2.5]), ShapeError, r"positive whole numbers; got \[5, 2.5\]"),
+        (lambda: autograd.MLP([5, 0]), ShapeError, r"positive whole numbers; got \[5, 0\]"),
+        (lambda: autograd.MLP([5, 2], dtype="int32"), DtypeError, "a dtype of floats; got int32"),
+        (lambda: autograd.MLP([5, 2])(X[0]), ShapeError, r"rows of 5 numbers a sample; got \(5,\)"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(call, error, text):
+    with pytest.raises(error, match=text):
+        call()

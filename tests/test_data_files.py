@@ -44,6 +44,7 @@ def test_files_are_read_as_they_are(published, data, unpacked):
 @pytest.mark.parametrize("unpacked", [False, True])
 @pytest.mark.parametrize("fault", ["truncated", "changed", "empty"])
 def test_a_wrong_file_is_named_and_left_alone(published, data, unpacked, fault):
+    """D13: nothing stands in for data."""
     put(published, data, unpacked)
     wrong = data.path / ("train-images" if unpacked else "train-images.gz")
     content = wrong.read_bytes()
@@ -83,5 +84,6 @@ def test_idx_headers(content, message):
 
 
 def test_setup_does_not_download(data):
+    """D13: missing data is an error that names the remedy."""
     with pytest.raises(MissingFilesError, match=r"4 of 4 .*\n  not tried: prepare_data\(\) does that"):
         data.setup()

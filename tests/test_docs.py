@@ -114,6 +114,25 @@ def test_tests_that_are_named_exist():
         assert not case or f'"{case}"' in source, f"{path} has no case {case}"
 
 
+def test_from_scratch_examples_run(tmp_path):
+    """As they are written, each alone; what they print is what their comments say."""
+    document = (ROOT / "docs" / "from_scratch.md").read_text(encoding="utf-8")
+    printed = []
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", document, re.S)):
+        path = tmp_path / f"example_{number}.py"
+        path.write_text(code, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, path.name], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    digits, neuron = printed
+    assert round(float(digits), 2) == 0.98
+    slopes = [float(number) for number in neuron.splitlines()[0].split()]
+    assert [round(slope, 3) for slope in slopes] == [1.573, 0.393, 0.786]
+    assert neuron.splitlines()[1] == "digraph {"
+
+
 def test_readme_example_runs(tmp_path):
     """As a reader would run it: a file of its own, in a folder of its own."""
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)

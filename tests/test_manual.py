@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torch.multiprocessing import ProcessRaisedException
 
 from nnfoundations import autograd
 from nnfoundations import numpy as ours
@@ -83,6 +84,43 @@ def test_each_kind_learns_and_comes_back_from_a_checkpoint(net, data, lr, least,
     assert after == before
 
 
+def test_dropout_goes_on_where_it_was(tmp_path):
+    """Its masks after a checkpoint are those of the uninterrupted run; momentum and statistics, too."""
+
+    def fitted(epochs, ckpt_path=None):
+        first, last = ours.Linear(2, 8, seed=0), ours.Linear(8, 2, seed=2)
+        layers = first, ours.BatchNorm(8), ours.Dropout(0.3, seed=1), last
+        module = ManualClassifier(ours.Sequential(*layers), 2, optimizer=sgd(lr=0.1, momentum=0.9))
+        options = {"default_root_dir": tmp_path, "enable_checkpointing": False, **QUIET}
+        trainer = Trainer(max_epochs=epochs, **options)
+        trainer.fit(module, datamodule=XORDataModule(batch_size=32), ckpt_path=ckpt_path)
+        return module, trainer
+
+    whole, _ = fitted(4)
+    _, trainer = fitted(2)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    assert torch.load(tmp_path / "half.ckpt", weights_only=True)["generators"]  # nothing to be executed
+    resumed, _ = fitted(4, tmp_path / "half.ckpt")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_what_is_frozen_stays(tmp_path):
+    module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2)
+    frozen = module.net.get_parameter("0.weight").requires_grad_(False)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    trainer = Trainer(max_epochs=1, default_root_dir=tmp_path, enable_checkpointing=False, **QUIET)
+    trainer.fit(module, datamodule=XORDataModule(batch_size=32))
+    assert torch.equal(frozen, before["net.0.weight"])
+    assert not torch.equal(module.net.get_parameter("2.weight"), before["net.2.weight"])
+
+
+@pytest.mark.parametrize("net", [torch.nn.Linear(2, 2), ours.Linear(2, 2), ours.MLP, None], ids=str)
+def test_a_net_that_is_none_of_ours_is_said(net):
+    with pytest.raises(TypeError, match=r"net that differentiates itself.*Nets of torch are for Class"):
+        ManualClassifier(net, 2)
+
+
 def test_torchs_optimizers_move_it_and_diagnostics_see_it(tmp_path):
     """A rate that is far too high is named as for any module."""
     diagnostics = Diagnostics(verbose=False)
@@ -132,12 +170,45 @@ def test_half_precision_is_one_clear_error(precision, tmp_path):
         trainer.fit(module, datamodule=XORDataModule(batch_size=32))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_numpy_rule_on_a_half_precision_net_is_one_clear_error(dtype):
+    """A net of torch's, too; nothing has moved."""
+    net = torch.nn.Linear(3, 2).to(dtype)
+    before = net.weight.detach().clone()
+    optimizer = NumPySGD(net.parameters(), lr=0.1, momentum=0.9)
+    net(torch.ones(4, 3, dtype=dtype)).sum().backward()
+    with pytest.raises(OptionError, match=rf"NumPySGD .*float32 or float64; got {dtype}. Set .*float\(\) on"):
+        optimizer.step()
+    assert torch.equal(net.weight, before)
+    net.float().zero_grad()
+    net(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(net.weight, before.float() - 0.4)
+
+
+def test_the_numpy_rule_says_what_a_sparse_gradient_needs():
+    net = torch.nn.Embedding(5, 3, sparse=True)
+    net(torch.tensor([1])).sum().backward()
+    with pytest.raises(OptionError, match="needs dense gradients; got a sparse one of shape"):
+        NumPySGD(net.parameters()).step()
+
+
 def test_double_precision_is_double_throughout(tmp_path):
     module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2)
     trainer = Trainer(max_epochs=1, precision="64-true", default_root_dir=tmp_path, **QUIET)
     trainer.fit(module, datamodule=XORDataModule(batch_size=32))
     assert {p.dtype for p in module.parameters()} == {torch.float64}
     assert module.net.net.parameters["0.weight"].dtype == np.float64
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_several_processes_are_refused(tmp_path):
+    """Each would train weights of its own on its part of the data, and rank 0's would be saved."""
+    options = {**QUIET, "devices": 2, "strategy": "ddp_fork"}
+    trainer = Trainer(max_epochs=1, default_root_dir=tmp_path, enable_checkpointing=False, **options)
+    module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2)
+    with pytest.raises(ProcessRaisedException, match=r"runs in one process.*got 2. Set --trainer.devices 1"):
+        trainer.fit(module, datamodule=XORDataModule(batch_size=32))
 
 
 def plateau(optimizer):

@@ -210,6 +210,8 @@ def test_what_is_refused_is_said(name):
         (lambda: optim.SGD(parameters()).add_param_group({"params": [], "dampening": -3}), "dampening=-3"),
         (lambda: optim.Adam(parameters(), betas=(0.9, 1.0)), r"less than 1; got \(0.9, 1.0\)"),
         (lambda: optim.clip_grad_norm_(parameters(), 0), "max_norm above 0; got 0"),
+        (lambda: optim.clip_grad_norm_(parameters(), 1, norm_type=0), "norm_type above 0; got 0"),
+        (lambda: optim.RMSprop(parameters(), alpha=2), "an alpha of at most 1; got 2. 0.99"),
         (lambda: optim.clip_grad_value_(parameters(), -1), "clip_value above 0; got -1"),
         (lambda: optim.WarmupCosineLR(optim.SGD(parameters()), 5, 5), "warmup=5, total=5"),
     ],

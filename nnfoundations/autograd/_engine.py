@@ -10,11 +10,11 @@ from typing import Any, TypeAlias, Union
 
 import numpy as np
 
-from nnfoundations._errors import ShapeError
-from nnfoundations.autograd._operations import OPERATIONS
+from nnfoundations._errors import DtypeError, ShapeError
+from nnfoundations.autograd._operations import OPERATIONS, UFUNCS
 from nnfoundations.formulas import Array
 
-__all__ = ["Operand", "Value", "apply"]
+__all__ = ["Operand", "Value", "apply", "as_value"]
 
 Operand: TypeAlias = Union["Value", Array, float]
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -38,7 +38,6 @@ class Value:
     """
 
     __slots__ = ("__weakref__", "born", "data", "grad", "operation", "options", "parents")
-    __array_ufunc__ = None  # an array on the left leaves the operator to us
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class Value:
         parents: tuple["Value", ...] = (),
         options: dict[str, Any] | None = None,
     ) -> None:
-        self.data: Array = np.asarray(data)
+        self.data: Array = np.asarray(data) if operation else numbers(data)
         if self.data.dtype.kind != "f":
             self.data = self.data.astype(np.float64)
         self.grad: Array | None = None
@@ -77,7 +76,7 @@ class Value:
                 f"backward needs a gradient for a value of shape {self.shape}; got none. "
                 "Reduce the value to one number first, by sum() or mean(), or give backward(grad)."
             )
-        grad = np.ones_like(self.data) if grad is None else np.asarray(grad, self.data.dtype)
+        grad = np.ones_like(self.data) if grad is None else numbers(grad).astype(self.data.dtype)
         if grad.shape != self.shape:
             raise ShapeError(
                 f"backward needs a gradient of shape {self.shape}; got {grad.shape}. Reshape it."
@@ -106,6 +105,20 @@ class Value:
                     found[id(parent)] = parent
                     open_.append(parent)
         return sorted(found.values(), key=lambda value: -value.born)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Operand, **options: Any) -> "Value":
+        """NumPy's own functions of a Value: np.exp(x) is exp(x), and array + x is add(array, x).
+
+        Raises: TypeError: one that the table has not, or one into an array, which would remember nothing.
+        """
+        if method != "__call__" or options or ufunc not in UFUNCS:
+            known = ", ".join(f"np.{one.__name__}" for one in UFUNCS)
+            came = f"np.{ufunc.__name__}" + (" in place" if "out" in options else "")
+            raise TypeError(
+                f"Value takes {known}, and none in place; got {came}. "
+                "Write it with what OPERATIONS has, as a = a + x."
+            )
+        return apply(UFUNCS[ufunc], *operands)
 
     def __add__(self, other: Operand) -> "Value":
         return apply("add", self, other)
@@ -160,31 +173,57 @@ class Value:
 
     def reshape(self, *shape: Any) -> "Value":
         """The sizes one by one, or as one tuple."""
-        return apply("reshape", self, shape=_numbers(shape))
+        return apply("reshape", self, shape=_integers(shape))
 
     def transpose(self, *axes: Any) -> "Value":
         """The axes one by one, or as one tuple; without them in reverse order."""
-        return apply("transpose", self, axes=_numbers(axes) or tuple(reversed(range(self.ndim))))
+        return apply("transpose", self, axes=_integers(axes) or tuple(reversed(range(self.ndim))))
 
     def __repr__(self) -> str:
         return f"Value({self.data}{', ' if self.operation else ''}{self.operation})"
 
 
 def apply(operation: str, *operands: Operand, **options: Any) -> Value:
-    """One operation of the table, remembered. Numbers, and integers in an array, take the others' dtype."""
+    """One operation of the table, remembered. Numbers, and integers in an array, take the others' dtype.
+
+    Raises: ShapeError: it does not take these shapes. DtypeError: an operand is neither number nor array.
+    """
     dtype = next((operand.data.dtype for operand in operands if isinstance(operand, Value)), None)
-    parents = tuple(operand if isinstance(operand, Value) else _leaf(operand, dtype) for operand in operands)
-    data = OPERATIONS[operation].forward(*(parent.data for parent in parents), **options)
+    parents = tuple(as_value(operand, dtype) for operand in operands)
+    try:
+        data = OPERATIONS[operation].forward(*(parent.data for parent in parents), **options)
+    except ValueError as error:
+        came = " and ".join(str(parent.shape) for parent in parents)
+        came += "".join(f", {name}={option}" for name, option in options.items())
+        raise ShapeError(
+            f"{operation} needs shapes that fit; got {came}. Reshape or transpose one of them first."
+        ) from error
     return Value(data, operation=operation, parents=parents, options=options)
 
 
-def _leaf(operand: Any, dtype: Any) -> Value:
-    array = np.asarray(operand)
+def as_value(operand: Operand, dtype: Any) -> Value:
+    """A leaf of what is none; numbers, and integers in an array, in this dtype."""
+    if isinstance(operand, Value):
+        return operand
+    array = numbers(operand)
     keeps = dtype is None or (array.ndim and array.dtype.kind == "f")
     return Value(array if keeps else array.astype(dtype))
 
 
-def _numbers(given: tuple[Any, ...]) -> tuple[int, ...]:
+def numbers(given: Any) -> Array:
+    """Raises: DtypeError: it is neither a number nor an array of them."""
+    try:
+        array = np.asarray(given)
+    except ValueError:  # rows of unlike lengths, or a Value within a list
+        array = np.empty(0, object)
+    if array.dtype.kind not in "fiub":
+        raise DtypeError(
+            f"Value needs a number or an array of them; got {given!r}. Give floats, in rows of one length."
+        )
+    return array
+
+
+def _integers(given: tuple[Any, ...]) -> tuple[int, ...]:
     """As NumPy's methods take them: one by one, or as one tuple."""
     one = len(given) == 1 and not isinstance(given[0], int | np.integer)
     return tuple(given[0] or ()) if one else given

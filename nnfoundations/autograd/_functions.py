@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nnfoundations._errors import LabelError, ShapeError
+from nnfoundations._errors import DtypeError, LabelError, ShapeError
 from nnfoundations.autograd._engine import Operand, Value, apply
 from nnfoundations.formulas import Array
 
@@ -47,13 +47,19 @@ def silu(x: Operand) -> Value:
 def softmax_cross_entropy(logits: Value, target: Array) -> Value:
     """-log softmax(logits)_target, the mean over rows: logits (N, C), target (N,) class indices.
 
-    Raises: ShapeError: other shapes. LabelError: an index outside 0 to C - 1.
+    Raises: ShapeError: other shapes. DtypeError: labels of other than integers. LabelError: an index outside
+        0 to C - 1.
     """
     target = np.asarray(target)
     if logits.ndim != 2 or target.shape != logits.shape[:1]:
         raise ShapeError(
             f"softmax_cross_entropy needs logits (N, C) and class indices (N,); got {logits.shape} and "
             f"{target.shape}. Give one row of logits and one index a sample."
+        )
+    if target.dtype.kind not in "iu":
+        raise DtypeError(
+            f"softmax_cross_entropy needs class indices, which are integers; got {target.dtype}. "
+            "Convert them: target.astype(int)."
         )
     if target.size and not (target.min() >= 0 and target.max() < logits.shape[1]):
         raise LabelError(

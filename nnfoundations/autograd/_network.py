@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 
-from nnfoundations._errors import OptionError, ShapeError
+from nnfoundations._errors import DtypeError, OptionError, ShapeError
 from nnfoundations.autograd import _functions
-from nnfoundations.autograd._engine import Value
+from nnfoundations.autograd._engine import Operand, Value, as_value
 from nnfoundations.formulas import Array, initialization
 
 __all__ = ["MLP"]
@@ -27,8 +29,9 @@ class MLP:
         activation: "relu", "gelu", "silu", "tanh" or "sigmoid".
         seed: of the weights, of variance 2 / in before relu, gelu and silu, else 1 / in; None draws one from
             NumPy's global state. Biases are zero.
-        dtype: of the parameters; x in the same one gives all else in it.
+        dtype: of the parameters; x in the same one, or of integers, gives all else in it.
     Raises: ShapeError: fewer than two sizes, or one that is not positive. OptionError: another activation.
+        DtypeError: a dtype of other than floats.
 
     >>> MLP([2, 8, 2], seed=0)(np.zeros((4, 2), np.float32)).shape
     (4, 2)
@@ -43,9 +46,9 @@ class MLP:
         dtype: str = "float32",
     ) -> None:
         sizes = list(sizes)
-        if len(sizes) < 2 or min(sizes) < 1:
+        if len(sizes) < 2 or not all(map(_is_count, sizes)):
             raise ShapeError(
-                f"MLP needs at least two sizes, all positive; got {sizes}. "
+                f"MLP needs at least two sizes, all positive whole numbers; got {sizes}. "
                 "Name the features of the input, of each hidden layer and of the output: [64, 32, 10]."
             )
         if activation not in _ACTIVATIONS:
@@ -53,6 +56,8 @@ class MLP:
                 f"MLP's activation must be one of {', '.join(_ACTIVATIONS)}; got {activation!r}. "
                 "Take 'relu' or 'gelu'."
             )
+        if np.dtype(dtype).kind != "f":
+            raise DtypeError(f"MLP needs a dtype of floats; got {dtype}. Take 'float32' or 'float64'.")
         self.activation = _ACTIVATIONS[activation]
         generator = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
         self.values: dict[str, Value] = {}
@@ -70,15 +75,17 @@ class MLP:
         """The arrays, by name; to be changed in place."""
         return {name: value.data for name, value in self.values.items()}
 
-    def __call__(self, x: Array) -> Value:
-        h = Value(x.reshape(len(x), math.prod(x.shape[1:])))
+    def __call__(self, x: Operand) -> Value:
+        h = as_value(x, self.values["0.weight"].data.dtype)
+        if h.ndim > 2:
+            h = h.reshape(h.shape[0], math.prod(h.shape[1:]))
         layers = len(self.values) // 2
         for index in range(layers):
             weight, bias = self.values[f"{index}.weight"], self.values[f"{index}.bias"]
-            if h.shape[1] != weight.shape[1]:
+            if h.ndim != 2 or h.shape[1] != weight.shape[1]:
                 raise ShapeError(
-                    f"MLP needs {weight.shape[1]} numbers a sample; got x of shape {x.shape}. "
-                    "Build it with sizes that begin with what a sample has."
+                    f"MLP needs rows of {weight.shape[1]} numbers a sample; got {h.shape}. "
+                    "Give x as (N, *), and sizes that begin with what a sample has."
                 )
             h = h @ weight.transpose() + bias
             if index < layers - 1:
@@ -101,3 +108,7 @@ class MLP:
         """Use these very arrays as parameters: what changes them from outside is seen here."""
         for name, value in self.values.items():
             value.data = arrays[name]
+
+
+def _is_count(size: Any) -> bool:
+    return isinstance(size, Integral) and int(size) >= 1

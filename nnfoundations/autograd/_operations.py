@@ -14,7 +14,7 @@ import numpy as np
 from nnfoundations import formulas
 from nnfoundations.formulas import Array, numpy_namespace
 
-__all__ = ["OPERATIONS", "Operation"]
+__all__ = ["OPERATIONS", "UFUNCS", "Operation"]
 
 XP = numpy_namespace()
 
@@ -117,3 +117,9 @@ OPERATIONS = {
     ),
 }
 """By name; each name is also a function or a method of `Value`."""
+
+UFUNCS = {
+    np.add: "add", np.subtract: "sub", np.multiply: "mul", np.divide: "div", np.power: "pow",
+    np.negative: "neg", np.matmul: "matmul", np.exp: "exp", np.log: "log", np.tanh: "tanh",
+}  # fmt: skip
+"""What NumPy calls those that it has, too."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from nnfoundations import formulas
+from nnfoundations.numpy._check import check_gradient, needs_array
 from nnfoundations.numpy._layer import XP, Array, Layer
 
 __all__ = ["GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softmax", "Tanh"]
@@ -21,12 +22,14 @@ class Activation(Layer):
         self.options = options
 
     def forward(self, x: Array) -> Array:
+        needs_array(type(self).__name__, x)
         y: Array = type(self).formula(x, **self.options, xp=XP)
         self._kept = (y if self.reads_output else x,)
         return y
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
         (kept,) = self.kept
+        check_gradient(type(self).__name__, grad_output, kept.shape)
         if not grad_input:
             return None
         grad: Array = type(self).derivative(grad_output, kept, **self.options, xp=XP)
@@ -71,7 +74,7 @@ class LeakyReLU(Activation):
     formula, derivative = formulas.leaky_relu, formulas.leaky_relu_backward
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        super().__init__(negative_slope=negative_slope)
+        super().__init__(negative_slope=float(negative_slope))  # a NumPy number would promote x
 
 
 class GELU(Activation):

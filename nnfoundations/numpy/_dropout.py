@@ -2,6 +2,7 @@
 
 from nnfoundations import formulas
 from nnfoundations._errors import OptionError
+from nnfoundations.numpy._check import check_gradient, needs_array
 from nnfoundations.numpy._layer import XP, Array, Layer
 from nnfoundations.numpy._linear import Generator, generator_of
 
@@ -20,20 +21,22 @@ class Dropout(Layer):
         super().__init__()
         if not 0 <= p < 1:
             raise OptionError(f"Dropout's p must be at least 0 and less than 1; got {p}. Take 0.1 to 0.5.")
-        self.p, self._generator = p, generator_of(seed)
+        self.p, self.generators = p, [generator_of(seed)]
 
     def forward(self, x: Array) -> Array:
+        needs_array("Dropout", x)
         if not self.training or not self.p:
-            self._kept = (None,)
+            self._kept = (None, x.shape)
             return x
-        keep = self._generator.random(x.shape, "float32") >= self.p
+        keep = self.generators[0].random(x.shape, "float32") >= self.p
         mask = keep.astype(x.dtype) / x.dtype.type(1 - self.p)
-        self._kept = (mask,)
+        self._kept = (mask, x.shape)
         y: Array = formulas.dropout(x, mask, xp=XP)
         return y
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
-        (mask,) = self.kept
+        mask, shape = self.kept
+        check_gradient("Dropout", grad_output, shape)
         if not grad_input:
             return None
         if mask is None:

@@ -7,10 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfoundations._errors import ShapeError
 from nnfoundations.formulas import numpy_namespace
 
-__all__ = ["XP", "Array", "Layer", "needs_features"]
+__all__ = ["XP", "Array", "Layer"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -28,6 +27,7 @@ class Layer(ABC):
         parameters: what is learnt, by name.
         gradients: of the parameters, by the same names, since the last `backward`.
         buffers: arrays that are kept and not learnt (running statistics).
+        generators: what random numbers are drawn from in training; their states belong to a checkpoint.
         training: whether batch statistics and dropout are on; see `train` and `eval`.
     """
 
@@ -35,6 +35,7 @@ class Layer(ABC):
         self.parameters: dict[str, Array] = {}
         self.gradients: dict[str, Any] = {}
         self.buffers: dict[str, Array] = {}
+        self.generators: list[np.random.Generator] = []
         self.training = True
         self._kept: tuple[Any, ...] | None = None
 
@@ -48,7 +49,7 @@ class Layer(ABC):
 
         Args: grad_input: False where nobody asks for the input's gradient, as for data: the product that it
             would take is left out, and None is given.
-        Raises: RuntimeError: no forward came before.
+        Raises: RuntimeError: no forward came before. ShapeError: it is not of the output's shape.
         """
 
     def __call__(self, x: Array) -> Array:
@@ -77,11 +78,3 @@ class Layer(ABC):
     def __repr__(self) -> str:
         shapes: Iterable[str] = (f"{name} {value.shape}" for name, value in self.parameters.items())
         return f"{type(self).__name__}({', '.join(shapes)})"
-
-
-def needs_features(layer: Layer, x: Array, features: int) -> None:
-    if x.ndim != 2 or x.shape[1] != features:
-        raise ShapeError(
-            f"{type(layer).__name__} needs rows of {features} features; got x of shape {np.shape(x)}. "
-            "Reshape x to (N, features), or build the layer for the features that x has."
-        )

@@ -4,7 +4,8 @@ import numpy as np
 
 from nnfoundations._errors import OptionError
 from nnfoundations.formulas import initialization, linear, linear_backward
-from nnfoundations.numpy._layer import XP, Array, Layer, needs_features
+from nnfoundations.numpy._check import check_dtype, check_gradient, check_sizes, rows_of
+from nnfoundations.numpy._layer import XP, Array, Layer
 
 __all__ = ["Generator", "Linear", "generator_of", "he", "xavier"]
 
@@ -40,8 +41,8 @@ class Linear(Layer):
         init: "he", weights of deviation gain / sqrt(in), or "xavier", gain sqrt(2 / (in + out)).
         gain: for what follows: sqrt(2) before a rectifier, 1 before nothing.
         seed: of the weights, or a generator; None draws one from NumPy's global state. Biases are zero.
-        dtype: of the parameters; x in the same one gives y in it.
-    Raises: OptionError: an init that is not known. ShapeError: x is no rows of `in` features.
+        dtype: of the parameters; x in the same one, or of integers, gives y in it.
+    Raises: OptionError: an init that is not known. ShapeError: a size below 1; x is no rows of `in` features.
     Source: Goodfellow, Bengio, Courville 2016, section 6.5.
 
     >>> Linear(3, 2, seed=0)(np.ones((5, 3), np.float32)).shape
@@ -63,18 +64,23 @@ class Linear(Layer):
             raise OptionError(
                 f"Linear's init must be 'he' or 'xavier'; got {init!r}. Take 'he' for rectifiers."
             )
+        if not gain >= 0:
+            raise OptionError(f"Linear needs a gain of at least 0; got {gain}. sqrt(2) is for rectifiers.")
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
+        check_dtype("Linear", dtype)
         weight = _INITS[init]((out_features, in_features), gain=gain, generator=generator_of(seed))
         self.parameters = {"weight": weight.astype(dtype), "bias": np.zeros(out_features, dtype)}
 
     def forward(self, x: Array) -> Array:
         weight = self.parameters["weight"]
-        needs_features(self, x, weight.shape[1])
+        x = rows_of("Linear", x, weight.shape[1], weight.dtype)
         self._kept = (x,)
         y: Array = linear(x, weight, self.parameters["bias"], xp=XP)
         return y
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
         (x,) = self.kept
+        check_gradient("Linear", grad_output, (len(x), len(self.parameters["weight"])))
         grad_x, grad_weight, grad_bias = linear_backward(
             grad_output, x, self.parameters["weight"], wanted=(grad_input, True, True), xp=XP
         )

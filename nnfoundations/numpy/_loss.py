@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from nnfoundations import formulas
-from nnfoundations._errors import LabelError, OptionError, ShapeError
+from nnfoundations._errors import OptionError, ShapeError
+from nnfoundations.numpy._check import labels_of, needs_array
 from nnfoundations.numpy._layer import XP, Array
 
 __all__ = ["CrossEntropyLoss", "HuberLoss", "Loss", "MSELoss"]
@@ -55,7 +56,8 @@ class CrossEntropyLoss(Loss):
     a Softmax layer, train slowly and to a worse end: a first batch of them is warned of.
 
     Shape: x `(N, C)`, target `(N,)` class indices.
-    Raises: ShapeError: other shapes. LabelError: an index outside 0 to C - 1.
+    Raises: ShapeError: other shapes. DtypeError: other than floats and integers. LabelError: an index outside
+        0 to C - 1.
     Source: Bishop 2006, eq. 4.108 and 4.109.
     """
 
@@ -64,16 +66,7 @@ class CrossEntropyLoss(Loss):
         self._looked = False
 
     def forward(self, x: Array, target: Array) -> float:
-        if x.ndim != 2 or target.shape != x.shape[:1]:
-            raise ShapeError(
-                f"CrossEntropyLoss needs logits (N, C) and class indices (N,); got {x.shape} and "
-                f"{target.shape}. Give one row of logits and one index a sample."
-            )
-        if target.size and (target.min() < 0 or target.max() >= x.shape[1]):
-            raise LabelError(
-                f"CrossEntropyLoss needs class indices from 0 to {x.shape[1] - 1}; got {target.min()} to "
-                f"{target.max()}. Give the network as many outputs as there are classes."
-            )
+        target = labels_of("CrossEntropyLoss", x, target)
         if not self._looked:
             self._looked = True
             if x.size and x.min() >= 0 and np.allclose(x.sum(1), 1, atol=1e-4):
@@ -119,7 +112,7 @@ class HuberLoss(Loss):
         super().__init__()
         if not delta > 0:
             raise OptionError(f"HuberLoss needs a delta above 0; got {delta}. 1 is usual.")
-        self.delta = delta
+        self.delta = float(delta)  # a NumPy number would promote x
 
     def forward(self, x: Array, target: Array) -> float:
         self._kept = same_shape(self, x, target)
@@ -134,6 +127,9 @@ class HuberLoss(Loss):
 
 
 def same_shape(loss: Loss, x: Array, target: Array) -> tuple[Array, Array]:
+    """Both, the target in x's dtype: one in float64 would carry all gradients with it."""
+    needs_array(type(loss).__name__, x)
+    target = np.asarray(target, x.dtype)
     if x.shape != target.shape:  # broadcasting would compare every row with every other
         raise ShapeError(
             f"{type(loss).__name__} needs x and target of one shape; got {x.shape} and {target.shape}. "

@@ -8,6 +8,7 @@ from typing import Literal
 from nnfoundations._errors import OptionError, ShapeError
 from nnfoundations.formulas import initialization
 from nnfoundations.numpy import _activation
+from nnfoundations.numpy._check import is_count, needs_array
 from nnfoundations.numpy._layer import Array, Layer
 from nnfoundations.numpy._linear import Generator, Linear, generator_of
 from nnfoundations.numpy._loss import CrossEntropyLoss, Loss
@@ -21,11 +22,23 @@ class Sequential(Layer):
     Parameters, gradients and buffers are those of the layers, each named `INDEX.NAME` ("0.weight").
 
     Args: layers: in the order of the forward. loss: what `differentiate` minimises.
+    Raises: TypeError: one of them is no layer, or the loss none.
     Source: Rumelhart, Hinton and Williams 1986.
     """
 
     def __init__(self, *layers: Layer, loss: Loss | None = None) -> None:
         super().__init__()
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(
+                    f"Sequential needs layers, one an argument; got {layer!r}. "
+                    "Call a class, as in ReLU(); unpack a list, as in Sequential(*layers)."
+                )
+        if isinstance(loss, type) or (loss is not None and not hasattr(loss, "backward")):
+            raise TypeError(
+                f"Sequential needs a loss with a backward; got {loss!r}. Give MSELoss() or the like."
+            )
+        self.generators = [generator for layer in layers for generator in layer.generators]
         self.layers, self.loss = layers, loss or CrossEntropyLoss()
         self._collect()
 
@@ -113,9 +126,9 @@ class MLP(Sequential):
         dtype: str = "float32",
     ) -> None:
         sizes = list(sizes)
-        if len(sizes) < 2 or min(sizes) < 1:
+        if len(sizes) < 2 or not all(map(is_count, sizes)):
             raise ShapeError(
-                f"MLP needs at least two sizes, all positive; got {sizes}. "
+                f"MLP needs at least two sizes, all positive whole numbers; got {sizes}. "
                 "Name the features of the input, of each hidden layer and of the output: [784, 128, 10]."
             )
         generator = generator_of(seed)
@@ -130,16 +143,17 @@ class MLP(Sequential):
         super().__init__(*layers[:-1])
 
     def forward(self, x: Array) -> Array:
-        return super().forward(x.reshape(len(x), math.prod(x.shape[1:])))
+        needs_array("MLP", x, kinds="fiub")
+        return super().forward(x.reshape(*x.shape[:1], math.prod(x.shape[1:])))
 
 
 def _build(activation: str | Callable[[], Layer]) -> Layer:
-    if not isinstance(activation, str):
+    if callable(activation) and not isinstance(activation, Layer):
         return activation()
     if activation not in _activation.__all__:
         raise OptionError(
             f"MLP's activation must be one of {', '.join(_activation.__all__)}; got {activation!r}. "
-            "Name one of them, or hand over what builds a layer."
+            "Name one of them, or hand over what builds a layer, as its class does."
         )
     built: Layer = getattr(_activation, activation)()
     return built

@@ -3,8 +3,9 @@
 import numpy as np
 
 from nnfoundations import formulas
-from nnfoundations._errors import ShapeError
-from nnfoundations.numpy._layer import XP, Array, Layer, needs_features
+from nnfoundations._errors import OptionError, ShapeError
+from nnfoundations.numpy._check import check_dtype, check_eps, check_gradient, check_sizes, rows_of
+from nnfoundations.numpy._layer import XP, Array, Layer
 
 __all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
 
@@ -19,6 +20,7 @@ class BatchNorm(Layer):
     Args: num_features: of a row. eps: added to the variance. momentum: share of the newest batch in the
         running statistics. dtype: of parameters and statistics.
     Raises: ShapeError: other features, or a training batch of one row, whose variance says nothing.
+        OptionError: eps or momentum is outside its range.
     Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.1.
     """
 
@@ -26,7 +28,12 @@ class BatchNorm(Layer):
         self, num_features: int, *, eps: float = 1e-5, momentum: float = 0.1, dtype: str = "float32"
     ) -> None:
         super().__init__()
-        self.eps, self.momentum = eps, momentum
+        check_sizes("BatchNorm", num_features=num_features)
+        check_dtype("BatchNorm", dtype)
+        check_eps("BatchNorm", eps)
+        if momentum is None or not 0 <= momentum <= 1:
+            raise OptionError(f"BatchNorm needs a momentum from 0 to 1; got {momentum}. 0.1 is usual.")
+        self.eps, self.momentum = float(eps), float(momentum)  # NumPy numbers would promote x
         self.parameters = {"weight": np.ones(num_features, dtype), "bias": np.zeros(num_features, dtype)}
         self.buffers = {
             "running_mean": np.zeros(num_features, dtype),
@@ -35,7 +42,7 @@ class BatchNorm(Layer):
 
     def forward(self, x: Array) -> Array:
         weight, bias = self.parameters["weight"], self.parameters["bias"]
-        needs_features(self, x, len(weight))
+        x = rows_of("BatchNorm", x, len(weight), weight.dtype)
         y: Array
         if not self.training:
             mean, variance = self.buffers["running_mean"], self.buffers["running_var"]
@@ -57,6 +64,7 @@ class BatchNorm(Layer):
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
         x, mean, variance, fixed = self.kept
+        check_gradient("BatchNorm", grad_output, x.shape)
         weight, wanted = self.parameters["weight"], (grad_input, True, True)
         if fixed:
             grad_x, grad_weight, grad_bias = formulas.standardize_by_backward(
@@ -82,12 +90,15 @@ class LayerNorm(Layer):
 
     def __init__(self, num_features: int, *, eps: float = 1e-5, dtype: str = "float32") -> None:
         super().__init__()
-        self.eps = eps
+        check_sizes("LayerNorm", num_features=num_features)
+        check_dtype("LayerNorm", dtype)
+        check_eps("LayerNorm", eps)
+        self.eps = float(eps)
         self.parameters = {"weight": np.ones(num_features, dtype), "bias": np.zeros(num_features, dtype)}
 
     def forward(self, x: Array) -> Array:
         weight, bias = self.parameters["weight"], self.parameters["bias"]
-        needs_features(self, x, len(weight))
+        x = rows_of("LayerNorm", x, len(weight), weight.dtype)
         y: Array
         y, mean, variance = formulas.standardize(x, weight, bias, over=(1,), along=(1,), eps=self.eps, xp=XP)
         self._kept = (x, mean, variance)
@@ -95,6 +106,7 @@ class LayerNorm(Layer):
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
         x, mean, variance = self.kept
+        check_gradient("LayerNorm", grad_output, x.shape)
         grad_x, grad_weight, grad_bias = formulas.standardize_backward(
             grad_output, None, None, x, self.parameters["weight"], mean, variance,
             over=(1,), along=(1,), eps=self.eps, wanted=(grad_input, True, True), xp=XP,
@@ -114,12 +126,15 @@ class RMSNorm(Layer):
 
     def __init__(self, num_features: int, *, eps: float = 1e-5, dtype: str = "float32") -> None:
         super().__init__()
-        self.eps = eps
+        check_sizes("RMSNorm", num_features=num_features)
+        check_dtype("RMSNorm", dtype)
+        check_eps("RMSNorm", eps)
+        self.eps = float(eps)
         self.parameters = {"weight": np.ones(num_features, dtype)}
 
     def forward(self, x: Array) -> Array:
         weight = self.parameters["weight"]
-        needs_features(self, x, len(weight))
+        x = rows_of("RMSNorm", x, len(weight), weight.dtype)
         y: Array
         y, mean_square = formulas.rms_norm(x, weight, eps=self.eps, xp=XP)
         self._kept = (x, mean_square)
@@ -127,6 +142,7 @@ class RMSNorm(Layer):
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
         x, mean_square = self.kept
+        check_gradient("RMSNorm", grad_output, x.shape)
         grad_x, grad_weight = formulas.rms_norm_backward(
             grad_output, None, x, self.parameters["weight"], mean_square,
             eps=self.eps, wanted=(grad_input, True), xp=XP,

@@ -26,6 +26,8 @@ def sgd_update(
         gradient: left as it is.
     Source: Sutskever et al. 2013, with the rate outside of the velocity, as in torch.optim.SGD.
     """
+    # NumPy numbers, as a schedule computes them, would make float64 of every product.
+    lr, momentum, weight_decay = float(lr), float(momentum), float(weight_decay)
     step = gradient
     if weight_decay:
         step = weight_decay * parameter
@@ -52,7 +54,7 @@ class SGD:
 
     Args: network: whose `gradients` are read at each step. lr: at least 0; may be changed between steps.
         momentum: in [0, 1). weight_decay: at least 0. nesterov: look ahead; needs momentum.
-    Raises: OptionError: one of them is outside its range.
+    Raises: OptionError: one of them is outside its range. TypeError: the network is none.
 
     >>> from nnfoundations.numpy import MLP
     >>> net = MLP([2, 8, 2], seed=0)
@@ -74,6 +76,11 @@ class SGD:
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
+        if not isinstance(network, Layer):
+            raise TypeError(
+                f"SGD needs the network, whose gradients it reads; got {type(network).__name__}. "
+                "Give SGD(net, lr=0.01)."
+            )
         check_sgd("SGD", lr, momentum, weight_decay, nesterov)
         self.network, self.lr = network, lr
         self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov

@@ -17,11 +17,13 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     The direction stays; below max_norm nothing changes. As torch.nn.utils.clip_grad_norm_.
 
     Returns: |g| before.
-    Raises: OptionError: max_norm is not positive.
+    Raises: OptionError: max_norm or norm_type is not positive.
     Source: Pascanu, Mikolov and Bengio 2013, algorithm 1.
     """
     if not max_norm > 0:
         raise OptionError(f"clip_grad_norm_ needs a max_norm above 0; got {max_norm}. 1 is usual.")
+    if not norm_type > 0:
+        raise OptionError(f"clip_grad_norm_ needs a norm_type above 0; got {norm_type}. 2 or inf is usual.")
     grads = _gradients(parameters)
     total = _norm(grads, norm_type)
     _scale(grads, (max_norm / (total + 1e-6)).clamp(max=1.0))

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
-from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, needs_at_least_0
+from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, needs, needs_at_least_0
 
 __all__ = ["RMSprop"]
 
@@ -19,7 +19,7 @@ class RMSprop(ListOptimizer):
 
     Args:
         params: parameters, or groups of them with options of their own.
-        lr, alpha, eps, weight_decay, momentum: at least 0.
+        lr, alpha, eps, weight_decay, momentum: at least 0; alpha at most 1.
         centered: divide by the deviation in place of the root mean square.
         maximize, foreach: as in SGD.
     Raises: OptionError: an option outside its range.
@@ -57,6 +57,8 @@ class RMSprop(ListOptimizer):
     def check(self, group: dict[str, Any]) -> None:
         names = ["lr", "alpha", "eps", "weight_decay", "momentum"]
         needs_at_least_0("RMSprop", group, names, "lr=0.001, alpha=0.99, eps=1e-8 is a start.")
+        alpha = group["alpha"]
+        needs("RMSprop needs an alpha of at most 1", str(alpha), alpha <= 1, "0.99 is usual.")
 
     def kept(self, group: dict[str, Any]) -> list[str]:
         momentum = ["momentum_buffer"] if group["momentum"] > 0 else []
