@@ -57,7 +57,13 @@ def _best_known_to(path: Path) -> Path | None:
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Lightning's, which takes the best checkpoints along when a run goes on in a folder of its own."""
+    """Lightning's, with a `last.ckpt` of each epoch; a run that goes on elsewhere brings the best ones."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        # Lightning's `last` is the last one saved: of an epoch that is not among the best there is none.
+        if self.save_last is True and not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         before, here = Path(state_dict["dirpath"] or "."), Path(self.dirpath or ".")
