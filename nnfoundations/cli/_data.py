@@ -47,10 +47,7 @@ def data_command(name: str, args: Sequence[str]) -> int:
     parser.add_argument("--root", help="folder of data sets")
     parser.add_argument("--mirror", help="address of a folder laid out like root, asked first")
     parser.add_argument("--figure", type=Path, metavar="FILE.png", help="write samples of every class there")
-    try:
-        given = parser.parse_args(args)
-    except SystemExit as stop:
-        return int(stop.code or 0)
+    given = parser.parse_args(args)
     sets = data_sets()
     if given.list:
         _print_list(sets, given.root)

@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return WRONG
+    except SystemExit as stop:  # of a parser that has printed what it was asked for
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BrokenPipeError:  # nobody reads any more: `nnfoundations ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

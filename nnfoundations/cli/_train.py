@@ -1,6 +1,5 @@
 """fit, validate, test, predict: from arguments to an exit code."""
 
-import os
 import sys
 import traceback
 import warnings
@@ -38,12 +37,7 @@ def train(command: str, args: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             FoundationsCLI(command, args, settings, run_name(configs), voice)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except BrokenPipeError:  # nobody reads any more: `nnfoundations ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except CommandError:
+    except (CommandError, BrokenPipeError):
         raise
     except Exception as error:  # whatever a user's run raises
         if (
