@@ -74,12 +74,15 @@ def data_command(name: str, args: Sequence[str]) -> int:
 
 def _print_list(sets: dict[str, type[TensorDataModule]], root: str | None) -> None:
     rows = [("name", "classes", "sample", "files")]
+    folders = []
     for name, kind in sets.items():
         data = kind(root)
-        missing = [file for file in data.present() if file.find(data.path) is None]
-        where = f"in {data.path}" if data.files else "needs none"
-        shape = " x ".join(map(str, kind.shape))
-        rows.append((name, str(kind.num_classes), shape, f"missing {where}" if missing else where))
+        state = "needs none"
+        if data.files:
+            folders.append(f"  {name}\n    {data.path}")  # a path is to be copied whole: on a line of its own
+            state = "missing" if any(file.find(data.path) is None for file in data.present()) else "here"
+        rows.append((name, str(kind.num_classes), " x ".join(map(str, kind.shape)), state))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(["", "Files are looked for in", *folders]))

@@ -38,16 +38,21 @@ def check_optimizers(model: Namespace, settings: Setting) -> None:
 def _classes(key: str, node: Namespace) -> Iterator[tuple[str, dict[str, Made]]]:
     """The optimizers and schedules among the options of a class, and of the classes within."""
     found: dict[str, Made] = {}
-    for name, value in vars(node.get("init_args") or Namespace()).items():
+    for name, value in _options(node).items():
         if not isinstance(value, Namespace) or "class_path" not in value:
             continue
         module, _, last = value.class_path.rpartition(".")
         cls = getattr(import_module(module), last)
         if isinstance(cls, type) and issubclass(cls, Optimizer | LRScheduler | ReduceLROnPlateau):
-            found[name] = cls, dict(vars(value.get("init_args") or Namespace()))
+            found[name] = cls, _options(value)
         else:
             yield from _classes(f"{key}.{name}", value)
     yield key, found
+
+
+def _options(node: Namespace) -> dict[str, Any]:
+    options = node.get("init_args")
+    return dict(vars(options)) if options else {}
 
 
 def _optimizer_refuses(made: Made) -> Exception | None:
