@@ -32,7 +32,7 @@ def smoothed(loss: Callable[..., torch.nn.Module], label_smoothing: float) -> to
         raise ValueError(
             f"label_smoothing={label_smoothing} needs a loss that takes it; this one says: {error}. "
             "Set label_smoothing to 0."
-        ) from error
+        ) from None
 
 
 def _default_optimizer(params: Any) -> SGD:

@@ -188,6 +188,15 @@ def fits(text, columns):
     assert not [line for line in lines if not path.search(line) and len(line) > columns]
 
 
+def test_columns_count_in_a_pipe(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(FIT) == 0
+    printed = capfd.readouterr()
+    assert "Diagnostics" in printed.err
+    fits(printed.out + printed.err, 60)
+
+
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_a_terminal_of_60_columns(term, tmp_path):
     code, text, _ = cli_process.run(FIT, tmp_path, columns=60, environment={"TERM": term})

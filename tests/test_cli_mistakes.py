@@ -76,6 +76,19 @@ MISTAKES = [
     ("--jsn check --config digits", "", ["`--jsn`", "`--json`"]),
     ("check --config digits --ckpt_path last", "", ["`--ckpt_path` means nothing to `check`"]),
     (f"{DIGITS} --json", "", ["`--json` is not known"]),
+    ("FIT --config digits", "", ["`FIT`", "`nnfoundations fit`"]),
+    ("fit --config DIGITS", "", ["`DIGITS`", "`digits`"]),
+    (f"{DIGITS} --trainer.epochs 3", "", ["`--trainer.epochs`", "`--trainer.max_epochs`"]),
+    (f"{DIGITS} --model.lr 0.1", "", ["`lr` is no option of Classifier", "`model.optimizer.lr`"]),
+    (f"{DIGITS} --model.learning_rate 0.1", "", ["`learning_rate`", "`model.optimizer.lr`"]),
+    (f"{DIGITS} --data mnist", "", ["`mnist`", "`MNISTDataModule`"]),
+    (f"{DIGITS} --model.optimizer Adam", "", ["nnfoundations.optim.Adam, torch.optim.Adam."]),
+    (f"{DIGITS} --trainer.callbacks+=nothing.Such", "", ["no module `nothing`", "PYTHONPATH"]),
+    (f"{DIGITS} --trainer.accumulate_grad_batches 0", "", ["`trainer.accumulate_grad_batches`", "above 0"]),
+    (f"{DIGITS} --trainer.val_check_interval 1000", "", ["`val_check_interval` (1000)", "batches (41)"]),
+    (f"{DIGITS} --checkpoint.dirpath mine.yaml/x", "", ["`checkpoint.dirpath`", "Leave it out"]),
+    (f"{DIGITS} --checkpoint.filename {{best", "", ["`checkpoint.filename` cannot be `{best`", "braces"]),
+    (f"{DIGITS} --model.loss torch.nn.NLLLoss", "", ["label_smoothing=0.1 needs a loss that takes it"]),
     ("check --config digits --json=yes", "", ["`--json` takes no value"]),
     (f"{DIGITS} --model.optimizer null", "", ["`model.optimizer` cannot be `null`", "Optimizer"]),
     (f"{DIGITS} --data.batch_size null", "", ["`data.batch_size` cannot be `null`", "integer"]),
@@ -145,6 +158,26 @@ def test_a_metric_that_is_watched_upside_down_is_warned_of(tmp_path, monkeypatch
     assert "`checkpoint.mode` is `min`, but more of `val/accuracy` is better" in capsys.readouterr().err
     assert main([*command.split(), "--checkpoint.mode", "max"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_more_processes_than_cores_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert main([*DIGITS.split(), "--trainer.accelerator", "cpu", "--trainer.devices", "2"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "`trainer.devices` cannot be `2`" in said[0]
+
+
+def test_shapes_that_do_not_fit_are_a_sentence(tmp_path, monkeypatch, capsys):
+    """The command may be right, and the model wrong: 1."""
+    monkeypatch.chdir(tmp_path)
+    assert main([*DIGITS.split(), "--model.net.sizes", "[64,20,11]"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "logits of shape (N, 10); the net gave (32, 11)" in said[0]
+    assert main([*DIGITS.split(), "--model.net.sizes", "[64,20,11]", "--verbose"]) == 1
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_config_may_stand_before_the_command(capsys):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from nnfoundations.cli._settings import CommandError, Setting
 
@@ -76,6 +77,30 @@ def _best_known_to(path: Path) -> Path | None:
             if zipfile.is_zipfile(best):
                 return best
     return None
+
+
+def check_place(checkpoint: ModelCheckpoint) -> None:
+    """Where checkpoints are to go, and under which name: not to be found wrong after the first epoch.
+
+    Raises:
+        CommandError: no folder can be made there, or the name is no format.
+    """
+    try:
+        checkpoint.format_checkpoint_name({})
+    except (ValueError, KeyError, IndexError) as error:
+        raise CommandError(
+            f"`checkpoint.filename` cannot be `{checkpoint.filename}`: {error}.\n"
+            "A metric stands in braces: `{epoch}`, `{val/loss:.2f}`."
+        ) from None
+    folder = str(checkpoint.dirpath or "")
+    if folder and "://" not in folder:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CommandError(
+                f"`checkpoint.dirpath` cannot be `{folder}`: {error.strerror}.\n"
+                "Leave it out: checkpoints then go into the run's folder."
+            ) from None
 
 
 def overridden(given: Options, taken: Options, settings: Setting) -> Iterator[str]:

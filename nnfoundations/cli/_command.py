@@ -1,13 +1,16 @@
 """fit, validate, test and predict: Lightning's command line with run folders and a closing table."""
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
+from traceback import walk_tb
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -24,7 +27,7 @@ from nnfoundations.callbacks import (
     PredictionTable,
     TensorBoardOverview,
 )
-from nnfoundations.cli._checkpoints import given_checkpoint, overridden
+from nnfoundations.cli._checkpoints import check_place, given_checkpoint, overridden
 from nnfoundations.cli._folder import new_run_folder
 from nnfoundations.cli._interrupt import InterruptCheckpoint, command_that_goes_on, say_what_is_kept
 from nnfoundations.cli._mistakes import check_keys, check_nulls, explain
@@ -125,9 +128,15 @@ class FoundationsCLI(LightningCLI):
     def before_fit(self) -> None:
         """What Lightning finds only when it is in the middle of an epoch."""
         given = self._get(self.config_init, "trainer")
-        for name in ("check_val_every_n_epoch", "val_check_interval"):
+        for name in ("check_val_every_n_epoch", "val_check_interval", "accumulate_grad_batches"):
             if isinstance(value := given[name], int | float) and value <= 0:
                 raise CommandError(f"`trainer.{name}` cannot be `{value}`.\nIt takes a number above 0.")
+        cores = os.cpu_count() or 1
+        if isinstance(self.trainer.accelerator, CPUAccelerator) and self.trainer.num_devices > cores:
+            raise CommandError(
+                f"`trainer.devices` cannot be `{given.devices}`: each is a process, and this machine has "
+                f"{cores} CPU cores.\nGive 1: one process uses all of them."
+            )
 
     def instantiate_classes(self) -> None:
         try:
@@ -136,18 +145,15 @@ class FoundationsCLI(LightningCLI):
             self._leave_no_empty_folder()
             if self.voice is Voice.VERBOSE:
                 raise
-            cause: BaseException = error  # the first of a chain: the parser says above it what else it tried
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            first, *rest = [line.strip() for line in str(cause).splitlines() if line.strip()] or [repr(cause)]
-            cure = rest[0] if rest else "--verbose shows where it was raised; --help lists the options."
-            raise CommandError(f"{first}\n{cure}") from error
+            raise _mistake(error) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
         self.root = Path(given.default_root_dir or "runs")
         if given.fast_dev_run:  # it leaves no run behind
             return super().instantiate_trainer(**kwargs)
+        if self.subcommand == "fit":
+            check_place(self._get(self.config_init, "checkpoint"))
         self.folder = folder = new_run_folder(self.root / self.name)
         if given.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(
@@ -189,10 +195,12 @@ class FoundationsCLI(LightningCLI):
         except BaseException as error:
             if isinstance(error, Interrupted) and not error.told:
                 say_what_is_kept(error, self.trainer, self._that_goes_on("test", "best"))
-            if isinstance(error, CommandError) and self.folder is not None:
+            refused = not self.interrupt.began and _raised_by_lightning(error)
+            if self.folder is not None and (refused or isinstance(error, CommandError)):
                 rmtree(self.folder, ignore_errors=True)  # nothing was trained: it holds the config, no more
             self._leave_no_empty_folder()
-            if self.voice is not Voice.VERBOSE and (mistake := missing_metric(self.trainer, error)):
+            mistake = _mistake(error) if refused else missing_metric(self.trainer, error)
+            if mistake is not None and self.voice is not Voice.VERBOSE:
                 raise mistake from error
             raise
 
@@ -235,6 +243,24 @@ class FoundationsCLI(LightningCLI):
 
     def after_predict(self) -> None:
         print_summary(self.trainer, self.root, self.name, self.voice)
+
+
+def _mistake(error: BaseException) -> CommandError:
+    """In two lines what a library refused."""
+    cause = error  # the first of a chain: the parser says above it what else it tried
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    first, *rest = [line.strip() for line in str(cause).splitlines() if line.strip()] or [repr(cause)]
+    cure = rest[0] if rest else "--verbose shows where it was raised; --help lists the options."
+    return CommandError(f"{first}\n{cure}")
+
+
+def _raised_by_lightning(error: BaseException) -> bool:
+    """A value that it finds fault with itself, not a user's code that it calls."""
+    if not isinstance(error, ValueError | MisconfigurationException) or error.__traceback__ is None:
+        return False
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith("lightning.")
 
 
 class StandingDiagnostics(Diagnostics):

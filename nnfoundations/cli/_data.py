@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import NoReturn
 
 from nnfoundations import datamodules
@@ -62,7 +64,9 @@ def data_command(name: str, args: Sequence[str]) -> int:
         data.prepare_data()
         data.setup()
         description = data.describe()
-        print(description.table)
+        wide = max(40, min(get_terminal_size().columns, 100))
+        for line in description.table.splitlines():
+            print(fill(line, wide, subsequent_indent="  "))
         if given.figure:
             description.figure.savefig(given.figure, dpi=150)
             print(f"figure in {given.figure}")

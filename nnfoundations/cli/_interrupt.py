@@ -30,6 +30,7 @@ class InterruptCheckpoint(Callback):
     def __init__(self, resume: str) -> None:
         self.resume = resume
         self.signum: int | None = None
+        self.began = False
         self._steps = False
         self._process = os.getpid()
 
@@ -47,7 +48,7 @@ class InterruptCheckpoint(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.receive)  # Lightning has put its own before it
-        self._steps = True
+        self.began = self._steps = True
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         self._stop_if_asked(trainer)

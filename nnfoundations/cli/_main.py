@@ -80,7 +80,7 @@ def command_first(args: list[str]) -> list[str]:
         if arg in COMMANDS and not takes_value:
             return [arg, *args[:i], *args[i + 1 :]]
         if not arg.startswith("-") and not takes_value:
-            near = get_close_matches(arg, COMMANDS, n=1)
+            near = get_close_matches(arg.lower(), COMMANDS, n=1)
             cure = f"Did you mean `nnfoundations {near[0]}`?" if near else f"There are {', '.join(COMMANDS)}."
             raise CommandError(f"`{arg}` is no command.\n{cure}")
         takes_value = arg.startswith("-") and "=" not in arg and not nearest_switch(arg)

@@ -149,7 +149,7 @@ def _is_group(key: str, types: dict[str, Any]) -> bool:
 def _nearest_key(key: str, types: Iterable[str]) -> str | None:
     names = list(types)
     last = key.rpartition(".")[2].replace("-", "_")
-    if "." not in key and (meant := MEANT.get(last)) in names:
+    if (meant := MEANT.get(last)) in names:
         return meant
     same = [name for name in names if name.rpartition(".")[2] == last]
     within = [name for name in names if name.rpartition(".")[0] == key.rpartition(".")[0]]
@@ -233,9 +233,10 @@ def _check_options(key: str, target: Any, options: dict[str, Setting], skip: int
     names = list(types)
     for name, option in options.items():
         if name not in names:
-            near = next(iter(get_close_matches(name, names, n=1, cutoff=0.5)), None)
-            what = f"`{name}` is no option of {target.__name__}"
-            raise _unknown(what, option, near or _deeper(name, key, options, types), names)
+            own = next(iter(get_close_matches(name, names, n=1, cutoff=0.5)), None)
+            deeper = _deeper(name, key, options, types)
+            near = deeper if deeper and (own is None or deeper.endswith(f".{name}")) else own
+            raise _unknown(f"`{name}` is no option of {target.__name__}", option, near, names)
         _check_value(f"{key}.{name}", option, types.get(name))
     try:
         parser.parse_object({"of": {name: option.plain() for name, option in options.items()}})
@@ -260,6 +261,8 @@ def _deeper(name: str, key: str, options: dict[str, Setting], types: dict[str, A
         if option in types
         for deep in _option_keys(f"{key}.{option}", setting, types[option])
     ]
+    if (meant := MEANT.get(name)) in keys:
+        return meant
     lasts = {deep.rpartition(".")[2]: deep for deep in reversed(keys)}
     return next((lasts[near] for near in get_close_matches(name, lasts, n=1, cutoff=0.75)), None)
 

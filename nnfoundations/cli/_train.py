@@ -4,13 +4,15 @@ import sys
 import traceback
 import warnings
 
-from nnfoundations._errors import OptionError
+from nnfoundations._errors import DtypeError, LabelError, OptionError, ShapeError
 from nnfoundations.cli._configs import resolve_configs, run_name
 from nnfoundations.cli._environment import TorchvisionMismatchError, import_lightning
 from nnfoundations.cli._settings import CommandError, read_settings
 from nnfoundations.cli._voice import Voice
 
 FAILED = 1
+_SAID = (OptionError, ShapeError, DtypeError, LabelError)
+"""Errors of ours, whose message says what to do; a traceback would bury it."""
 
 
 def train(command: str, args: list[str]) -> int:
@@ -41,11 +43,11 @@ def train(command: str, args: list[str]) -> int:
         raise
     except Exception as error:  # whatever a user's run raises
         if (
-            isinstance(error, DataFilesError | OptionError | MisconfigurationException)
+            isinstance(error, (*_SAID, DataFilesError, MisconfigurationException))
             and voice is not Voice.VERBOSE
         ):
-            # Its message says what to do; a traceback would bury it.
-            print(f"nnfoundations: {error}", file=sys.stderr)
+            where = "\n--verbose shows where it was raised." if isinstance(error, _SAID) else ""
+            print(f"nnfoundations: {error}{where}", file=sys.stderr)
             return FAILED
         traceback.print_exc()  # whatever fails in a user's run
         return FAILED
