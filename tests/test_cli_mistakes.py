@@ -112,6 +112,8 @@ MISTAKES = [
     (OWN, "trainer: !!python/object:os.system {}\n", ["mine.yaml, line 1", "cannot be read"]),
     (f"{DIGITS} --ckpt_path last", "", ["no checkpoint", "Train first"]),
     ("test --config digits --ckpt_path best", "", ["no checkpoint", "Train first"]),
+    (f"{DIGITS} --ckpt_path LAST", "", ["no file `LAST`", "Did you mean `last`?"]),
+    (f"{DIGITS} --ckpt_path .", "", ["`.` is a folder", "`last`"]),
     (f"{DIGITS} --ckpt_path runs/gone.ckpt", "", ["`runs/gone.ckpt`", "`last`"]),
     (OWN, "trainer:\n  max_epoch: 3\n", ["mine.yaml, line 2", "`trainer.max_epoch`", "`trainer.max_epochs`"]),
     (OWN, "trainer:\n  max_epochs: 3\n  precision: [\n", ["mine.yaml, line", "no YAML"]),

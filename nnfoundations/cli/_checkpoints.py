@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ def given_checkpoint(word: str, runs: Path, elsewhere: str | None) -> str:
         return str(find_checkpoint(word, runs, Path(elsewhere) if elsewhere else None))
     if "://" in word or word in ("hpc", "registry"):  # Lightning's own
         return word
+    cure = "`last` and `best` stand for the newest and the best one of this config's runs."
     if not Path(word).exists():
-        raise CommandError(
-            f"--ckpt_path: there is no file `{word}`.\n"
-            "`last` and `best` stand for the newest and the best one of this config's runs."
-        )
+        near = get_close_matches(word.lower(), ("last", "best"), n=1)
+        said = f"Did you mean `{near[0]}`?" if near else cure
+        raise CommandError(f"--ckpt_path: there is no file `{word}`.\n{said}")
+    if Path(word).is_dir() and not (Path(word) / ".metadata").exists():  # else torch's own, in many files
+        raise CommandError(f"--ckpt_path: `{word}` is a folder; give a .ckpt file.\n{cure}")
     if Path(word).is_file() and not zipfile.is_zipfile(word):
         raise CommandError(
             f"--ckpt_path: `{word}` is no whole checkpoint.\n"
@@ -107,7 +110,9 @@ def overridden(given: Options, taken: Options, settings: Setting) -> Iterator[st
     """A warning for each option of the model that was given, and that the checkpoint's takes the place of."""
     flat = _flat(taken)
     for key, value in _flat(given).items():
-        if settings.find(f"model.{key}") and flat.get(key, value) != value:
+        named = settings.find(f"model.{key.removesuffix('.class_path')}")
+        given_here = named and (named.class_path == value or not key.endswith(".class_path"))
+        if given_here and flat.get(key, value) != value:
             yield (
                 f"Warning: model.{key}={value} is not used: the checkpoint was made with "
                 f"{flat[key]}, and its value counts."

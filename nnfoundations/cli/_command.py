@@ -195,7 +195,7 @@ class FoundationsCLI(LightningCLI):
         except BaseException as error:
             if isinstance(error, Interrupted) and not error.told:
                 say_what_is_kept(error, self.trainer, self._that_goes_on("test", "best"))
-            refused = not self.interrupt.began and _raised_by_lightning(error)
+            refused = subcommand == "fit" and not self.interrupt.began and _raised_by_lightning(error)
             if self.folder is not None and (refused or isinstance(error, CommandError)):
                 rmtree(self.folder, ignore_errors=True)  # nothing was trained: it holds the config, no more
             self._leave_no_empty_folder()
@@ -223,6 +223,12 @@ class FoundationsCLI(LightningCLI):
     before_test = before_predict = before_validate
 
     def after_fit(self) -> None:
+        if not self.interrupt.began and self._get(self.config, "ckpt_path"):
+            print(
+                f"Warning: nothing was trained: the checkpoint has done {self.trainer.current_epoch} of "
+                f"{self.trainer.max_epochs} epochs.\nTo go on raise --trainer.max_epochs.",
+                file=sys.stderr,
+            )
         source = self.datamodule or self.model
         if is_overridden("test_step", self.model) and is_overridden("test_dataloader", source):
             checkpoint = self.trainer.checkpoint_callback
