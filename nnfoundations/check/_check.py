@@ -10,7 +10,8 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from nnfoundations.check._gradient import TOLERANCE, GradientCheck
-from nnfoundations.check._modes import Inputs, evaluation_fault, mixing
+from nnfoundations.check._inputs import Inputs
+from nnfoundations.check._modes import evaluation_fault, mixing
 from nnfoundations.check._trial import Trial, hushed, train
 from nnfoundations.check._verdict import State, Verdict
 
@@ -38,8 +39,8 @@ class Subject:
     @property
     def inputs(self) -> Inputs:
         """What the model's forward is called with, in a step of training."""
-        seen = self.trial.inputs
-        return (Inputs(*seen) if seen else Inputs.of_batch(self.batches[0])).for_model(self.model)
+        seen = self.trial.inputs if self.trial.inputs is not None else Inputs.of_batch(self.batches[0])
+        return seen.for_model(self.model)
 
     @property
     def floor(self) -> float:

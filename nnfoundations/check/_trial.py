@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from nnfoundations.check._inputs import Inputs
 from nnfoundations.diagnostics._history import LossFacts
 from nnfoundations.diagnostics._loss import loss_facts
 
@@ -33,7 +33,7 @@ class Trial(Callback):
         self.unmoved: list[str] = []
         self.stale: list[int] = []
         self.cosine = 1.0
-        self.inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        self.inputs: Inputs | None = None
         self._step = 0
         self._before: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
@@ -51,7 +51,7 @@ class Trial(Callback):
         }
 
         def keep(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self.inputs = apply_to_collection((args, kwargs), Tensor, lambda x: x.detach().clone())
+            self.inputs = Inputs(args, kwargs).map(lambda x: x.detach().clone())
             handle.remove()
 
         handle = pl_module.register_forward_pre_hook(keep, with_kwargs=True)
