@@ -32,7 +32,7 @@ def smoothed(loss: Callable[..., torch.nn.Module], label_smoothing: float) -> to
         raise ValueError(
             f"label_smoothing={label_smoothing} needs a loss that takes it; this one says: {error}. "
             "Set label_smoothing to 0."
-        ) from error
+        ) from None
 
 
 def _default_optimizer(params: Any) -> SGD:
@@ -96,6 +96,7 @@ class Classifier(LightningModule):
         self.smoothed_loss = smoothed(loss, label_smoothing) if label_smoothing else self.loss
         self.num_classes, self.l1, self.l2 = num_classes, l1, l2
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
+        self._rested = False
 
         kinds: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
@@ -125,11 +126,13 @@ class Classifier(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         optimizer = self.trainer.optimizers[0]
-        if self._make_scheduler is not None and not any(group["lr"] for group in optimizer.param_groups):
+        rests = self._make_scheduler is not None and not any(group["lr"] for group in optimizer.param_groups)
+        if rests and not self._rested:
             rank_zero_warn(
                 f"The learning rate is 0 in epoch {self.current_epoch} of {self.trainer.max_epochs}: the "
                 "schedule is shorter than the run. Set its length (total_iters, T_max) to max_epochs."
             )
+        self._rested = rests
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch

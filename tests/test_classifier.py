@@ -232,8 +232,9 @@ def test_logits_of_another_width_are_named(tmp_path):
 
 def test_a_schedule_shorter_than_the_run_is_told(tmp_path):
     model = Classifier(MLP([64, 10]), lr_scheduler=lambda o: LinearLR(o, 1.0, 0.0, total_iters=1))
-    with pytest.warns(UserWarning, match="learning rate is 0 in epoch 1 of 2"):
-        fit(tmp_path, model, epochs=2)
+    with pytest.warns(UserWarning, match="learning rate is 0 in epoch 1 of 4") as told:
+        fit(tmp_path, model, epochs=4)
+    assert sum("learning rate is 0" in str(warning.message) for warning in told) == 1
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:You.re resuming")  # the data restarts

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from broken import BROKEN
+from broken import BROKEN, AlwaysDropout, Sound
 
 from nnfoundations.check import CHECKS, State, check
 from nnfoundations.cli import main
@@ -52,6 +52,44 @@ def test_the_committed_table_is_this_one():
         caught = ", ".join(column for column in CHECKS if row[column] == "FAIL") or "none"
         assert f"| {name} | {caught} |" in shown
         assert {column for column in CHECKS if row[column] == "FAIL"} == CAUGHT.get(name, set())
+
+
+class Named(Sound):
+    """Batches are dicts, of which forward takes a part by keyword; its output is a dict, too."""
+
+    def __init__(self, hidden=None, mixes=False):
+        super().__init__(hidden)
+        self.mixes = mixes
+
+    def forward(self, *, inputs):
+        out = self.net(inputs["pixels"]) * inputs["gain"]
+        return {"logits": out * (1 + out.softmax(0)) if self.mixes else out}
+
+    def training_step(self, batch, batch_idx):
+        inputs = {"pixels": batch["pixels"], "gain": batch["gain"]}
+        return torch.nn.functional.cross_entropy(self(inputs=inputs)["logits"], batch["label"])
+
+    def train_dataloader(self):
+        data = DigitsDataModule(batch_size=32)
+        data.setup()
+        return [{"pixels": x, "gain": torch.ones(len(x), 1), "label": y} for x, y in data.train_dataloader()]
+
+
+@pytest.mark.parametrize(
+    ("model", "caught"),
+    [
+        (Named(), set()),
+        (Named(mixes=True), {"samples stay apart"}),
+        (Named(AlwaysDropout()), {"samples stay apart", "evaluation mode"}),
+    ],
+    ids=["sound", "mixed", "drawn at evaluation"],
+)
+def test_batches_may_be_any_nest_of_tensors(model, caught):
+    torch.manual_seed(0)
+    verdicts = {verdict.check: verdict.state for verdict in check(model)}
+    modes = {"samples stay apart", "evaluation mode"}
+    assert {name for name in modes if verdicts[name] is State.FAIL} == caught
+    assert {name for name in modes if verdicts[name] is State.PASS} == modes - caught
 
 
 def test_a_packaged_config_is_sound(capsys):

@@ -167,6 +167,15 @@ def test_what_a_checkpoint_overrides_is_said(tmp_path, monkeypatch, capfd):
     assert main([*FIT, "--quiet", "--diagnostics.enabled", "false"]) == 0
     assert main(["test", "--config", "digits", "--ckpt_path", "best", "--model.l2", "0.125"]) == 0
     assert "Warning: model.l2=0.125 is not used" in capfd.readouterr().err
+    assert main([*FIT, "--ckpt_path", "last", "--model.optimizer", "torch.optim.Adam"]) == 0
+    err = capfd.readouterr().err
+    assert "Warning: model.optimizer.class_path=torch.optim.Adam is not used" in err
+    assert "nothing was trained: the checkpoint has done 1 of 1 epochs." in err
+    assert (
+        main([*FIT, "--ckpt_path", "last", "--trainer.max_epochs", "2", "--diagnostics.enabled", "false"])
+        == 0
+    )
+    assert capfd.readouterr().err == ""
 
 
 def test_a_pipe_gets_no_control_characters_and_no_noise(tmp_path, monkeypatch, capfd):
@@ -186,6 +195,15 @@ def fits(text, columns):
     lines = [line for part in plain.split("\n") for line in part.rstrip("\r").split("\r")]
     path = re.compile(r"runs/|--logdir|^ *\S+$")
     assert not [line for line in lines if not path.search(line) and len(line) > columns]
+
+
+def test_columns_count_in_a_pipe(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(FIT) == 0
+    printed = capfd.readouterr()
+    assert "Diagnostics" in printed.err
+    fits(printed.out + printed.err, 60)
 
 
 @pytest.mark.parametrize("term", ["xterm", "dumb"])

@@ -5,6 +5,9 @@ import pytest
 from nnfoundations.cli import main
 
 DIGITS = "fit --config digits"
+STOP = f"{DIGITS} --trainer.callbacks+=EarlyStopping"
+ADAM = f"{DIGITS} --model.optimizer torch.optim.Adam"
+LR = "torch.optim.lr_scheduler"
 OWN = f"{DIGITS} --config mine.yaml"
 MODEL = "model: {class_path: Classifier, init_args: {net: {class_path: nnfoundations.models.MLP, init_args: {"
 
@@ -42,6 +45,17 @@ MISTAKES = [
     (f"{DIGITS} --model.net.sizes abc", "", ["`model.net.sizes` cannot be `abc`", "list of integers"]),
     (f"{DIGITS} --model.optimizer torch.optim.SDG", "", ["no `SDG`", "`torch.optim.SGD`"]),
     (f"{DIGITS} --model.optimizer.lr fast", "", ["`model.optimizer.lr` cannot be `fast`", "a number"]),
+    (f"{DIGITS} --model.optimizer.lr -1", "", ["`model.optimizer.lr` cannot be `-1.0`", "SGD: Invalid"]),
+    (f"{DIGITS} --model.optimizer.momentum -1", "", ["`model.optimizer.momentum` cannot be `-1.0`"]),
+    (f"{ADAM} --model.optimizer.betas [2,0.9]", "", ["`model.optimizer.betas` cannot be", "index 0: 2"]),
+    (f"{DIGITS} --model.lr_scheduler {LR}.StepLR --model.lr_scheduler.step_size 0", "",
+     ["`model.lr_scheduler.step_size` cannot be `0`", "StepLR"]),
+    (f"{DIGITS} --model.lr_scheduler {LR}.CosineAnnealingLR --model.lr_scheduler.T_max 0 "
+     "--model.lr_scheduler.eta_min 0.1", "", ["`model.lr_scheduler.T_max` cannot be `0`"]),
+    (f"{DIGITS} --model.lr_scheduler.start_factor 2", "", ["`model.lr_scheduler.start_factor`"]),
+    ("fit --config regression --model.lr_scheduler.max_lr -1", "", ["`model.lr_scheduler.max_lr`"]),
+    (OWN, "model:\n  init_args:\n    optimizer: {init_args: {lr: -1}}\n",
+     ["mine.yaml, line 3: `model.optimizer.lr` cannot be `-1.0`"]),
     (f"{DIGITS} --model.net nnfoundations.modles.MLP", "", ["modles", "`nnfoundations.models.MLP`"]),
     (f"{DIGITS} --model.net MLP", "", ["several classes", "nnfoundations.models.MLP"]),
     (f"{DIGITS} --model.l2 -1", "", ["l2 must be at least 0"]),
@@ -55,6 +69,30 @@ MISTAKES = [
     (f"--quite {DIGITS}", "", ["`--quite`", "`--quiet`"]),
     (f"{DIGITS} --model.lrr 0.1", "", ["`lrr` is no option of Classifier", "`model.optimizer.lr`"]),
     (f"{DIGITS} --trainer.default_root_dir mine.yaml", "x", ["mine.yaml/digits", "default_root_dir"]),
+    (f"{DIGITS} --checkpoint.monitor val/los", "", ["`checkpoint.monitor` cannot be", "`val/loss`"]),
+    (f"{STOP} --trainer.callbacks.monitor val/los", "", ["`EarlyStopping.monitor`", "`val/loss`"]),
+    ("check --config digits --trainer.precison 16", "", ["`--trainer.precison`", "`--trainer.precision`"]),
+    ("check --config digits --jsn", "", ["`--jsn`", "`--json`"]),
+    ("--jsn check --config digits", "", ["`--jsn`", "`--json`"]),
+    ("check --config digits --ckpt_path last", "", ["`--ckpt_path` means nothing to `check`"]),
+    (f"{DIGITS} --json", "", ["`--json` is not known"]),
+    ("FIT --config digits", "", ["`FIT`", "`nnfoundations fit`"]),
+    ("fit --config DIGITS", "", ["`DIGITS`", "`digits`"]),
+    (f"{DIGITS} --trainer.epochs 3", "", ["`--trainer.epochs`", "`--trainer.max_epochs`"]),
+    (f"{DIGITS} --model.lr 0.1", "", ["`lr` is no option of Classifier", "`model.optimizer.lr`"]),
+    (f"{DIGITS} --model.learning_rate 0.1", "", ["`learning_rate`", "`model.optimizer.lr`"]),
+    (f"{DIGITS} --data mnist", "", ["`mnist`", "`MNISTDataModule`"]),
+    (f"{DIGITS} --model.optimizer Adam", "", ["nnfoundations.optim.Adam, torch.optim.Adam."]),
+    (f"{DIGITS} --trainer.callbacks+=nothing.Such", "", ["no module `nothing`", "PYTHONPATH"]),
+    (f"{DIGITS} --trainer.accumulate_grad_batches 0", "", ["`trainer.accumulate_grad_batches`", "above 0"]),
+    (f"{DIGITS} --trainer.val_check_interval 1000", "", ["`val_check_interval` (1000)", "batches (41)"]),
+    (f"{DIGITS} --checkpoint.dirpath mine.yaml/x", "", ["`checkpoint.dirpath`", "Leave it out"]),
+    (f"{DIGITS} --checkpoint.filename {{best", "", ["`checkpoint.filename` cannot be `{best`", "braces"]),
+    (f"{DIGITS} --model.loss torch.nn.NLLLoss", "", ["label_smoothing=0.1 needs a loss that takes it"]),
+    ("check --config digits --json=yes", "", ["`--json` takes no value"]),
+    (f"{DIGITS} --model.optimizer null", "", ["`model.optimizer` cannot be `null`", "Optimizer"]),
+    (f"{DIGITS} --data.batch_size null", "", ["`data.batch_size` cannot be `null`", "integer"]),
+    (f"{DIGITS} --model null", "", ["which model"]),
     ("check --config digits --trainer.max_epochs 3", "", ["`--trainer.max_epochs`", "precision"]),
     ("data mnist --rot /tmp", "", ["--rot", "`--root`"]),
     ("data mnits", "", ["`mnits`", "`mnist`"]),
@@ -74,6 +112,8 @@ MISTAKES = [
     (OWN, "trainer: !!python/object:os.system {}\n", ["mine.yaml, line 1", "cannot be read"]),
     (f"{DIGITS} --ckpt_path last", "", ["no checkpoint", "Train first"]),
     ("test --config digits --ckpt_path best", "", ["no checkpoint", "Train first"]),
+    (f"{DIGITS} --ckpt_path LAST", "", ["no file `LAST`", "Did you mean `last`?"]),
+    (f"{DIGITS} --ckpt_path .", "", ["`.` is a folder", "`last`"]),
     (f"{DIGITS} --ckpt_path runs/gone.ckpt", "", ["`runs/gone.ckpt`", "`last`"]),
     (OWN, "trainer:\n  max_epoch: 3\n", ["mine.yaml, line 2", "`trainer.max_epoch`", "`trainer.max_epochs`"]),
     (OWN, "trainer:\n  max_epochs: 3\n  precision: [\n", ["mine.yaml, line", "no YAML"]),
@@ -100,9 +140,58 @@ def test_a_mistake_is_two_lines(command, yaml, said, tmp_path, monkeypatch, caps
     assert not list(tmp_path.glob("runs/*/*"))
 
 
+@pytest.mark.parametrize(("metric", "near"), [("train/los", "Did you mean `train/loss`? "), ("quality", "")])
+def test_a_metric_that_training_might_log_is_missed_after_an_epoch(
+    metric, near, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    command = f"{STOP} --trainer.callbacks.monitor {metric} --diagnostics.enabled false"
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].endswith(f"`EarlyStopping.monitor` cannot be `{metric}`: no such metric is logged.")
+    assert said[1].startswith(f"{near}Logged are ")
+    assert len(said) == 2
+
+
+def test_a_metric_that_is_watched_upside_down_is_warned_of(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = f"{DIGITS} --trainer.max_epochs 1 --diagnostics.enabled false --checkpoint.monitor val/accuracy"
+    assert main(command.split()) == 0
+    assert "`checkpoint.mode` is `min`, but more of `val/accuracy` is better" in capsys.readouterr().err
+    assert main([*command.split(), "--checkpoint.mode", "max"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_more_processes_than_cores_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert main([*DIGITS.split(), "--trainer.accelerator", "cpu", "--trainer.devices", "2"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "`trainer.devices` cannot be `2`" in said[0]
+
+
+def test_shapes_that_do_not_fit_are_a_sentence(tmp_path, monkeypatch, capsys):
+    """The command may be right, and the model wrong: 1."""
+    monkeypatch.chdir(tmp_path)
+    assert main([*DIGITS.split(), "--model.net.sizes", "[64,20,11]"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "logits of shape (N, 10); the net gave (32, 11)" in said[0]
+    assert main([*DIGITS.split(), "--model.net.sizes", "[64,20,11]", "--verbose"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
 def test_a_config_may_stand_before_the_command(capsys):
     assert main(["--config", "digits", "fit", "--print_config=skip_null"]) == 0
     assert "DigitsDataModule" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "check"])
+def test_what_is_asked_for_is_printed_and_the_process_goes_on(command, capsys):
+    assert main([command, "--config", "digits", "--print_config"]) == 0
+    assert "DigitsDataModule" in capsys.readouterr().out
+    assert main([command, "--help"]) == 0
 
 
 def test_the_help_begins_with_what_people_change(capsys):

@@ -56,9 +56,9 @@ def at(name, epoch, batch, hook="train"):
     return ["--trainer.callbacks", str([{"class_path": "cli_process.SignalAt", "init_args": options}])]
 
 
-def resumed(folder):
+def resumed(folder, options=()):
     before = {path for path in folder.glob("runs/digits/*") if path.is_dir()}
-    code, out, err = cli_process.run([*FIT, "--ckpt_path", "last"], folder)
+    code, out, err = cli_process.run([*FIT, *options, "--ckpt_path", "last"], folder)
     assert code == 0, err
     (run,) = set(folder.glob("runs/digits/*")) - before
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"], out
@@ -78,6 +78,22 @@ def test_killed_and_resumed_is_the_same_run(place, often, in_one_go, tmp_path):
     again, out = resumed(tmp_path)
     assert "Checkpoint last: runs/digits/" in out
     assert equal(again, weights(in_one_go))
+
+
+def test_killed_in_a_plateau_only_the_epoch_is_lost(in_one_go, tmp_path):
+    """Of a loss that falls the greatest value is the first: no later epoch is the best."""
+    upside_down = ["--checkpoint.mode", "max"]
+    code, _, _ = cli_process.run([*FIT, *upside_down, *at("SIGKILL", 2, 20)], tmp_path)
+    assert code == -signal.SIGKILL
+    files = {path.name: path for path in newest(tmp_path).glob("checkpoints/*")}
+    assert {name: torch.load(path, weights_only=True)["epoch"] for name, path in files.items()} == {
+        "best.ckpt": 0,
+        "last.ckpt": 1,
+    }
+    again, _ = resumed(tmp_path, upside_down)
+    assert equal(again, weights(in_one_go))
+    best = torch.load(newest(tmp_path) / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == 0
 
 
 @pytest.mark.parametrize(

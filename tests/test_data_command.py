@@ -23,8 +23,11 @@ def test_it_describes(tmp_path, capsys):
 def test_list_names_every_set(tmp_path, capsys):
     assert main(["data", "--list", "--root", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines()[1:]] == list(data_sets())
-    assert out.count("missing in") == 3
+    table, _, folders = out.partition("\n\n")
+    assert [line.split()[0] for line in table.splitlines()[1:]] == list(data_sets())
+    assert table.count("  missing\n") == 3
+    assert folders.count(f"    {tmp_path}") == 3
+    assert all(len(line) <= 60 or line.strip().startswith(str(tmp_path)) for line in out.splitlines())
 
 
 @pytest.mark.parametrize(

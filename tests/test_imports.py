@@ -30,7 +30,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "callbacks": ({"diagnostics"}, {"torch", "numpy", "lightning"}),
     "check": ({"diagnostics"}, {"torch", "lightning"}),
-    "cli": (ANY | {"check"}, {"torch", "numpy", "lightning", "jsonargparse", "yaml"}),
+    "cli": (ANY | {"check"}, {"torch", "numpy", "lightning", "torchmetrics", "jsonargparse", "yaml"}),
     # A lab imports no other one: its own folder and `_runner` are all it sees of the room.
     "labs": (ANY | {"check", "cli"}, {"torch", "numpy", "lightning", "rich"}),
 }

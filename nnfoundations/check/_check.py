@@ -10,7 +10,8 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from nnfoundations.check._gradient import TOLERANCE, GradientCheck
-from nnfoundations.check._modes import evaluation_fault, first_tensor, mixing
+from nnfoundations.check._inputs import Inputs
+from nnfoundations.check._modes import evaluation_fault, mixing
 from nnfoundations.check._trial import Trial, hushed, train
 from nnfoundations.check._verdict import State, Verdict
 
@@ -34,6 +35,12 @@ class Subject:
         """Train a copy as `fit` would."""
         train(self.model, batches or self.batches, steps, trial, **self.trainer)
         return trial
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the model's forward is called with, in a step of training."""
+        seen = self.trial.inputs if self.trial.inputs is not None else Inputs.of_batch(self.batches[0])
+        return seen.for_model(self.model)
 
     @property
     def floor(self) -> float:
@@ -161,7 +168,7 @@ def parameters(subject: Subject) -> Judgement:
 
 
 def independence(subject: Subject) -> Judgement:
-    difference = mixing(subject.model, first_tensor(subject.batches[0]))
+    difference = mixing(subject.model, subject.inputs)
     if not difference < 1e-4:
         return (State.FAIL, f"a row alone gives another output than in its batch, by {difference:.1e}",
                 "Look for a reshape, mean or softmax over the batch axis.")  # fmt: skip
@@ -169,7 +176,7 @@ def independence(subject: Subject) -> Judgement:
 
 
 def evaluation(subject: Subject) -> Judgement:
-    fault = evaluation_fault(subject.model, first_tensor(subject.batches[0]))
+    fault = evaluation_fault(subject.model, subject.inputs)
     if fault:
         return State.FAIL, fault, "Let self.training decide; compare your layer with torch's in both modes."
     return State.PASS, "evaluation draws nothing, and training differs only where it should", ""

@@ -9,77 +9,76 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from nnfoundations.check._inputs import Inputs
 from nnfoundations.check._trial import hushed
 
 Captured = dict[str, Tensor]
 
 
-def first_tensor(batch: Any) -> Tensor:
-    """The input of a batch: its first tensor.
-
-    Raises:
-        TypeError: there is none.
-    """
-    parts = (
-        batch.values() if isinstance(batch, dict) else batch if isinstance(batch, list | tuple) else [batch]
-    )
-    for part in parts:
-        if isinstance(part, Tensor):
-            return part
-    raise TypeError(f"no tensor in a batch of type {type(batch).__name__}")
-
-
-def mixing(model: LightningModule, x: Tensor, rows: int = 4) -> float:
+def mixing(model: LightningModule, inputs: Inputs, rows: int = 4) -> float:
     """How far the output of a row alone is from that of the row in its batch, at evaluation, relative."""
     twin = copy.deepcopy(model).eval()
+    alone = []
     with hushed(), torch.no_grad():
         torch.manual_seed(0)
-        whole = twin(x)
-        alone = []
-        for i in range(min(rows, len(x))):
+        whole = inputs.through(twin)
+        for i in range(min(rows, len(inputs))):
             torch.manual_seed(0)
-            alone.append(twin(x[i : i + 1]))
-    difference = (torch.cat(alone) - whole[: len(alone)]).abs().max()
-    return float(difference / whole.abs().max().clamp(min=1e-12))
+            alone.append(inputs.row(i).through(twin))
+    found = [
+        float((torch.cat(parts) - together[: len(alone)]).abs().max() / together.abs().max().clamp(min=1e-12))
+        for together, *parts in zip(whole, *alone, strict=True)
+        if together.ndim and len(together) == len(inputs) and together.is_floating_point()
+    ]
+    if not found:
+        raise TypeError("no output has a row a sample")
+    return max(found)
 
 
-def evaluation_fault(model: LightningModule, x: Tensor) -> str:
+def evaluation_fault(model: LightningModule, inputs: Inputs) -> str:
     """What is wrong with evaluation or with what it rests on; empty where nothing is."""
     twin = copy.deepcopy(model).eval()
     with hushed(), torch.no_grad():
-        inputs: Captured = {}
+        seen: Captured = {}
+
+        def see(name: str, args: tuple[Any, ...]) -> None:
+            if args and isinstance(args[0], Tensor):
+                seen.setdefault(name, args[0].clone())
+
         handles = [
-            module.register_forward_pre_hook(
-                lambda _, args, name=name: inputs.setdefault(name, args[0].clone())
-            )
+            module.register_forward_pre_hook(lambda _, args, name=name: see(name, args))
             for name, module in twin.named_modules()
             if name and not list(module.children())
         ]
-        first = twin(x)
+        first = inputs.through(twin)
         for handle in handles:
             handle.remove()
-        if not torch.equal(first, twin(x)):
+        if not _equal(first, inputs.through(twin)):
             return "two passes in evaluation mode differ: something is drawn there"
         twin.train()
         torch.manual_seed(0)
-        training = twin(x)
+        training = inputs.through(twin)
         modules = dict(model.named_modules())
         known = any(isinstance(module, _DropoutNd | _NormBase) for module in modules.values())
-        own_leaf = [name for name in inputs if _is_random(twin.get_submodule(name), inputs[name])]
+        own_leaf = [name for name in seen if _is_random(twin.get_submodule(name), seen[name])]
         statistics = [name for name, module in modules.items() if hasattr(module, "running_var")]
-        if not torch.equal(first, training) and not known and not own_leaf and not statistics:
+        if not _equal(first, training) and not known and not own_leaf and not statistics:
             return (
                 "training and evaluation differ, and no dropout or batch normalization is there to explain it"
             )
         for name in own_leaf:
-            if (ratio := _kept_mean(twin.get_submodule(name), inputs[name])) is not None and abs(
+            if (ratio := _kept_mean(twin.get_submodule(name), seen[name])) is not None and abs(
                 ratio - 1
             ) > 0.1:
                 return f"{name} has {ratio:.2f} of its evaluation's mean in training: it does not rescale"
         for name in statistics:
-            if name in inputs and (ratio := _variance_ratio(modules[name], inputs[name])) is not None:
+            if name in seen and (ratio := _variance_ratio(modules[name], seen[name])) is not None:
                 return f"{name} keeps {ratio:.3f} of the unbiased running variance"
     return ""
+
+
+def _equal(one: list[Tensor], two: list[Tensor]) -> bool:
+    return len(one) == len(two) and all(map(torch.equal, one, two))
 
 
 def _is_random(module: torch.nn.Module, x: Tensor) -> bool:

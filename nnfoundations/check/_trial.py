@@ -14,12 +14,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from nnfoundations.check._inputs import Inputs
 from nnfoundations.diagnostics._history import LossFacts
 from nnfoundations.diagnostics._loss import loss_facts
 
 
 class Trial(Callback):
-    """Losses, gradients and parameters of a run of some steps.
+    """Losses, gradients and parameters of a run of some steps, and what `forward` was called with first.
 
     Args: rate: what the learning rates are multiplied by. watch: steps whose gradients are compared.
     """
@@ -32,6 +33,7 @@ class Trial(Callback):
         self.unmoved: list[str] = []
         self.stale: list[int] = []
         self.cosine = 1.0
+        self.inputs: Inputs | None = None
         self._step = 0
         self._before: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
@@ -47,6 +49,12 @@ class Trial(Callback):
         self._stepped = {
             value for optimizer in trainer.optimizers for g in optimizer.param_groups for value in g["params"]
         }
+
+        def keep(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.inputs = Inputs(args, kwargs).map(lambda x: x.detach().clone())
+            handle.remove()
+
+        handle = pl_module.register_forward_pre_hook(keep, with_kwargs=True)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if not self.losses:

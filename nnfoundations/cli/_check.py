@@ -3,6 +3,7 @@
 import json
 import warnings
 from dataclasses import asdict
+from difflib import get_close_matches
 from shutil import get_terminal_size
 from textwrap import fill
 
@@ -25,15 +26,21 @@ TAKEN = ("accelerator", "precision", "gradient_clip_val", "gradient_clip_algorit
 """What of `--trainer.*` bears on whether a model is sound; how long to train is the checks' own affair."""
 
 
-def _refuse_other_trainer_flags(settings: Setting) -> None:
-    """Of a config's trainer the rest is left out; who types a flag expects that it counts."""
-    trainer = settings.children.get("trainer", Setting(""))
-    for name, option in trainer.children.items():
-        if option.place.startswith("`--") and name not in TAKEN:
-            flags = ", ".join(f"--trainer.{taken}" for taken in TAKEN)
-            raise CommandError(
-                f"{option.place} means nothing to `check`: it trains by itself.\nIt takes {flags}."
-            )
+def _refuse_what_only_a_run_takes(settings: Setting) -> None:
+    """Of a config it is left out; who types a flag expects that it counts."""
+    trainer = settings.children.get("trainer", Setting("")).children
+    others = {f"trainer.{name}": option for name, option in trainer.items() if name not in TAKEN}
+    others |= {name: settings.children[name] for name in ("ckpt_path",) if name in settings.children}
+    for name, option in others.items():
+        if not option.place.startswith("`--"):
+            continue
+        known = [f"trainer.{taken}" for taken in TAKEN]
+        if near := get_close_matches(name, known, n=1, cutoff=0.85):
+            raise CommandError(f"{option.place} is not known.\nDid you mean `--{near[0]}`?")
+        raise CommandError(
+            f"{option.place} means nothing to `check`: it trains by itself, from the beginning.\n"
+            f"It takes {', '.join(f'--{taken}' for taken in known)}."
+        )
 
 
 def check_command(command: str, args: list[str]) -> int:
@@ -45,7 +52,7 @@ def check_command(command: str, args: list[str]) -> int:
     voice, args = Voice.of([arg for arg in args if arg != "--json"])
     args, _ = resolve_configs(args)
     settings = read_settings(args)
-    _refuse_other_trainer_flags(settings)
+    _refuse_what_only_a_run_takes(settings)
     voice.prepare()
     import_lightning()
 

@@ -1,6 +1,7 @@
 """Classes by the names that people give them, and types in the words that people use."""
 
 import re
+import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib import import_module
@@ -83,7 +84,7 @@ def resolve(name: str, bases: list[type], key: str, place: Setting) -> Any:
     if not module_name:
         named = _by_name(bases)
         if name in named:
-            found = list(dict.fromkeys(map(_public_path, named[name])))
+            found = sorted(set(map(_public_path, named[name])))
             if len(found) > 1:
                 raise CommandError(
                     f"{where}`{key}`: several classes are named `{name}`.\nGive one by its full path: "
@@ -91,7 +92,9 @@ def resolve(name: str, bases: list[type], key: str, place: Setting) -> Any:
                 )
             return named[name][0]
         near = get_close_matches(name, named, n=1) or [
-            named_ for named_ in named if named_.lower() == name.lower()
+            full
+            for full in named
+            if name.lower() in full.lower()  # `mnist` for `MNISTDataModule`
         ]
         kind = " or ".join(base.__name__ for base in bases)
         cure = f"Did you mean `{near[0]}`?" if near else "Give its full path: `package.module.Class`."
@@ -132,9 +135,11 @@ def _by_name(bases: list[type]) -> dict[str, list[type]]:
 
 
 def _public_path(cls: type) -> str:
-    """The path without private modules: `nnfoundations.models.MLP`."""
-    parts = [part for part in cls.__module__.split(".") if not part.startswith("_")]
-    return ".".join([*parts, cls.__name__])
+    """The shortest path under which it is found: `nnfoundations.models.MLP`, `torch.optim.Adam`."""
+    parts = cls.__module__.split(".")
+    modules = [".".join(parts[:i]) for i in range(1, len(parts) + 1)]
+    shortest = next(name for name in modules if getattr(sys.modules.get(name), cls.__name__, None) is cls)
+    return f"{shortest}.{cls.__name__}"
 
 
 def _nearest_module(name: str) -> str | None:
@@ -148,7 +153,7 @@ def _nearest_module(name: str) -> str | None:
             siblings = [
                 found.name for found in iter_modules(import_module(parent).__path__ if parent else None)
             ]
-            near = get_close_matches(part, siblings, n=1)
+            near = get_close_matches(part, siblings, n=1, cutoff=0.75)
             return ".".join([*parts[:i], near[0], *parts[i + 1 :]]) if near else None
         except (ImportError, AttributeError):
             return None

@@ -1,20 +1,19 @@
 """fit, validate, test and predict: Lightning's command line with run folders and a closing table."""
 
 import os
-import shlex
 import sys
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
+from shutil import rmtree
+from traceback import walk_tb
 from typing import Any
-from zipfile import is_zipfile
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 # Short class names on the command line reach what has been imported.
@@ -28,18 +27,19 @@ from nnfoundations.callbacks import (
     PredictionTable,
     TensorBoardOverview,
 )
-from nnfoundations.cli._configs import packaged_configs
-from nnfoundations.cli._device import device_name
-from nnfoundations.cli._environment import gpu_warning
-from nnfoundations.cli._interrupt import InterruptCheckpoint
-from nnfoundations.cli._mistakes import check_keys, explain
+from nnfoundations.cli._checkpoints import check_place, given_checkpoint, overridden
+from nnfoundations.cli._folder import new_run_folder
+from nnfoundations.cli._interrupt import InterruptCheckpoint, command_that_goes_on, say_what_is_kept
+from nnfoundations.cli._mistakes import check_keys, check_nulls, explain
+from nnfoundations.cli._monitor import MonitorCheck, missing_metric
+from nnfoundations.cli._optimizers import check_optimizers
 from nnfoundations.cli._parser import FoundationsParser, ParsingFailed, help_texts
 from nnfoundations.cli._progress import progress_bar
 from nnfoundations.cli._record import RunRecord
-from nnfoundations.cli._resume import RandomState, RunCheckpoint, find_checkpoint
+from nnfoundations.cli._resume import RandomState, RunCheckpoint
 from nnfoundations.cli._settings import CommandError, Setting
 from nnfoundations.cli._signals import Interrupted, handled
-from nnfoundations.cli._summary import print_summary
+from nnfoundations.cli._summary import announce, print_summary
 from nnfoundations.cli._voice import Voice
 
 
@@ -94,42 +94,29 @@ class FoundationsCLI(LightningCLI):
                 print(failure, file=sys.stderr)
             raise explain(self._subcommand_parsers[self.command], self.settings, str(failure)) from None
         check_keys(self._subcommand_parsers[self.command], self.settings)  # an empty group is no error to it
+        check_nulls(self._subcommand_parsers[self.command], self.settings)
+        if self.command == "fit":
+            check_optimizers(self.config.fit.model, self.settings)
         self._resolve_checkpoint()
 
     def _resolve_checkpoint(self) -> None:
         config = self.config[self.command]
         if not (word := config.ckpt_path):
             return
-        if word in ("last", "best"):
-            runs = Path(config.trainer.default_root_dir or "runs") / self.name
-            elsewhere = config.checkpoint.dirpath and Path(config.checkpoint.dirpath)
-            config.ckpt_path = str(find_checkpoint(word, runs, elsewhere))
+        runs = Path(config.trainer.default_root_dir or "runs") / self.name
+        config.ckpt_path = given_checkpoint(word, runs, config.checkpoint.dirpath)
+        if config.ckpt_path != word:
             # Under --quiet a script reads the run's folder, and nothing else, from standard output.
             stream = sys.stderr if self.voice is Voice.QUIET else sys.stdout
             print(f"Checkpoint {word}: {config.ckpt_path}", file=stream)
-        elif "://" not in word and word not in ("hpc", "registry") and not Path(word).exists():
-            raise CommandError(
-                f"--ckpt_path: there is no file `{word}`.\n"
-                "`last` and `best` stand for the newest and the best one of this config's runs."
-            )
-        elif Path(word).is_file() and not is_zipfile(word):
-            raise CommandError(
-                f"--ckpt_path: `{word}` is no whole checkpoint.\n"
-                "`last` passes over those that were cut short; or give the path of a .ckpt file."
-            )
 
     def _parse_ckpt_path(self) -> None:
         """Lightning takes what the checkpoint's model was built with; say what it takes the place of."""
-        given = _flat(self.config[self.command].as_dict().get("model") or {})
+        given = self.config[self.command].as_dict().get("model") or {}
         super()._parse_ckpt_path()
-        taken = _flat(self.config[self.command].as_dict().get("model") or {})
-        for key, value in given.items():
-            if self.settings.has(f"model.{key}") and taken.get(key, value) != value:
-                print(
-                    f"Warning: model.{key}={value} is not used: the checkpoint was made with "
-                    f"{taken[key]}, and its value counts.",
-                    file=sys.stderr,
-                )
+        taken = self.config[self.command].as_dict().get("model") or {}
+        for line in overridden(given, taken, self.settings):
+            print(line, file=sys.stderr)
 
     def _set_seed(self) -> None:
         try:
@@ -141,10 +128,15 @@ class FoundationsCLI(LightningCLI):
     def before_fit(self) -> None:
         """What Lightning finds only when it is in the middle of an epoch."""
         given = self._get(self.config_init, "trainer")
-        for name in ("check_val_every_n_epoch", "val_check_interval"):
+        for name in ("check_val_every_n_epoch", "val_check_interval", "accumulate_grad_batches"):
             if isinstance(value := given[name], int | float) and value <= 0:
-                self._leave_no_empty_folder()
                 raise CommandError(f"`trainer.{name}` cannot be `{value}`.\nIt takes a number above 0.")
+        cores = os.cpu_count() or 1
+        if isinstance(self.trainer.accelerator, CPUAccelerator) and self.trainer.num_devices > cores:
+            raise CommandError(
+                f"`trainer.devices` cannot be `{given.devices}`: each is a process, and this machine has "
+                f"{cores} CPU cores.\nGive 1: one process uses all of them."
+            )
 
     def instantiate_classes(self) -> None:
         try:
@@ -153,25 +145,16 @@ class FoundationsCLI(LightningCLI):
             self._leave_no_empty_folder()
             if self.voice is Voice.VERBOSE:
                 raise
-            cause: BaseException = error  # the first of a chain: the parser says above it what else it tried
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            first, *rest = [line.strip() for line in str(cause).splitlines() if line.strip()] or [repr(cause)]
-            cure = rest[0] if rest else "--verbose shows where it was raised; --help lists the options."
-            raise CommandError(f"{first}\n{cure}") from error
+            raise _mistake(error) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
         self.root = Path(given.default_root_dir or "runs")
         if given.fast_dev_run:  # it leaves no run behind
             return super().instantiate_trainer(**kwargs)
-        try:
-            self.folder = folder = new_run_folder(self.root / self.name)
-        except OSError as error:
-            raise CommandError(
-                f"no run folder can be made in `{self.root / self.name}`: {error.strerror}.\n"
-                "Go to another folder, or give another --trainer.default_root_dir."
-            ) from None
+        if self.subcommand == "fit":
+            check_place(self._get(self.config_init, "checkpoint"))
+        self.folder = folder = new_run_folder(self.root / self.name)
         if given.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(
                 folder.parent, name="", version=folder.name, default_hp_metric=False
@@ -195,28 +178,15 @@ class FoundationsCLI(LightningCLI):
             callbacks.append(progress_bar())
         if config["enable_model_summary"] is None and self.voice is not Voice.VERBOSE:
             config["enable_model_summary"] = False  # a table of 80 columns, most of them the metrics'
-        self.interrupt = InterruptCheckpoint(self._command_that_goes_on(self.command))
-        callbacks += [RandomState(), self.interrupt]
+        self.interrupt = InterruptCheckpoint(self._that_goes_on(self.command, "last"))
+        callbacks += [MonitorCheck(), RandomState(), self.interrupt]
         trainer = super()._instantiate_trainer(config, callbacks)
         if self.voice is not Voice.QUIET:
             announce(trainer, self.model)
         return trainer
 
-    def _command_that_goes_on(self, command: str, checkpoint: str = "last") -> str:
-        words = iter(self.args)
-        kept: list[str] = []
-        for word in words:
-            if word == "--ckpt_path":
-                next(words, None)
-            elif not word.startswith("--ckpt_path="):
-                kept.append(word)
-        names = {str(path): name for name, path in packaged_configs().items()}
-        prefix = "uv run " if "UV" in os.environ else ""  # uv sets it for what it runs
-        voice = [self.voice.value] if self.voice.value else []
-        last = ["--ckpt_path", checkpoint]
-        return prefix + shlex.join(
-            ["nnfoundations", command, *(names.get(word, word) for word in kept), *voice, *last]
-        )
+    def _that_goes_on(self, command: str, checkpoint: str) -> str:
+        return command_that_goes_on(command, self.args, self.voice, checkpoint)
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
@@ -224,22 +194,15 @@ class FoundationsCLI(LightningCLI):
                 super()._run_subcommand(subcommand)
         except BaseException as error:
             if isinstance(error, Interrupted) and not error.told:
-                self._say_what_is_kept(error)
+                say_what_is_kept(error, self.trainer, self._that_goes_on("test", "best"))
+            refused = subcommand == "fit" and not self.interrupt.began and _raised_by_lightning(error)
+            if self.folder is not None and (refused or isinstance(error, CommandError)):
+                rmtree(self.folder, ignore_errors=True)  # nothing was trained: it holds the config, no more
             self._leave_no_empty_folder()
+            mistake = _mistake(error) if refused else missing_metric(self.trainer, error)
+            if mistake is not None and self.voice is not Voice.VERBOSE:
+                raise mistake from error
             raise
-
-    def _say_what_is_kept(self, stop: Interrupted) -> None:
-        """Of a run that a signal ended where it did not train: before its first batch, in its test."""
-        callback = self.trainer.checkpoint_callback
-        folder = callback.dirpath if isinstance(callback, ModelCheckpoint) else None
-        files = (
-            sorted(Path(folder).glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns) if folder else []
-        )
-        kept = f"the newest checkpoint is {files[-1]}" if files else "no checkpoint was written"
-        print(f"\n{stop}: stopped; {kept}.", file=sys.stderr, flush=True)
-        if files and self.trainer.state.fn == "test":
-            print(f"Go on with  {self._command_that_goes_on('test', 'best')}", file=sys.stderr, flush=True)
-        stop.told = True
 
     def _leave_no_empty_folder(self) -> None:
         """A run that failed before it wrote anything leaves no folder."""
@@ -260,6 +223,12 @@ class FoundationsCLI(LightningCLI):
     before_test = before_predict = before_validate
 
     def after_fit(self) -> None:
+        if not self.interrupt.began and self._get(self.config, "ckpt_path"):
+            print(
+                f"Warning: nothing was trained: the checkpoint has done {self.trainer.current_epoch} of "
+                f"{self.trainer.max_epochs} epochs.\nTo go on raise --trainer.max_epochs.",
+                file=sys.stderr,
+            )
         source = self.datamodule or self.model
         if is_overridden("test_step", self.model) and is_overridden("test_dataloader", source):
             checkpoint = self.trainer.checkpoint_callback
@@ -282,6 +251,24 @@ class FoundationsCLI(LightningCLI):
         print_summary(self.trainer, self.root, self.name, self.voice)
 
 
+def _mistake(error: BaseException) -> CommandError:
+    """In two lines what a library refused."""
+    cause = error  # the first of a chain: the parser says above it what else it tried
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    first, *rest = [line.strip() for line in str(cause).splitlines() if line.strip()] or [repr(cause)]
+    cure = rest[0] if rest else "--verbose shows where it was raised; --help lists the options."
+    return CommandError(f"{first}\n{cure}")
+
+
+def _raised_by_lightning(error: BaseException) -> bool:
+    """A value that it finds fault with itself, not a user's code that it calls."""
+    if not isinstance(error, ValueError | MisconfigurationException) or error.__traceback__ is None:
+        return False
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith("lightning.")
+
+
 class StandingDiagnostics(Diagnostics):
     """Those of every `fit`, with a flag to turn them off.
 
@@ -292,35 +279,3 @@ class StandingDiagnostics(Diagnostics):
     def __init__(self, *, enabled: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.enabled = enabled
-
-
-def new_run_folder(parent: Path) -> Path:
-    """A folder named for this second that no run has; made by the first process only."""
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    candidate, n = parent / stamp, 1
-    while candidate.exists():
-        n += 1
-        candidate = parent / f"{stamp}_{n}"
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        candidate.mkdir(parents=True)
-    return candidate
-
-
-@rank_zero_only
-def announce(trainer: Trainer, model: LightningModule) -> None:
-    print(f"Device: {device_name(trainer)}")
-    print(f"Model:  {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters")
-    if warning := gpu_warning():
-        print(f"Warning: {warning}", file=sys.stderr)
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options by dotted key, without the words `init_args` and `dict_kwargs` between them."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = prefix if key in ("init_args", "dict_kwargs") else f"{prefix}{key}"
-        if isinstance(value, dict):
-            found |= _flat(value, name if not name or name.endswith(".") else f"{name}.")
-        else:
-            found[name] = value
-    return found

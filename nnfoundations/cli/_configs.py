@@ -42,7 +42,7 @@ def config_path(name: str) -> str:
     configs = packaged_configs()
     if name in configs:
         return str(configs[name])
-    near = get_close_matches(name, configs, n=1)
+    near = get_close_matches(name.lower(), configs, n=1)
     hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(configs)}."
     raise ConfigNameError(
         f"no packaged config is named `{name}`; {hint}\nA file of your own is a path ending in .yaml."

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import NoReturn
 
 from nnfoundations import datamodules
@@ -47,10 +49,7 @@ def data_command(name: str, args: Sequence[str]) -> int:
     parser.add_argument("--root", help="folder of data sets")
     parser.add_argument("--mirror", help="address of a folder laid out like root, asked first")
     parser.add_argument("--figure", type=Path, metavar="FILE.png", help="write samples of every class there")
-    try:
-        given = parser.parse_args(args)
-    except SystemExit as stop:
-        return int(stop.code or 0)
+    given = parser.parse_args(args)
     sets = data_sets()
     if given.list:
         _print_list(sets, given.root)
@@ -65,7 +64,9 @@ def data_command(name: str, args: Sequence[str]) -> int:
         data.prepare_data()
         data.setup()
         description = data.describe()
-        print(description.table)
+        wide = max(40, min(get_terminal_size().columns, 100))
+        for line in description.table.splitlines():
+            print(fill(line, wide, subsequent_indent="  "))
         if given.figure:
             description.figure.savefig(given.figure, dpi=150)
             print(f"figure in {given.figure}")
@@ -77,12 +78,15 @@ def data_command(name: str, args: Sequence[str]) -> int:
 
 def _print_list(sets: dict[str, type[TensorDataModule]], root: str | None) -> None:
     rows = [("name", "classes", "sample", "files")]
+    folders = []
     for name, kind in sets.items():
         data = kind(root)
-        missing = [file for file in data.present() if file.find(data.path) is None]
-        where = f"in {data.path}" if data.files else "needs none"
-        shape = " x ".join(map(str, kind.shape))
-        rows.append((name, str(kind.num_classes), shape, f"missing {where}" if missing else where))
+        state = "needs none"
+        if data.files:
+            folders.append(f"  {name}\n    {data.path}")  # a path is to be copied whole: on a line of its own
+            state = "missing" if any(file.find(data.path) is None for file in data.present()) else "here"
+        rows.append((name, str(kind.num_classes), " x ".join(map(str, kind.shape)), state))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(["", "Files are looked for in", *folders]))

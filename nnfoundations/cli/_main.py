@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"nnfoundations: {error}", file=sys.stderr)
         return WRONG
+    except SystemExit as stop:  # of a parser that has printed what it was asked for
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BrokenPipeError:  # nobody reads any more: `nnfoundations ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -78,7 +80,7 @@ def command_first(args: list[str]) -> list[str]:
         if arg in COMMANDS and not takes_value:
             return [arg, *args[:i], *args[i + 1 :]]
         if not arg.startswith("-") and not takes_value:
-            near = get_close_matches(arg, COMMANDS, n=1)
+            near = get_close_matches(arg.lower(), COMMANDS, n=1)
             cure = f"Did you mean `nnfoundations {near[0]}`?" if near else f"There are {', '.join(COMMANDS)}."
             raise CommandError(f"`{arg}` is no command.\n{cure}")
         takes_value = arg.startswith("-") and "=" not in arg and not nearest_switch(arg)

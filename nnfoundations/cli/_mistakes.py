@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType
+from typing import Any, Union, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -30,11 +31,22 @@ def check_keys(parser: ArgumentParser, settings: Setting) -> None:
     within = dict.fromkeys(
         name
         for key, hint in types.items()
-        if (found := _find(settings, key))
+        if (found := settings.find(key))
         for name in _option_keys(key, found, hint)
     )
     for key, setting in settings.children.items():
         _check_key(key, setting, types, within)
+
+
+def check_nulls(parser: ArgumentParser, settings: Setting) -> None:
+    """Refuse `null` where a class has no use for it: the parser lets it pass anywhere.
+
+    Raises:
+        CommandError: with what the option takes.
+    """
+    for key, hint in _types(parser).items():
+        if setting := settings.find(key):
+            _check_null(key, setting, hint)
 
 
 def explain(parser: ArgumentParser, settings: Setting, message: str) -> CommandError:
@@ -42,22 +54,26 @@ def explain(parser: ArgumentParser, settings: Setting, message: str) -> CommandE
     types = _types(parser)
     try:
         check_keys(parser, settings)
+        check_nulls(parser, settings)
         for key, hint in types.items():
-            setting = _find(settings, key)
+            setting = settings.find(key)
             if setting is not None:
                 _check_value(key, setting, hint)
     except CommandError as mistake:
         return mistake
     named = _key_of(message)
     key = named or ""
-    setting = _find(settings, key) if key else None
+    setting = settings.find(key) if key else None
     if key in types and setting is not None and not classes_of(types[key]):
         return _bad_value(key, setting, types[key])
-    if "required" in message and "model" not in settings.children:
+    model = settings.find("model")
+    if "required" in message and (model is None or not (model.children or model.value)):
         return CommandError(
             "nothing says which model.\n"
             "Give `--config NAME` (`nnfoundations configs` lists them), or `--model CLASS`."
         )
+    if unrecognized := re.match(r"unrecognized arguments: (\S+)", message):
+        return CommandError(f"`{unrecognized[1]}` is not known here.\n--help lists the options.")
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
     return CommandError(
         f"{lines[0][:300]}.\n--verbose shows all that the parser says; --help lists the options."
@@ -67,7 +83,7 @@ def explain(parser: ArgumentParser, settings: Setting, message: str) -> CommandE
 def _types(parser: ArgumentParser) -> dict[str, Any]:
     """Every full key with the type of its value."""
     return {
-        action.dest: getattr(action, "_typehint", None)
+        action.dest: _hint(action)
         for action in parser._actions
         if action.option_strings
         and action.dest not in ("help", "config")
@@ -75,11 +91,11 @@ def _types(parser: ArgumentParser) -> dict[str, Any]:
     }
 
 
-def _find(settings: Setting, key: str) -> Setting | None:
-    found: Setting | None = settings
-    for part in key.split("."):
-        found = found.children.get(part) if found is not None else None
-    return found
+def _hint(action: Any) -> Any:
+    """The type of an option's value; a default of None is one of them, whatever is written."""
+    hint = getattr(action, "_typehint", None)
+    optional = action.default is None and not action.required
+    return Union[hint, None] if optional and hint is not None else hint  # noqa: UP007  # `|` fails on a text
 
 
 def _option_keys(key: str, setting: Setting, hint: Any) -> list[str]:
@@ -100,7 +116,7 @@ def _options_of(target: Any, skip: int) -> tuple[ArgumentParser, dict[str, Any]]
     names = parser.add_class_arguments(
         target, "of", skip={skip} if skip else None, fail_untyped=False, sub_configs=True
     )
-    types = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+    types = {action.dest: _hint(action) for action in parser._actions}
     return parser, {name.removeprefix("of."): types.get(name) for name in names}
 
 
@@ -133,7 +149,7 @@ def _is_group(key: str, types: dict[str, Any]) -> bool:
 def _nearest_key(key: str, types: Iterable[str]) -> str | None:
     names = list(types)
     last = key.rpartition(".")[2].replace("-", "_")
-    if "." not in key and (meant := MEANT.get(last)) in names:
+    if (meant := MEANT.get(last)) in names:
         return meant
     same = [name for name in names if name.rpartition(".")[2] == last]
     within = [name for name in names if name.rpartition(".")[0] == key.rpartition(".")[0]]
@@ -161,6 +177,27 @@ def _unknown(what: str, setting: Setting, near: str | None, known: Iterable[str]
     return CommandError(
         f"{place}{what} is not known.\n{cure}" if "option of" not in what else f"{place}{what}.\n{cure}"
     )
+
+
+def _check_null(key: str, setting: Setting, hint: Any) -> None:
+    """A value, and those of the class that it names."""
+    if not setting.children:
+        takes_null = any(allowed in (None, Any, NoneType) for allowed in (hint, *get_args(hint)))
+        if setting.value is None and not setting.is_list and not takes_null:
+            raise _bad_value(key, setting, hint)
+    elif classes := classes_of(hint):
+        try:
+            target = resolve(setting.class_path or "", classes, key, setting)
+            _, types = _options_of(target, skipped(hint))
+        except (
+            CommandError,
+            ValueError,
+            TypeError,
+        ):  # found with the rest of what is wrong, or by the parser
+            return
+        for name, child in setting.children.items():
+            if name in types:
+                _check_null(f"{key}.{name}", child, types[name])
 
 
 def _check_value(key: str, setting: Setting, hint: Any) -> None:
@@ -196,9 +233,10 @@ def _check_options(key: str, target: Any, options: dict[str, Setting], skip: int
     names = list(types)
     for name, option in options.items():
         if name not in names:
-            near = next(iter(get_close_matches(name, names, n=1, cutoff=0.5)), None)
-            what = f"`{name}` is no option of {target.__name__}"
-            raise _unknown(what, option, near or _deeper(name, key, options, types), names)
+            own = next(iter(get_close_matches(name, names, n=1, cutoff=0.5)), None)
+            deeper = _deeper(name, key, options, types)
+            near = deeper if deeper and (own is None or deeper.endswith(f".{name}")) else own
+            raise _unknown(f"`{name}` is no option of {target.__name__}", option, near, names)
         _check_value(f"{key}.{name}", option, types.get(name))
     try:
         parser.parse_object({"of": {name: option.plain() for name, option in options.items()}})
@@ -223,6 +261,8 @@ def _deeper(name: str, key: str, options: dict[str, Setting], types: dict[str, A
         if option in types
         for deep in _option_keys(f"{key}.{option}", setting, types[option])
     ]
+    if (meant := MEANT.get(name)) in keys:
+        return meant
     lasts = {deep.rpartition(".")[2]: deep for deep in reversed(keys)}
     return next((lasts[near] for near in get_close_matches(name, lasts, n=1, cutoff=0.75)), None)
 
@@ -234,7 +274,7 @@ def _key_of(message: str) -> str | None:
 
 def _bad_value(key: str, setting: Setting, hint: Any) -> CommandError:
     place = "" if setting.place.startswith("`--") else f"{setting.place}: "
-    given = setting.plain()
+    given = "null" if (plain := setting.plain()) is None else plain
     allowed = readable(hint)
     near = get_close_matches(str(given), [str(value) for value in literals(hint)], n=1)
     cure = f" Did you mean `{near[0]}`?" if near else ""

@@ -1,8 +1,7 @@
-"""Going on: which checkpoint `last` and `best` mean, and what a resumed run needs to be the same run."""
+"""Going on: what a resumed run needs to be the same run."""
 
 import random
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,52 +11,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from nnfoundations.cli._settings import CommandError
-
-
-def find_checkpoint(word: str, runs: Path, elsewhere: Path | None = None) -> Path:
-    """The newest checkpoint of any run in a folder of runs (`last`), or the newest run's best one (`best`).
-
-    One that was cut short, by a full disk or a power cut, is passed over.
-
-    Args:
-        word: `last` or `best`.
-        runs: holds a folder a run.
-        elsewhere: `--checkpoint.dirpath`, where that is set.
-
-    Raises:
-        CommandError: there is none.
-    """
-    files: list[Path] = [*runs.glob("*/checkpoints/*.ckpt"), *(elsewhere.glob("*.ckpt") if elsewhere else ())]
-    # Of two written within one tick of the clock `last` is the later one.
-    files.sort(key=lambda path: (path.stat().st_mtime_ns, path.stem.startswith("last")), reverse=True)
-    for path in files:
-        if not zipfile.is_zipfile(path):
-            continue
-        if word == "last":
-            return path
-        if (best := _best_known_to(path)) is not None:
-            return best
-    looked = f"`{runs}/*/checkpoints`" + (f" and `{elsewhere}`" if elsewhere else "")
-    raise CommandError(
-        f"--ckpt_path {word}: there is no checkpoint in {looked}.\n"
-        "Train first, without --ckpt_path; or give the path of a .ckpt file."
-    )
-
-
-def _best_known_to(path: Path) -> Path | None:
-    """The best checkpoint by the record that every one of them keeps; its folder may have moved."""
-    callbacks = torch.load(path, map_location="cpu", weights_only=True).get("callbacks", {})
-    for key, state in callbacks.items():
-        if "best_model_path" in state and state["best_model_path"] and "Checkpoint" in key:
-            best = path.parent / Path(state["best_model_path"]).name
-            if zipfile.is_zipfile(best):
-                return best
-    return None
-
 
 class RunCheckpoint(ModelCheckpoint):
-    """Lightning's, which takes the best checkpoints along when a run goes on in a folder of its own."""
+    """Lightning's, with a `last.ckpt` of each epoch; a run that goes on elsewhere brings the best ones."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        # Lightning's `last` is the last one saved: of an epoch that is not among the best there is none.
+        if self.save_last is True and not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         before, here = Path(state_dict["dirpath"] or "."), Path(self.dirpath or ".")

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-SWITCHES = ("--help", "-h", "--print_config", "--quiet", "--verbose")
-"""Flags that need no value."""
+SWITCHES = ("--help", "-h", "--print_config", "--quiet", "--verbose", "--json")
+"""Flags that need no value; the last is `check`'s alone."""
 
 
 WRAPPERS = ("init_args", "dict_kwargs")
@@ -43,10 +43,12 @@ class Setting:
         options = {key: child.plain() for key, child in self.children.items() if key != "class_path"}
         return options if self.class_path is None else {"class_path": self.class_path, "init_args": options}
 
-    def has(self, key: str) -> bool:
-        """Is this set? Dotted, without `init_args`."""
-        first, _, rest = key.partition(".")
-        return first in self.children and (not rest or self.children[first].has(rest))
+    def find(self, key: str) -> "Setting | None":
+        """What is set under this key: dotted, without `init_args`."""
+        found: Setting | None = self
+        for part in key.split("."):
+            found = found.children.get(part) if found is not None else None
+        return found
 
     @property
     def class_path(self) -> str | None:
@@ -57,8 +59,11 @@ class Setting:
     def overlay(self, other: "Setting") -> None:
         """What comes later wins; another class drops the arguments of the one before it."""
         renamed = other.class_path is not None and other.class_path != self.class_path
-        if other.is_list or self.is_list or renamed or other.value is not None:
-            options = {} if other.is_list or self.is_list or renamed else self.children
+        if other.value == {}:  # adds nothing
+            return
+        if other.is_list or self.is_list or renamed or not other.children:
+            anew = other.is_list or self.is_list or renamed or other.value is None
+            options = {} if anew else self.children
             self.place, self.value, self.is_list = other.place, other.value, other.is_list
             self.children = {**options, **other.children}
             return
@@ -99,6 +104,8 @@ def flags(args: list[str]) -> Iterator[tuple[str, str | None]]:
     for arg in rest:
         key, equals, value = arg.partition("=")
         if key in SWITCHES or (key.startswith("--") and key.endswith(".help")):
+            if equals and key in SWITCHES and key != "--print_config":
+                raise CommandError(f"`{key}` takes no value.\nWrite `{key}` alone.")
             yield key.lstrip("-"), None
             if key.endswith(".help") and not equals:
                 next(rest, None)  # the class, which may be left out at the end

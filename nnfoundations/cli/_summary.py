@@ -1,14 +1,25 @@
-"""What a person reads when a run is over."""
+"""What a person reads when a run begins, and when it is over."""
 
 import os
+import sys
 from pathlib import Path
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from nnfoundations.cli._device import device_name
+from nnfoundations.cli._environment import gpu_warning
 from nnfoundations.cli._voice import Voice
 
 _NEXT = {"digits": "mnist"}
+
+
+@rank_zero_only
+def announce(trainer: Trainer, model: LightningModule) -> None:
+    print(f"Device: {device_name(trainer)}")
+    print(f"Model:  {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters")
+    if warning := gpu_warning():
+        print(f"Warning: {warning}", file=sys.stderr)
 
 
 @rank_zero_only

@@ -1,17 +1,18 @@
 """fit, validate, test, predict: from arguments to an exit code."""
 
-import os
 import sys
 import traceback
 import warnings
 
-from nnfoundations._errors import OptionError
+from nnfoundations._errors import DtypeError, LabelError, OptionError, ShapeError
 from nnfoundations.cli._configs import resolve_configs, run_name
 from nnfoundations.cli._environment import TorchvisionMismatchError, import_lightning
 from nnfoundations.cli._settings import CommandError, read_settings
 from nnfoundations.cli._voice import Voice
 
 FAILED = 1
+_SAID = (OptionError, ShapeError, DtypeError, LabelError)
+"""Errors of ours, whose message says what to do; a traceback would bury it."""
 
 
 def train(command: str, args: list[str]) -> int:
@@ -38,20 +39,15 @@ def train(command: str, args: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             FoundationsCLI(command, args, settings, run_name(configs), voice)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except BrokenPipeError:  # nobody reads any more: `nnfoundations ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except CommandError:
+    except (CommandError, BrokenPipeError):
         raise
     except Exception as error:  # whatever a user's run raises
         if (
-            isinstance(error, DataFilesError | OptionError | MisconfigurationException)
+            isinstance(error, (*_SAID, DataFilesError, MisconfigurationException))
             and voice is not Voice.VERBOSE
         ):
-            # Its message says what to do; a traceback would bury it.
-            print(f"nnfoundations: {error}", file=sys.stderr)
+            where = "\n--verbose shows where it was raised." if isinstance(error, _SAID) else ""
+            print(f"nnfoundations: {error}{where}", file=sys.stderr)
             return FAILED
         traceback.print_exc()  # whatever fails in a user's run
         return FAILED

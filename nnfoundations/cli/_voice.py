@@ -45,6 +45,7 @@ class Voice(Enum):
         # Every command has a run folder of its own: that a checkpoint comes from another is no news either.
         warnings.filterwarnings("ignore", message="The dirpath has changed")
         warnings.filterwarnings("ignore", message=".*does not have many workers")
+        warnings.filterwarnings("ignore", message=".*is not supported by the model summary")
         for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
             warnings.filterwarnings("ignore", category=category)
 

@@ -4,6 +4,7 @@ Text is laid out here and coloured by rich where that is installed. It goes to s
 warning filter, and above a progress bar of tqdm or rich that is drawn at the time.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -147,7 +148,8 @@ def is_terminal(out: TextIO | None) -> bool:
 
 def columns() -> int:
     """The width to lay out for."""
-    wide = shutil.get_terminal_size((WIDEST, 24)).columns if is_terminal(stream()) else WIDEST
+    asked = is_terminal(stream()) or "COLUMNS" in os.environ  # the variable counts in a pipe, too
+    wide = shutil.get_terminal_size((WIDEST, 24)).columns if asked else WIDEST
     return max(30, min(wide - 1, WIDEST))  # the last column of some terminals breaks the line
 
 
