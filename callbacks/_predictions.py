@@ -1,7 +1,6 @@
 """Predictions as a table that any program reads."""
 
 import csv
-import os
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,14 +23,16 @@ class PredictionTable(Callback):
 
     def __init__(self, path: str | None = None) -> None:
         self.path = path
+        self.file: Path | None = None  # that was written
         self._stream: IO[str] | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if getattr(trainer, "fast_dev_run", False):
             return
-        self.file = Path(self.path or Path(trainer.default_root_dir) / "predictions.csv")
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self._part = self.file.with_name(f".{self.file.name}.part")
+        self.file = None
+        self._whole = Path(self.path or Path(trainer.default_root_dir) / "predictions.csv")
+        self._whole.parent.mkdir(parents=True, exist_ok=True)
+        self._part = self._whole.with_name(f".{self._whole.name}.part")
         self._names: list[str] = []
         self._rows = 0
         self._stream = self._part.open("w", newline="", encoding="utf-8")
@@ -75,7 +76,7 @@ class PredictionTable(Callback):
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-            os.replace(self._part, self.file)
+            self.file = self._part.replace(self._whole)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._abandon()

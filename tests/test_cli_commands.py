@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import cli_process
 import pytest
@@ -160,6 +161,10 @@ def test_the_best_checkpoint_is_tested_and_predicts(tmp_path, monkeypatch, capfd
     assert out[-1] == str(rows.parent.relative_to(tmp_path))
     assert main(["test", "--config", "digits", "--ckpt_path", "best", "--quiet"]) == 0
     assert len(capfd.readouterr().out.splitlines()) == 1
+    mine = ["--predictions.path", "mine/rows.csv"]
+    assert main(["predict", "--config", "digits", "--ckpt_path", "best", *mine]) == 0
+    assert "Predictions  mine/rows.csv" in capfd.readouterr().out
+    assert Path("mine/rows.csv").read_text() == rows.read_text()
 
 
 def test_what_a_checkpoint_overrides_is_said(tmp_path, monkeypatch, capfd):

@@ -1,8 +1,10 @@
 """Which checkpoint is meant by `--ckpt_path`, and what of a command it overrides."""
 
+import os
 import zipfile
 from collections.abc import Iterator
 from difflib import get_close_matches
+from errno import EACCES
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +99,20 @@ def check_place(checkpoint: ModelCheckpoint) -> None:
         ) from None
     folder = str(checkpoint.dirpath or "")
     if folder and "://" not in folder:
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CommandError(
-                f"`checkpoint.dirpath` cannot be `{folder}`: {error.strerror}.\n"
-                "Leave it out: checkpoints then go into the run's folder."
-            ) from None
+        check_folder(Path(folder), "checkpoint.dirpath", folder)
+
+
+def check_folder(folder: Path, key: str, given: str) -> None:
+    """Make a folder for what an option names. Raises: CommandError: nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+    except OSError as error:
+        raise CommandError(
+            f"`{key}` cannot be `{given}`: {error.strerror}.\n"
+            "Leave it out: it then goes into the run's folder."
+        ) from None
 
 
 def overridden(given: Options, taken: Options, settings: Setting) -> Iterator[str]:

@@ -27,7 +27,7 @@ from nnfoundations.callbacks import (
     PredictionTable,
     TensorBoardOverview,
 )
-from nnfoundations.cli._checkpoints import check_place, given_checkpoint, overridden
+from nnfoundations.cli._checkpoints import check_folder, check_place, given_checkpoint, overridden
 from nnfoundations.cli._folder import new_run_folder
 from nnfoundations.cli._interrupt import InterruptCheckpoint, command_that_goes_on, say_what_is_kept
 from nnfoundations.cli._mistakes import check_keys, check_nulls, explain
@@ -196,7 +196,8 @@ class FoundationsCLI(LightningCLI):
             if isinstance(error, Interrupted) and not error.told:
                 say_what_is_kept(error, self.trainer, self._that_goes_on("test", "best"))
             refused = subcommand == "fit" and not self.interrupt.began and _raised_by_lightning(error)
-            if self.folder is not None and (refused or isinstance(error, CommandError)):
+            untouched = not self.interrupt.began and isinstance(error, CommandError)
+            if self.folder is not None and (refused or untouched):
                 rmtree(self.folder, ignore_errors=True)  # nothing was trained: it holds the config, no more
             self._leave_no_empty_folder()
             mistake = _mistake(error) if refused else missing_metric(self.trainer, error)
@@ -220,7 +221,16 @@ class FoundationsCLI(LightningCLI):
         if self._get(self.config, "ckpt_path") is None:
             print("Warning: no --ckpt_path is given: these are weights before training.", file=sys.stderr)
 
-    before_test = before_predict = before_validate
+    before_test = before_validate
+
+    def before_predict(self) -> None:
+        self.before_validate()
+        if (path := self._get(self.config_init, "predictions").path) is not None:
+            check_folder(Path(path).parent, "predictions.path", path)
+            if Path(path).is_dir():
+                raise CommandError(
+                    f"`predictions.path` cannot be `{path}`: it is a folder.\nGive a file in it."
+                )
 
     def after_fit(self) -> None:
         if not self.interrupt.began and self._get(self.config, "ckpt_path"):

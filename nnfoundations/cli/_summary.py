@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from nnfoundations.callbacks import PredictionTable
 from nnfoundations.cli._device import device_name
 from nnfoundations.cli._environment import gpu_warning
 from nnfoundations.cli._voice import Voice
@@ -41,8 +42,9 @@ def print_summary(trainer: Trainer, root: Path, name: str, voice: Voice) -> None
         return
     prefix = "uv run " if "UV" in os.environ else ""  # uv sets it for what it runs
     lines = [f"Run          {folder}"]
-    if (folder / "predictions.csv").exists():
-        lines.append(f"Predictions  {folder / 'predictions.csv'}")
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by its connector
+        if isinstance(callback, PredictionTable) and callback.file is not None:
+            lines.append(f"Predictions  {callback.file}")
     found = (folder / "findings.jsonl").exists()
     if found:
         lines.append(f"Findings     {folder / 'findings.jsonl'}")
