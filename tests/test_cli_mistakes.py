@@ -88,7 +88,7 @@ MISTAKES = [
     (f"{DIGITS} --trainer.val_check_interval 1000", "", ["`val_check_interval` (1000)", "batches (41)"]),
     (f"{DIGITS} --checkpoint.dirpath mine.yaml/x", "", ["`checkpoint.dirpath`", "Leave it out"]),
     ("predict --config digits --predictions.path mine.yaml/x", "", ["`predictions.path`", "Leave it out"]),
-    ("predict --config digits --predictions.path .", "", ["`predictions.path`", "it is a folder"]),
+    ("predict --config digits --predictions.path .", "", ["`predictions.path`", "a folder"]),
     (f"{DIGITS} --checkpoint.filename {{best", "", ["`checkpoint.filename` cannot be `{best`", "braces"]),
     (f"{DIGITS} --model.loss torch.nn.NLLLoss", "", ["label_smoothing=0.1 needs a loss that takes it"]),
     ("check --config digits --json=yes", "", ["`--json` takes no value"]),

@@ -224,13 +224,11 @@ class FoundationsCLI(LightningCLI):
     before_test = before_validate
 
     def before_predict(self) -> None:
-        self.before_validate()
         if (path := self._get(self.config_init, "predictions").path) is not None:
             check_folder(Path(path).parent, "predictions.path", path)
             if Path(path).is_dir():
-                raise CommandError(
-                    f"`predictions.path` cannot be `{path}`: it is a folder.\nGive a file in it."
-                )
+                raise CommandError(f"`predictions.path` cannot be `{path}`: a folder.\nGive a file in it.")
+        self.before_validate()
 
     def after_fit(self) -> None:
         if not self.interrupt.began and self._get(self.config, "ckpt_path"):
