@@ -135,7 +135,8 @@ class Engine:
         if subject is None:
             return
         if self._open:
-            subject.sentinel.begin(self._looking)
+            if self._looking or subject.sentinel.draws:
+                subject.sentinel.begin()
             return
         self._open = self._fresh = True
         self._stepped = self._tried = False
@@ -143,7 +144,8 @@ class Engine:
         self._gradient_seconds = self._activation_seconds = 0.0
         self._looking = self.schedule.wants_gradients(step)
         self._sampling = self.schedule.wants_activations(step)
-        subject.sentinel.begin(self._looking)
+        if self._looking or subject.sentinel.draws:
+            subject.sentinel.begin()
         if self._sampling and subject.activations is not None:
             start = perf_counter()
             subject.activations.attach(self._post.packet(step), self._booked)
@@ -159,7 +161,8 @@ class Engine:
         subject = self._subject
         if subject is None or (self._measured and subject.one_loss):
             return  # a closure that is evaluated again: its first loss counts
-        subject.sentinel.observe(self._looking)
+        if self._looking:
+            subject.sentinel.observe()
         value = subject.tape.write(self.step, loss, scale)
         if self._unread and loss.requires_grad:
             self.history.loss, self._unread = loss_facts(loss), False
@@ -183,10 +186,12 @@ class Engine:
 
         Args: scale: what gradients are still multiplied by, where the optimizer unscales them itself.
         """
-        subject, probe = self._probe_of(optimizer)
-        if subject is None or probe is None or id(optimizer) in self._measured:
+        subject = self._subject
+        if subject is None or not self._open or (key := id(optimizer)) in self._measured:
             return  # a closure that is evaluated again: the first gradients count
-        self._measured.add(id(optimizer))
+        if (probe := subject.probes.get(key)) is None:
+            return
+        self._measured.add(key)
         self._read_rates()
         if subject.waits and not self.scaled and not subject.sentinel.done and not probe.finite():
             self._not_finite("gradient", probe=probe)
@@ -204,8 +209,8 @@ class Engine:
 
         Args: overflow: not 0 where the optimizer, which unscales by itself, left them where they were.
         """
-        subject, probe = self._probe_of(optimizer)
-        if subject is None or probe is None:
+        subject = self._subject
+        if subject is None or not self._open or (probe := subject.probes.get(id(optimizer))) is None:
             return
         self._stepped = self._stepped or overflow is None or not subject.waits or not bool(overflow)
         if self._looking and id(optimizer) in self._measured:
@@ -251,6 +256,8 @@ class Engine:
             self._skips += 1
             for probe in subject.probes.values():
                 probe.forget()
+        if not (self._looking or self._sampling or self._post.travelling or subject.tape.full):
+            return
         start = perf_counter()
         self._send(subject)
         if self._looking:  # to judge is part of the price of a look
@@ -261,7 +268,7 @@ class Engine:
 
     def _send(self, subject: Subject) -> None:
         """Send off what this step measured, and take in what has arrived."""
-        if self._post.empty and not subject.tape.full:
+        if self._post.filling is None and not subject.tape.full:
             if self._post.travelling:
                 self._receive()
             return
@@ -359,11 +366,6 @@ class Engine:
         if self._subject is not None:
             self._subject.detach()
         self._hooked = False
-
-    def _probe_of(self, optimizer: Optimizer) -> tuple[Subject | None, ParameterProbe | None]:
-        if self._subject is None or not self._open:
-            return None, None
-        return self._subject, self._subject.probes.get(id(optimizer))
 
     def _booked(self, hook: Callable[..., R]) -> Callable[..., R | None]:
         """What runs inside the forward and the backward pass is our time, and our failure, too."""

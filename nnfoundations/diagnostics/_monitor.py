@@ -162,17 +162,18 @@ class Monitor:
     def _finish(self) -> None:
         """The batch before is over, since the next one begins."""
         if self._begun:
-            states, self._states = self._states, self._scaler_states()
-            if states is not self._states and not self._stepped:
-                self._engine.skipped()
-                self._step += 1
+            if self._scaler is not None:
+                states, self._states = self._states, self._scaler_states()
+                if states is not self._states and not self._stepped:
+                    self._engine.skipped()
+                    self._step += 1
             self._stepped = False
             self._engine.end()
             self._begun = self._observed = False
             self._inputs = None
 
     def _on_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if any(callable(a) for a in (*args[1:], *kwargs.values())):
+        if (len(args) > 1 or kwargs) and any(callable(a) for a in (*args[1:], *kwargs.values())):
             self._finish()
             self._closure = optimizer  # it will compute the gradients, again and again
         elif self._observed:

@@ -77,7 +77,8 @@ class ParameterProbe:
 
     def __init__(self, parameters: dict[str, Tensor]) -> None:
         self.names, self.parameters = tuple(parameters), list(parameters.values())
-        self._vectors, self._others = _sentinel(parameters)
+        self._sentinel = _sentinel(parameters)
+        self._pack = len(self._sentinel) > FEW or not all(p.is_cpu for p in self._sentinel)
         self._before: Tensor | None = None
         self._newborn: Tensor | None = None
         self._looks = 0
@@ -88,14 +89,18 @@ class ParameterProbe:
     def finite(self) -> bool:
         """Is every gradient that the sentinel sees finite? Waits for the device: for the CPU only.
 
-        The sum of their squares tells: for a dozen tensors a fifth of what their norms cost. Where the sum
-        alone overflows, each is asked.
+        Their sum tells, or that of their squares: for a dozen tensors a fifth of what their norms cost. Where
+        the sum alone overflows, each is asked.
         """
-        grads = [g for p in self._vectors if (g := p.grad) is not None]
-        grads += [_values(g).reshape(-1) for p in self._others if (g := p.grad) is not None]
-        if grads and (len(grads) > FEW or not grads[0].is_cpu):
-            grads = [torch.cat(grads)]
-        total = sum(grad.dot(grad).item() for grad in grads)
+        total = 0.0
+        if self._pack:
+            if grads := [_flat(g) for p in self._sentinel if (g := p.grad) is not None]:
+                total = torch.cat(grads).sum().item()
+        else:
+            for p in self._sentinel:
+                if (g := p.grad) is not None:
+                    g = _flat(g)
+                    total += g.dot(g).item()
         return total - total == 0 or not self.nonfinite()
 
     def nonfinite(self) -> list[str]:
@@ -186,8 +191,8 @@ class ParameterProbe:
         return values.clamp(min=1e-30).repeat_interleave(sizes, output_size=sum(self._sizes))
 
 
-def _sentinel(parameters: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Vectors and others whose gradients tell of all: a NaN reaches the biases of all layers below.
+def _sentinel(parameters: dict[str, Tensor]) -> list[Tensor]:
+    """Those whose gradients tell of all: a NaN reaches the biases of all layers below.
 
     Where a module has no bias its smallest tensor counts; the first module, which all flows down to, always.
     """
@@ -204,7 +209,7 @@ def _sentinel(parameters: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]
         if kept and entries > SENTINEL:
             break
         kept.append(p)
-    return [p for p in kept if p.ndim == 1], [p for p in kept if p.ndim != 1]
+    return kept
 
 
 def record_named(
@@ -227,6 +232,10 @@ def record_named(
 def _values(grad: Tensor | None) -> Tensor:
     assert grad is not None
     return grad.coalesce().values() if grad.is_sparse else grad
+
+
+def _flat(grad: Tensor) -> Tensor:
+    return grad if grad.ndim == 1 else _values(grad).reshape(-1)
 
 
 def _sample(tensor: Tensor | None) -> Tensor:

@@ -17,27 +17,23 @@ class Post:
 
     def __init__(self, scaled: bool) -> None:
         self.scaled = scaled
-        self._open: Packet | None = None
+        self.filling: Packet | None = None
         self.travelling: list[Packet] = []
-
-    @property
-    def empty(self) -> bool:
-        return self._open is None
 
     def packet(self, step: int) -> Packet:
         """The one to be filled in this step."""
-        if self._open is None:
-            self._open = Packet(step)
-        return self._open
+        if self.filling is None:
+            self.filling = Packet(step)
+        return self.filling
 
     def send(self) -> None:
-        if self._open is not None:
-            self._open.send()
-            self.travelling.append(self._open)
-            self._open = None
+        if self.filling is not None:
+            self.filling.send()
+            self.travelling.append(self.filling)
+            self.filling = None
 
     def drop(self) -> None:
-        self._open = None
+        self.filling = None
         self.travelling.clear()
 
     def arrivals(self, history: History, tape: LossTape | None, wait: bool) -> Iterator[int]:

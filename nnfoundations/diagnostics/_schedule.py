@@ -11,9 +11,9 @@ ACTIVATION_STEPS = (0, 1, 5, 20, 45)
 FREE_BELOW = 0.1e-3
 """Seconds a step that are allowed however short the step is: hooks of any kind cost some."""
 
-SEEN = 0.85
-"""Of what watching costs, the share that its own clock sees (measured by benchmarks/diagnostics_step.py): the
-training finds its caches colder afterwards."""
+UNSEEN = 2.0
+"""What a step without a look costs, over what its own clock sees of that: the rest is calls into hooks, and
+caches that the training finds colder (measured by benchmarks/diagnostics_step.py: 42 us seen, 81 in all)."""
 
 MEMORY = 500
 """Steps over which the cost of a step without a look is averaged: now and then one of them is judged."""
@@ -32,9 +32,6 @@ class Account:
     balance: float = 0.0
     price: float = 0.0  # of a look, the mean of the last ones
     last: int = -1
-
-    def affords(self, step: int, interval: int) -> bool:
-        return step - self.last >= interval and self.balance >= self.price
 
     def pay(self, step: int, seconds: float) -> None:
         self.price = seconds if not self.price else 0.7 * self.price + 0.3 * seconds
@@ -70,13 +67,17 @@ class Schedule:
             return True
         if self._pair:
             return True
-        return self.gradients.affords(step, min(max(4, self.steps // 50), 50))
+        account = self.gradients
+        return account.balance >= account.price and step - account.last >= min(max(4, self.steps // 50), 50)
 
     def wants_activations(self, step: int) -> bool:
         if self.steps in ACTIVATION_STEPS:
             return True
-        return self.steps > ACTIVATION_STEPS[-1] and self.activations.affords(
-            step, min(max(25, self.steps // 8), 200)
+        account = self.activations
+        return (
+            account.balance >= account.price
+            and self.steps > ACTIVATION_STEPS[-1]
+            and step - account.last >= min(max(25, self.steps // 8), 200)
         )
 
     def look_closer(self, steps: int = 3) -> None:
@@ -108,8 +109,8 @@ class Schedule:
         self.trained += training
         # What the hooks take on every step is paid first; looks pay for themselves.
         self._always += (max(overhead - looks, 0.0) - self._always) / min(self.steps, MEMORY)
-        earned = SEEN * max(FREE_BELOW, self.budget * training)
+        earned = max(FREE_BELOW, self.budget * training)
         # Not all of it: on a slow machine the hooks alone cost as much, and looks would end for ever.
-        earned -= min(self._always, 0.8 * earned)
+        earned -= min(UNSEEN * self._always, 0.8 * earned)
         for account in (self.gradients, self.activations):
             account.balance += 0.5 * earned

@@ -26,22 +26,20 @@ class Sentinel:
     ) -> None:
         self.model, self.replay, self.device, self.waits = model, replay, device, waits
         self.done = self.replaying = False
-        self._draws = False
+        self.draws = False
+        """Was a forward pass seen to draw random numbers? To keep their state costs as much as all else that
+        is done at a step: where none was, as in most networks, that is left to the looks."""
         self._random: RandomState | None = None
 
-    def begin(self, look: bool) -> None:
-        """A batch comes: keep the state of the random generators, by which it can be run again.
-
-        To read that state costs as much as all else that is done at a step. Where a forward pass was not seen
-        to draw at any look, as most never do, it is kept at looks only.
-        """
+    def begin(self) -> None:
+        """A batch comes: keep the state of the random generators, by which it can be run again."""
         if self.waits and not self.done and self.replay is not None:
-            self._random = RandomState(self.device) if look or self._draws else None
+            self._random = RandomState(self.device)
 
-    def observe(self, look: bool) -> None:
-        """The forward pass is over."""
-        if look and self._random is not None and not self._draws:
-            self._draws = self._random.drawn_from()
+    def observe(self) -> None:
+        """The forward pass of a look is over."""
+        if self._random is not None:
+            self.draws = self.draws or self._random.drawn_from()
 
     def found(
         self,

@@ -25,19 +25,17 @@ class LossTape:
         self._sent: dict[int, list[int]] = {}
         self._level = float("nan")
         self.jumped = False
+        self.full = False
+        """Time to be read where no look does it: every 32 steps in the beginning, then ever more rarely."""
 
     @property
     def pending(self) -> int:
         return len(self._steps)
 
-    @property
-    def full(self) -> bool:
-        """Time to be read where no look does it: every 32 steps in the beginning, then ever more rarely."""
-        return bool(self._steps) and len(self._steps) >= min(max(32, self._steps[-1] // 8), LENGTH // 2)
-
     def write(self, step: int, loss: Tensor, scale: Tensor | float | None) -> float | None:
         """Keep the loss of a batch; return it where it can be read without waiting."""
         value = loss if loss.numel() == 1 else loss.detach().mean()
+        self.full = len(self._steps) + 1 >= min(max(32, step // 8), LENGTH // 2)
         if not self._reads:
             value = value.detach()
             if len(self._steps) < LENGTH:
@@ -62,7 +60,7 @@ class LossTape:
         elif self._steps:
             packet.add("loss", ("loss",), self._ring[: len(self._steps)].clone())
             self._sent[id(packet)] = self._steps
-        self._steps, self._values = [], []
+        self._steps, self._values, self.full = [], [], False
 
     def unpack(self, packet: Packet, values: Array, history: History) -> None:
         self._record(self._sent.pop(id(packet)), values.tolist(), history)
