@@ -65,7 +65,7 @@ def _is_output(history: History, name: str) -> bool:
 
 @dataclass(frozen=True)
 class SaturatedUnits(Rule):
-    """Units of a bounded activation that stand at its ends for nearly every sample."""
+    """Units of a bounded activation within the net that stand at its ends for nearly every sample."""
 
     fault, family, needs = "saturated-units", "units", ("saturated_share", "loss")
     at_once = True  # three looks are in the measurement itself
@@ -77,7 +77,7 @@ class SaturatedUnits(Rule):
         found = [
             (i, name)
             for i, name in enumerate(series.columns)
-            if recent[i] >= self.share and (not _is_output(history, name) or stuck(history))
+            if recent[i] >= self.share and not _is_output(history, name)
         ]
         if not found or len(series) < 3:
             return None
