@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from architectures import GPT, Cell, Grid, HeadOnly, Margins, layer_scale, sparse, splines
 from faults import Case, usual
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
@@ -335,6 +336,19 @@ def raw_before_norm() -> Case:
     return case
 
 
+def margins() -> Case:
+    """It has learned for a while already: later than a short run would look at its activations."""
+    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 256), nn.Sigmoid())
+    case = of(net, adam(3e-3), module=Margins, loss=F.binary_cross_entropy)
+    module, optimizer = case.build(), Adam(net.parameters(), 3e-3)
+    for rows in torch.arange(1280).view(20, 64).repeat(3, 1):
+        x = digits()[0][rows]
+        optimizer.zero_grad()
+        case.loss(net(x), module.target(x, x)).backward()
+        optimizer.step()
+    return case
+
+
 def default(net: nn.Module) -> nn.Module:
     """torch's own initial values."""
     for layer in net.modules():
@@ -422,6 +436,14 @@ CONTROLS = (
     Control("R04", "constant inputs", lambda: of(Query())),
     Control("R05", "vanishing through time", lambda: of(Recent(), adam(3e-3), steps=300)),
     Control("R06", "unscaled inputs", raw_before_norm),
+    Control("R07", "weights too small", lambda: of(GPT(), steps=120)),
+    Control("R08", "vanishing", lambda: of(layer_scale())),
+    Control("R09", "learning rate too high", lambda: of(splines(), adam(1e-2))),
+    Control("R10", "constant inputs", lambda: of(Cell(), adam(3e-3))),
+    Control("R11", "constant inputs", lambda: of(Grid())),
+    Control("R12", "saturation", margins),
+    Control("R13", "dead units", lambda: of(sparse(), adam(1e-4), data=loaders(batch_size=2), steps=600)),
+    Control("R14", "cut graph", lambda: of(nn.Sequential(*trained(MLP(3), epochs=4)), module=HeadOnly)),
 )
 
 HELD_OUT = (

@@ -109,6 +109,15 @@ class DeepAutoencoder(Autoencoder):
         self.append(nn.Linear(64, 64))
 
 
+def default(name: str) -> Case:
+    """torch's own initial values: a rate that is too high does not show at the first steps."""
+    net = NETS[name]()
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.reset_parameters()
+    return usual(name, net=net)
+
+
 def of_optimizer(make: Callable[[Any], torch.optim.Optimizer]) -> Callable[[Case], None]:
     def inject(case: Case) -> None:
         case.optimizer = make
@@ -170,6 +179,24 @@ def softmax_last(case: Case) -> None:
     case.module = Probabilities
 
 
+def softmax_clamped(case: Case) -> None:
+    """In another shape, and kept off 0."""
+
+    class Probabilities(case.module):  # type: ignore[misc, name-defined]
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)[:, None].softmax(2).clamp(1e-7).squeeze(1)
+
+    case.module = Probabilities
+
+
+def one_against_all(name: str) -> Case:
+    return usual(name, loss=lambda out, y: F.binary_cross_entropy_with_logits(out, F.one_hot(y, 10).float()))
+
+
+def sigmoid_last(case: Case) -> None:
+    case.net = nn.Sequential(case.net, nn.Sigmoid())
+
+
 def unstable_log(case: Case) -> None:
     """-log(p) of a softmax taken by hand, and logits that are large: 0 is reached in float32."""
 
@@ -215,6 +242,18 @@ def never_zeroed(case: Case) -> None:
 
         def training_step(self, batch: Any, batch_idx: int) -> None:
             self.manual_backward(self.loss(self(batch[0]), self.target(*batch)))
+            self.optimizers().step()
+
+    case.module = Manual
+
+
+def zeroed_too_late(case: Case) -> None:
+    class Manual(case.module):  # type: ignore[misc, name-defined]
+        automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            self.manual_backward(self.loss(self(batch[0]), self.target(*batch)))
+            self.optimizers().zero_grad()
             self.optimizers().step()
 
     case.module = Manual
@@ -293,6 +332,8 @@ FAULTS = (
           set_weights(lambda p: p.normal_(0, 0.01)), twin=deep),
     Fault("F02", "MC", ("bad-initialization", "exploding-gradients"), 5,
           set_weights(lambda p: p.mul_(2.5)), twin=deep),
+    Fault("F02b", "M", ("bad-initialization",), 12, set_weights(lambda p: p.normal_()),
+          twin=lambda name: usual(name, net=MLP(1, 128))),
     Fault("F03", "MCAL", ("symmetric-weights",), 10, set_all(0.0)),
     Fault("F04", "MCA", ("symmetric-weights",), 10, set_all(0.05)),
     Fault("F05", EVERY, ("bad-output-scale", "bad-initialization"), 3, scale_last,
@@ -310,16 +351,21 @@ FAULTS = (
     Fault("F19b", "M", ("saturated-units",), 30, second_bias_high, where=lambda case: SECOND[case.name],
           twin=tanh_net),
     Fault("F21", "MCB", (HIGH,), 10, of_optimizer(lambda p: SGD(p, 3.0, momentum=0.9))),
+    Fault("F21b", "C", (HIGH,), 100, of_optimizer(lambda p: SGD(p, 1.0, momentum=0.9)), twin=default),
     Fault("F22", "MTLB", (HIGH,), 10, of_rate(M=0.3, T=0.1, L=0.5, B=1.0)),
     Fault("F23", "MC", (HIGH, "dead-units"), 80, spike),
     Fault("F24", EVERY, ("learning-rate-too-low",), 100, of_optimizer(lambda p: Adam(p, 1e-7))),
     Fault("F27", "MCBRLT", ("softmax-before-cross-entropy",), 3, softmax_last),
+    Fault("F27b", "MC", ("softmax-before-cross-entropy",), 3, softmax_clamped),
+    Fault("F27c", "MC", ("softmax-before-cross-entropy",), 3, sigmoid_last, twin=one_against_all),
     Fault("F30", "MCBA", ("unstable-loss-function",), 120, unstable_log),
     Fault("F30b", "MC", ("non-finite",), 60, overflowing, where=lambda case: SECOND[case.name]),
     Fault("F31", "MCRT", ("overfitting",), 600, few_samples, twin=wide),
     Fault("F37", EVERY, ("parameter-not-in-optimizer",), 2, left_out,
           where=lambda case: SECOND[case.name]),
     Fault("F38", EVERY, ("graph-cut",), 5, detached, where=lambda case: SECOND[case.name]),
+    Fault("F38b", "MCL", ("graph-cut",), 5, zeroed_too_late),
     Fault("F39", "MCL", ("gradients-not-zeroed",), 30, never_zeroed),
     Fault("F40", "BRT", ("train-mode-off",), 2, evaluating),
+    Fault("F40b", "BRT", ("train-mode-off",), 2, lambda case: case.net.eval()),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from nnfoundations.diagnostics import RULES
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:Found .* in eval mode"),
     pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
 ]
 

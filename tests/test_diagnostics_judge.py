@@ -250,3 +250,20 @@ def test_events_and_facts_survive_the_file(tmp_path):
     again = History.load(tmp_path / "h.npz")
     assert again.events == history.events
     assert again.parameters["a.weight"].fan_in == 4
+
+
+def test_noise_of_a_validation_loss_that_stays_level_is_no_overfitting():
+    """Logged only, so that its error is known from its noise alone."""
+    rules = [rule for rule in RULES if rule.fault == "overfitting"]
+    alarmed = 0
+    for seed in range(25):
+        noise = np.random.default_rng(seed).standard_normal(30)
+        history, judge = History(), Judge(rules)
+        for check in range(30):
+            for step in range(check * 5, check * 5 + 5):
+                history.record("loss", step, ("loss",), [2 * np.exp(-step / 75) + 0.1])
+            value = 0.5 * np.exp(-check / 4) + 0.5 * (1 + 0.15 * noise[check])
+            history.record("validation_loss", step, ("loss", "error"), [value, np.nan])
+            judge.look(history, step)
+        alarmed += bool(judge.findings)
+    assert alarmed <= 1

@@ -293,6 +293,7 @@ def scaled(init_scale, **options):
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_loss_scaler_that_skips_its_first_steps(fused):
+    torch.manual_seed(0)
     module = Module(MLP(3), optimizer=lambda p: Adam(p, 1e-3, fused=fused))
     diagnostics = watcher()
     plugin = scaled(2.0**28)

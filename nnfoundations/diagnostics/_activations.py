@@ -8,10 +8,15 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from nnfoundations.diagnostics._history import LayerFacts
+from nnfoundations.diagnostics._nonfinite import tensors
 from nnfoundations.diagnostics._packet import Packet
 
 BY_LAYER = ("activation_std", "dead_share", "saturated_share")
 """Quantities with a column a layer, which may be skipped at random: then it is NaN."""
+
+LOOKS, SAMPLES = 5, 128
+"""A unit is dead that was zero at so many looks, and on so many samples: one that answers to every fortieth
+is silent on a few batches of two."""
 
 _SATURATES = {"Tanh": 0.97, "Softsign": 0.97, "Hardtanh": 0.999, "Sigmoid": 0.96, "Hardsigmoid": 0.999}
 """Where a bounded activation counts as saturated: |y|, for sigmoids |2y - 1| (0.96 is 0.02 and 0.98)."""
@@ -45,7 +50,6 @@ class ActivationProbe:
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []
         self._streaks: dict[str, Tensor] = {}
-        self._samples: dict[str, int] = {}
         self._packet: Packet | None = None
         self._clear()
 
@@ -56,15 +60,20 @@ class ActivationProbe:
         self._growth: dict[str, Tensor] = {}
         self._recurrent: dict[str, Tensor] = {}
         self._input: Tensor | None = None
+        self._spread: Tensor | None = None  # of the batch itself
         self.executed: list[str] = []
+        self.used: set[str] = set()  # those in evaluation mode that pass on no gradient: used, not trained
         self.training = True
         self._owner, self._channel_axis = "", 1
         self._shown: Tensor | None = None
 
-    def attach(self, packet: Packet, timed: Callable[..., Any]) -> None:
+    def attach(self, packet: Packet, timed: Callable[..., Any], batch: Any = None) -> None:
         """Hook every leaf module until `detach`; `timed` wraps what runs inside the forward pass."""
         self._clear()
         self._packet = packet
+        data = next(tensors(batch), None)
+        if data is not None and data.ndim > 1 and data.numel() and not data.is_sparse:
+            self._spread = _input_facts(data)[1]
         for name, module in self.model.named_modules():
             if next(module.children(), None) is None:
                 self._handles.append(
@@ -93,6 +102,10 @@ class ActivationProbe:
             if values:
                 packet.add(quantity, tuple(values), torch.stack([v.float() for v in values.values()]))
         if self._input is not None:
+            if (
+                self._spread is not None
+            ):  # what a network makes of no data, a grid or a state, is equal for all
+                self._input[1] = torch.maximum(self._input[1], self._spread.to(self._input.device))
             packet.add("input", ("rms", "spread", "samples"), self._input)
 
     def _before(self, name: str) -> Callable[..., Any]:
@@ -126,6 +139,8 @@ class ActivationProbe:
             self.executed.append(name)
             self.training = self.training and self.model.training
             y = output[0] if isinstance(output, tuple) and output else output
+            if not module.training and isinstance(y, Tensor) and not y.requires_grad:
+                self.used.add(name)
             if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim < 2 or not y.numel():
                 return
             role = _role(module)
@@ -166,10 +181,9 @@ class ActivationProbe:
         streak = self._streaks.get(name)
         if streak is None or streak.shape != silent.shape:
             streak = torch.zeros_like(silent, dtype=torch.int32)
-            self._samples[name] = 0
         self._streaks[name] = streak = (streak + 1) * silent
-        self._samples[name] += y.numel() // y.shape[axis]
-        self._dead[name] = (streak >= 5).float().mean()
+        looks = max(LOOKS, -(-SAMPLES * y.shape[axis] // y.numel()))  # of small batches more
+        self._dead[name] = (streak >= looks).float().mean()
         if limit is not None:
             often = (size > limit).float().mean(others) > 0.95
             self._saturated[name] = often.float().mean()

@@ -148,7 +148,7 @@ class Engine:
             subject.sentinel.begin()
         if self._sampling and subject.activations is not None:
             start = perf_counter()
-            subject.activations.attach(self._post.packet(step), self._booked)
+            subject.activations.attach(self._post.packet(step), self._booked, batch)
             self._hooked = True
             self._activation_seconds += perf_counter() - start
 
@@ -199,7 +199,7 @@ class Engine:
             start = perf_counter()
             probe.before_step(self._post.packet(self.step), self.step, scale)
             if self.schedule.steps <= EARLY:
-                for fact in subject.wiring(self.step, probe):
+                for fact in subject.wiring(self.step, probe, backward=not self._fresh):
                     self._note(fact)
             self._gradient_seconds += perf_counter() - start
 

@@ -14,7 +14,19 @@ from nnfoundations.diagnostics._history import LossFacts
 
 _CLASS_LOSSES = ("NllLoss", "NllLoss2D", "NllLossNd", "CrossEntropy")
 _SOFT_LOSSES = ("SoftCrossEntropy",)
-_SOFTMAXES = ("LogSoftmax", "CrossEntropy", "SoftCrossEntropy")
+_SQUASHED_TWICE = {
+    "LogSoftmax": ("Softmax", "SafeSoftmax"),
+    "CrossEntropy": ("Softmax", "SafeSoftmax"),
+    "SoftCrossEntropy": ("Softmax", "SafeSoftmax"),
+    "BinaryCrossEntropyWithLogits": ("Sigmoid",),
+}
+"""What takes logits, and what they have not been through."""
+
+_UNCHANGED = (
+    "Alias", "Clamp", "ClampMax", "ClampMin", "Clone", "Permute", "ReshapeAlias", "Select", "Slice",
+    "Squeeze", "T", "ToCopy", "Transpose", "UnsafeView", "Unsqueeze", "View",
+)  # fmt: skip
+"""Nodes that pass scores on as they are, in another shape or type, or kept off the ends."""
 _SQUARED = ("MseLoss", "HuberLoss", "SmoothL1Loss")
 
 
@@ -24,10 +36,10 @@ def loss_facts(loss: Tensor) -> LossFacts:
     classes = 0
     kind = "unknown"
     baseline = float("nan")
-    softmax_before = False
+    squashed = False
     for name, node in nodes:
-        if name in _SOFTMAXES and not softmax_before:
-            softmax_before = _kind(node.next_functions[0][0]) in ("Softmax", "SafeSoftmax")
+        if name in _SQUASHED_TWICE and not squashed:
+            squashed = _kind(_scores_from(node)) in _SQUASHED_TWICE[name]
         if kind != "unknown":
             continue
         if name in _CLASS_LOSSES or name in _SOFT_LOSSES or name == "LogSoftmax":
@@ -40,7 +52,15 @@ def loss_facts(loss: Tensor) -> LossFacts:
             kind, baseline = "binary-cross-entropy", math.log(2)
         elif name in _SQUARED and (target := _target(node)) is not None:
             kind, baseline = "squared", float(target.float().var(correction=0))
-    return LossFacts(kind, classes, baseline, softmax_before and kind == "cross-entropy")
+    return LossFacts(kind, classes, baseline, squashed and kind.endswith("cross-entropy"))
+
+
+def _scores_from(node: Any) -> Any:
+    """The node that made the scores which come into this one."""
+    source = node.next_functions[0][0]
+    while _kind(source) in _UNCHANGED:
+        source = source.next_functions[0][0]
+    return source
 
 
 def batch_accuracy(loss: Tensor) -> Tensor | None:

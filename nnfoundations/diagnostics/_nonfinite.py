@@ -77,9 +77,9 @@ class _ForwardWatch(_Watch):
 
     def _after(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            tensors = list(_tensors(output))
-            scalar = bool(tensors) and all(x.ndim == 0 for x in tensors)
-            self._seen.append((name, finite(inputs), finite(tensors), scalar))
+            made = list(tensors(output))
+            scalar = bool(made) and all(x.ndim == 0 for x in made)
+            self._seen.append((name, finite(inputs), finite(made), scalar))
 
         return hook
 
@@ -115,7 +115,7 @@ class _BackwardWatch(_Watch):
 
     def _before(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any) -> None:
-            for x in _tensors(inputs):
+            for x in tensors(inputs):
                 if x.requires_grad:
                     self._readers.setdefault(id(x), []).append(name)
                     self._watch(name, "in", x)
@@ -125,7 +125,7 @@ class _BackwardWatch(_Watch):
     def _after(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             self._order.append(name)
-            for y in _tensors(output):
+            for y in tensors(output):
                 if y.requires_grad:
                     self._outputs[name] = y
                     self._watch(name, "out", y)
@@ -178,13 +178,14 @@ def _paths(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from _paths(value, f"{path}[{i}]")
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
+def tensors(tree: Any) -> Iterator[Tensor]:
+    """Those in a batch, in its order."""
     return (tensor for _, tensor in _paths(tree))
 
 
 def finite(tree: Any) -> bool:
     """Are all floating-point numbers in it finite, masks left aside? Waits for the device."""
-    dense = (x.detach().coalesce().values() if x.is_sparse else x.detach() for x in _tensors(tree))
+    dense = (x.detach().coalesce().values() if x.is_sparse else x.detach() for x in tensors(tree))
     return all(
         bool(x.isfinite().all()) or _is_mask(x) for x in dense if x.is_floating_point() and not x.is_meta
     )

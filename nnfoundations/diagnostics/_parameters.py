@@ -121,6 +121,10 @@ class ParameterProbe:
         pairs = zip(self.names, self.parameters, strict=True)
         return [name for name, p in pairs if p.requires_grad and p.grad is None]
 
+    @property
+    def trainable(self) -> int:
+        return sum(p.requires_grad for p in self.parameters)
+
     def before_step(self, packet: Packet, step: int, scale: Tensor | None = None) -> None:
         """Measure gradients and weights; keep a sample of the weights for `after_step`.
 

@@ -13,7 +13,7 @@ from nnfoundations.diagnostics._packet import Packet
 from nnfoundations.diagnostics._parameters import ParameterProbe, parameter_facts
 from nnfoundations.diagnostics._sentinel import Sentinel
 from nnfoundations.diagnostics._tape import LossTape
-from nnfoundations.diagnostics._wiring import limits, mode_sensitive, sharded, wiring_events
+from nnfoundations.diagnostics._wiring import evaluating, limits, mode_sensitive, sharded, wiring_events
 
 
 class Subject:
@@ -30,6 +30,7 @@ class Subject:
         replay: Callable[[], Tensor | None] | None,
         locate_nonfinite: bool,
     ) -> None:
+        self.model = model
         self.facts, parameters = parameter_facts(model, optimizers)
         self.reasons = limits(model, optimizers, compiled)
         whole = not sharded(model)
@@ -63,9 +64,17 @@ class Subject:
         for probe in self.probes.values():
             probe.stale(packet)
 
-    def wiring(self, step: int, probe: ParameterProbe) -> list[Event]:
-        executed = self.activations.executed if self.activations is not None else []
-        return wiring_events(step, self.facts, self.parameters, probe.missing(), executed)
+    def wiring(self, step: int, probe: ParameterProbe, backward: bool) -> list[Event]:
+        """Args: backward: a backward pass of this step came before."""
+        seen = self.activations
+        executed = [] if seen is None else [name for name in seen.executed if name not in seen.used]
+        missing = probe.missing()
+        events = wiring_events(step, self.facts, self.parameters, missing, executed)
+        if backward and self.one_loss and missing and len(missing) == probe.trainable:
+            events.append(Event("graph-cut", step, (), {"after": ""}))
+        if self.mode_sensitive and (off := evaluating(self.model, self.mode_sensitive)):
+            events.append(Event("train-mode-off", step, off))
+        return events
 
     def detach(self) -> None:
         """Take the hooks off the layers."""

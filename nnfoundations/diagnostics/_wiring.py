@@ -123,6 +123,22 @@ def mode_sensitive(model: nn.Module) -> tuple[str, ...]:
     )
 
 
+def evaluating(model: nn.Module, sensitive: Sequence[str]) -> tuple[str, ...]:
+    """Of the mode-sensitive modules those in evaluation mode whose container is in it too, and is trained.
+
+    A batch normalization in evaluation mode alone, or with a container that gets no gradient, is meant so.
+    """
+    if not model.training:
+        return ()  # all of it: the engine sees that at every step
+    found = []
+    for name in sensitive:
+        around = model.get_submodule(name.rpartition(".")[0])
+        off = not model.get_submodule(name).training and not around.training
+        if off and any(p.grad is not None for p in around.parameters()):
+            found.append(name)
+    return tuple(found)
+
+
 def symmetric(facts: Mapping[str, ParameterFacts], parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Weight matrices of four or more rows, all equal, whose gradient's rows are all equal too."""
     found = []

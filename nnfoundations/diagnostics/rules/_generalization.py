@@ -109,4 +109,4 @@ def _error(history: History, at: int) -> float:
         return float(np.nanmedian(measured))
     values = series.column("loss")
     steps = np.abs(np.diff(values))
-    return float(np.median(steps)) / 2 if len(steps) > 3 else 0.0
+    return float(np.median(steps)) / 0.95 if len(steps) > 3 else 0.0  # of normal noise: 0.6745 sqrt(2) sigma

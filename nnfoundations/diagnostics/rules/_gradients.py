@@ -29,6 +29,7 @@ class VanishingGradients(Rule):
     soon: int = 30  # losses to be seen before a word on time, where it is twice as many decades
     wait: int = 100  # and otherwise
     behind: float = 0.1  # update ratio of the first layer over that of its peers
+    single: float = 0.75  # of all decades in one fall: not of each layer, as the scale of a residual branch
 
     def judge(self, history: History) -> Suspicion | None:
         return self._through_layers(history) or self._through_time(history)
@@ -50,10 +51,14 @@ class VanishingGradients(Rule):
             return None
         logs, names = logs[known], [n for n, k in zip(names, known, strict=True) if k]
         ratio = float(logs[0] - logs[-1])
-        if not ratio < self.decades or not (stuck(history) or self._behind(history, names)):
+        if not ratio < self.decades:
             return None
         falls = logs[:-1] - logs[1:]
         at = int(np.argmin(falls))
+        # Branches that begin at next to nothing (LayerScale, ReZero) grow, if one waits.
+        waits = falls[at] < self.single * ratio and len(history["loss"]) < self.wait
+        if waits or not (stuck(history) or self._behind(history, names)):
+            return None
         each = 10 ** (-ratio / (len(logs) - 1))
         acts = {facts.module_class for facts in history.layers.values() if facts.role == "activation"}
         kind = ", ".join(sorted(acts - {"functional"})) or "the activations"

@@ -31,7 +31,10 @@ class LearningRateTooHigh(Rule):
     fault, family, needs = "learning-rate-too-high", "learning-rate", ("update_ratio", "loss")
     at_once = True
     first_ratio: float = 0.35  # measured on digits: healthy runs reach 0.135 in steps 0 to 4
+    ruin: float = 0.2  # the same in the first 20 steps, where the loss then stands still; 0.25 to 0.98 do it
+    usual: float = 0.58  # gain of torch's initial weights: smaller ones count as that large
     wait: int = 6  # losses that must be seen: a loss that falls at once shows that the rate suits it
+    lasts: int = 60  # losses that must be seen before a word on one that stands still
     jump: float = 2.5  # of the first loss within 12 steps; healthy runs reach 1.19
     spike: float = 20.0  # gradient norm over its median of 50
     target: float = 0.02  # an update ratio that trained in every case where it was tried
@@ -45,20 +48,22 @@ class LearningRateTooHigh(Rule):
         updates, losses = history["update_ratio"], history["loss"]
         if len(losses) < self.wait and np.isfinite(losses.rows).all():
             return None
-        early = updates.between(updates.steps[0], updates.steps[0] + 4)
+        early = updates.between(updates.steps[0], updates.steps[0] + 20)
         if early.steps[0] > 5 or history.settings.get("resumed") or not stuck(history, 0.5):
             return None  # the start was not seen, or it learns all the same
         # A layer that starts at zero (the second half of an adapter, a last layer) has no ratio yet.
-        chosen = [i for i in matrices(history, updates.columns) if gain(history, updates.columns[i]) > 1e-6]
-        ratios = early.rows[:, chosen]
+        gains = {i: gain(history, updates.columns[i]) for i in matrices(history, updates.columns)}
+        chosen = [i for i, g in gains.items() if g > 1e-6]
+        # What begins far below the usual size may grow to it in a few steps: the ratio is to that size.
+        size = np.array([min(1.0, gains[i] / self.usual) for i in chosen])
+        ratios = early.rows[:, chosen] * size
         ratios = np.where(np.isfinite(ratios), ratios, np.nan)
         each = np.array([median(row) for row in ratios])
+        at_start = early.steps <= early.steps[0] + 4
         # The first ratio that is too large: what comes after it is the ruin, not the rate.
-        ratio = (
-            float(each[np.argmax(each > self.first_ratio)])
-            if (each > self.first_ratio).any()
-            else median(each)
-        )
+        large = each > self.first_ratio
+        peak = float(each[np.argmax(large)]) if large.any() else float(np.nanmax(each, initial=0.0))
+        ratio = peak if large[at_start].any() else median(each[at_start])
         first, soon = float(losses.rows[0, 0]), losses.between(0, losses.steps[0] + 12).rows[:, 0]
         baseline = history.loss.baseline
         # Of a loss that starts near 0, or below it, 2.5 times the first says nothing.
@@ -66,13 +71,17 @@ class LearningRateTooHigh(Rule):
         jumped = known and len(soon) > 2 and float(np.nanmax(soon)) > self.jump * first
         if history.loss.kind == "squared" and first > 3 * baseline and not jumped:
             return None  # targets far from 0: large steps are the way there
-        if not (ratio > self.first_ratio or jumped):
+        ruined = peak > self.ruin and len(losses) >= self.lasts and stuck(history, 0.9)
+        if not (ratio > self.first_ratio or jumped or ruined):
             return None
+        ratio = peak  # momentum takes some steps to come to its full length
         largest = np.nan_to_num(ratios, nan=0.0).max(0)
         worst = updates.columns[chosen[int(np.argmax(largest))]] if chosen else ""
         rate = learning_rate(history, early.steps[-1])
         better = min(rate * self.target / ratio, rate / 3)
         said = f"Within the first steps weights move by {ratio:.2g} of their size a step"
+        if ruined and not jumped:
+            said += f", and the loss has not fallen in {len(losses)} steps"
         if jumped:
             said += f", and the loss goes from {first:.3g} to {float(np.nanmax(soon)):.3g}"
         return self.suspect(
@@ -189,7 +198,7 @@ class LearningRateTooLow(Rule):
         return self.suspect(
             updates.steps[0],
             (),
-            f"Weights move by {ratio:.1e} of their size a step (about 0.001 is healthy), always in the same "
+            f"Weights move by {ratio:.1e} of their size a step (about 0.001 is healthy), mostly in the same "
             f"direction (cosine {cosine:.2f}), and the loss has stood still for 60 steps.",
             f"The learning rate {rate:.3g} is too low for this network.",
             f"Set lr={better:.2g} (now {rate:.3g}): updates are then {self.target:g} of the weights.",

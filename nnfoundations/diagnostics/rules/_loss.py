@@ -10,7 +10,7 @@ from nnfoundations.diagnostics.rules._rule import Rule
 
 @dataclass(frozen=True)
 class SoftmaxBeforeCrossEntropy(Rule):
-    """Probabilities instead of logits: cross-entropy takes their softmax a second time."""
+    """Probabilities instead of logits: cross-entropy takes their softmax, or sigmoid, a second time."""
 
     fault, family, needs = "softmax-before-cross-entropy", "loss", ("loss",)
     at_once = True
@@ -19,6 +19,19 @@ class SoftmaxBeforeCrossEntropy(Rule):
         loss = history.loss
         if not loss.softmax_before:
             return None
+        if loss.kind == "binary-cross-entropy":
+            return self.suspect(
+                history["loss"].steps[0],
+                (),
+                "A sigmoid feeds the binary cross-entropy with logits, whose loss then cannot fall below "
+                f"{math.log(2):.3f} for a 0 and {math.log(1 + 1 / math.e):.3f} for a 1.",
+                "This loss takes logits and computes the sigmoid itself; of probabilities it takes another "
+                "one.",
+                "Remove the sigmoid at the end of the model (keep it for prediction), or use BCELoss on "
+                "probabilities.",
+                Severity.ERROR,
+                floor=math.log(1 + 1 / math.e),
+            )
         # Probabilities differ by at most 1: the best that a second softmax can say is 1 against K - 1 zeros.
         floor = math.log(1 + (loss.classes - 1) / math.e)
         return self.suspect(

@@ -79,6 +79,12 @@ def median(values: Array) -> float:
     return float(np.median(finite)) if len(finite) else float("nan")
 
 
+def trend(values: Array) -> float:
+    """How far the least-squares line through the values rises from the first to the last of them."""
+    x = np.arange(len(values)) - (len(values) - 1) / 2
+    return float(x @ values / (x @ x)) * (len(values) - 1)
+
+
 def gain(history: History, name: str) -> float:
     """By what factor a weight matrix stretches inputs of unit size: RMS of its entries times sqrt(fan_in).
 

@@ -6,13 +6,15 @@ import numpy as np
 
 from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, gain, matrices, median
+from nnfoundations.diagnostics.rules._rule import Rule, gain, matrices, median, trend
 
 
 def depth_ratio(history: History) -> tuple[float, list[str], np.ndarray]:
     """log10 of the last hidden layer's standard deviation over the first's, at the first look.
 
-    The output layer is left out: a small or a zero one is common and harmless.
+    Of both ends, or of the straight line through all layers, whichever is less: in residual networks the
+    layers that write into the sum are small, and the next one reads the sum. The output layer is left out: a
+    small or a zero one is common and harmless.
     """
     series = history["activation_std"]
     if not len(series) or len(series.columns) < 4:
@@ -24,7 +26,8 @@ def depth_ratio(history: History) -> tuple[float, list[str], np.ndarray]:
     if not (std > 1e-30).all():  # exact zeros are dead or symmetric units, whatever the scale
         return 0.0, [], np.empty(0)
     logs = np.log10(std)
-    return float(logs[-1] - logs[0]), hidden, std
+    ends, line = float(logs[-1] - logs[0]), trend(logs)
+    return (min(ends, line, key=abs) if ends * line > 0 else 0.0), hidden, std
 
 
 def initial_gains(history: History) -> dict[str, float]:
@@ -88,7 +91,7 @@ class BadInitialization(Rule):
             return None
         gains = initial_gains(history)
         hidden = list(gains.values())[:-1]
-        if len(hidden) < 2 or not median(np.array(hidden)) > self.stretch:
+        if not hidden or not median(np.array(hidden)) > self.stretch:
             return None
         worst = max(gains, key=gains.__getitem__)
         return self.suspect(

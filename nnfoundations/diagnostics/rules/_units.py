@@ -44,21 +44,28 @@ class DeadUnits(Rule):
         return self.suspect(
             since,
             tuple(dict.fromkeys(history.layers[item[1]].owner for item in found)),
-            f"{n} of {facts.units} units of {facts.owner} gave 0 on every sample of five looks.",
+            f"{n} of {facts.units} units of {facts.owner} gave 0 on every sample of five looks or more.",
             "Their inputs to the activation are negative for all data: "
             + (f"a large step (lr {rate:.3g})" if since > 0 else "the initial weights, a negative bias")
             + " or inputs without scale took them there, and no gradient leads back.",
-            f"Initialise {facts.owner} anew (bias 0), lower lr={rate:.3g} or warm it up, or use LeakyReLU "
-            "or GELU.",
+            f"Initialise {facts.owner} anew (bias 0), "
+            + (f"lower lr={rate:.3g} or warm it up, " if since > 0 else "")
+            + "or use LeakyReLU or GELU.",
             Severity.ERROR if stuck(history) else Severity.WARNING,
             share=share,
             units=facts.units,
         )
 
 
+def _is_output(history: History, name: str) -> bool:
+    """Does no layer with weights come after it? Answers that are sure stand at the ends, and are to."""
+    later = list(history.layers)[list(history.layers).index(name) :]
+    return all(history.layers[n].role not in ("weighted", "recurrent") for n in later)
+
+
 @dataclass(frozen=True)
 class SaturatedUnits(Rule):
-    """Units of a bounded activation that stand at its ends for nearly every sample."""
+    """Units of a bounded activation within the net that stand at its ends for nearly every sample."""
 
     fault, family, needs = "saturated-units", "units", ("saturated_share", "loss")
     at_once = True  # three looks are in the measurement itself
@@ -67,7 +74,11 @@ class SaturatedUnits(Rule):
     def judge(self, history: History) -> Suspicion | None:
         series = history["saturated_share"]
         recent = series.last(3).rows.min(0)
-        found = [(i, name) for i, name in enumerate(series.columns) if recent[i] >= self.share]
+        found = [
+            (i, name)
+            for i, name in enumerate(series.columns)
+            if recent[i] >= self.share and not _is_output(history, name)
+        ]
         if not found or len(series) < 3:
             return None
         worst = max(found, key=lambda item: recent[item[0]])[1]

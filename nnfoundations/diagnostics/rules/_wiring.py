@@ -52,11 +52,21 @@ class GraphCut(Rule):
         if event is None:
             return None
         after = event["after"]
+        if not event.where:
+            return self.suspect(
+                event.step,
+                (),
+                "The optimizer steps and no parameter has a gradient, though there was a backward pass.",
+                "zero_grad() stands between backward() and step(), or the loss is of other weights.",
+                "Call optimizer.zero_grad(), backward() and optimizer.step() in this order, on the model "
+                "that the optimizer was made for.",
+                Severity.ERROR,
+            )
         return self.suspect(
             event.step,
             event.where,
-            f"{listed(event.where)} ran in the forward pass, are trainable and got no gradient, while later "
-            f"layers, from {after} on, did.",
+            f"{listed(event.where)} ran in the forward pass and got no gradient, though trainable, while "
+            f"later layers, from {after} on, did.",
             f"The graph is cut before {after}: .detach(), torch.no_grad(), .item(), or a way through NumPy.",
             f"Remove the cut before {after}, or set requires_grad=False for what is meant to be frozen.",
             Severity.ERROR,
@@ -103,9 +113,10 @@ class TrainModeOff(Rule):
         return self.suspect(
             event.step,
             event.where,
-            f"The training forward pass of step {event.step} runs in evaluation mode; {listed(event.where)} "
-            "behave differently in it.",
+            f"At step {event.step} the training forward pass of {listed(event.where)} runs in evaluation "
+            "mode.",
             "Dropout drops nothing and batch normalization uses running statistics that no longer follow.",
-            "Call self.train() after evaluating within the training step, and take self.eval() out of it.",
+            "Take .eval() out of the training step, and call .train() on a model that comes in evaluation "
+            "mode, as pretrained ones do: Lightning leaves it so.",
             Severity.WARNING,
         )
