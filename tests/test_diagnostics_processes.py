@@ -1,4 +1,4 @@
-"""Parameters that two processes share: what can be told is told, what cannot is listed, and nobody waits."""
+"""Diagnostics of two processes, with whole parameters and with parts of them: one looks, and nobody waits."""
 
 import json
 import subprocess
@@ -8,6 +8,65 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
+import json, os, sys
+sys.path.insert(0, TESTS)
+import torch
+torch.set_num_threads(1)
+from lightning.pytorch import Trainer
+from zoo import MLP, Module, loaders
+from nnfoundations.callbacks import Diagnostics
+from nnfoundations.diagnostics import FaultError
+
+class Net(Module):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss * float("nan") if CASE != "healthy" and self.trainer.global_step == 20 else loss
+
+diagnostics = Diagnostics(verbose=False, budget=1.0, action="warn" if CASE == "healthy" else CASE)
+trainer = Trainer(
+    accelerator="cpu", devices=2, strategy="ddp", max_steps=60, max_epochs=-1, logger=False,
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    callbacks=[diagnostics],
+)
+torch.manual_seed(0)
+raised = False
+try:
+    trainer.fit(Net(MLP(3)), *loaders())
+except FaultError:
+    raised = True
+print(json.dumps({
+    "rank": trainer.global_rank, "step": trainer.global_step, "raised": raised,
+    "looks": len(diagnostics.history["gradient_norm"]), "failure": repr(diagnostics.failure),
+    "findings": [[f.fault, str(f.severity), f.first_step] for f in diagnostics.findings],
+}), file=open(os.path.join(OUT, f"{CASE}-{trainer.global_rank}.json"), "w"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["healthy", "stop", "raise"])
+def test_two_processes(case, tmp_path):
+    script = tmp_path / "fit.py"
+    here = str(Path(__file__).parent)
+    script.write_text(f"TESTS, OUT, CASE = {here!r}, {str(tmp_path)!r}, {case!r}\n" + SCRIPT)
+    done = subprocess.run([sys.executable, script], timeout=300, capture_output=True, text=True, check=False)
+    ranks = [tmp_path / f"{case}-{rank}.json" for rank in (0, 1)]
+    assert all(path.exists() for path in ranks), done.stderr[-3000:]
+    first, second = (json.loads(path.read_text()) for path in ranks)
+    assert first["failure"] == second["failure"] == "None"
+    assert first["looks"] > 10
+    assert second["looks"] == 0
+    if case == "healthy":
+        assert first["step"] == second["step"] == 60
+        assert not [f for f in first["findings"] if f[1] != "info"]
+    else:
+        assert first["findings"][0] == ["non-finite", "error", 20]
+        assert 20 < first["step"] == second["step"] < 40
+        assert first["raised"] == second["raised"] == (case == "raise")
+
+
+# -- parts of the parameters -------------------------------------------------------------------------------
+
+SHARED = """
 import json, os, sys
 sys.path.insert(0, TESTS)
 import torch
@@ -89,7 +148,7 @@ if __name__ == "__main__":
 def test_sharded_parameters(loop, tmp_path):
     script = tmp_path / "fit.py"
     here = str(Path(__file__).parent)
-    script.write_text(f"TESTS, OUT = {here!r}, {str(tmp_path)!r}\n" + SCRIPT + loop)
+    script.write_text(f"TESTS, OUT = {here!r}, {str(tmp_path)!r}\n" + SHARED + loop)
     done = subprocess.run([sys.executable, script], timeout=200, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads((tmp_path / "0.json").read_text())

@@ -1,0 +1,162 @@
+"""What diagnostics cost in a plain loop, a step that is looked at and one that is not."""
+
+import gc
+import tracemalloc
+from time import perf_counter
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import SGD, Adam
+from torch.utils._python_dispatch import TorchDispatchMode
+from watched import batches, closed, watch
+from zoo import MLP
+
+from nnfoundations.diagnostics import Monitor
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return MLP(3)
+
+
+class Ops(TorchDispatchMode):
+    """Which operations run."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.seen.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+def train_step(net, optimizer, monitor, x, y):
+    loss = F.cross_entropy(net(x), y)
+    if monitor is not None:
+        monitor.observe(loss)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def never_look(monitor):
+    monitor._engine.schedule.steps = 10**6
+    for account in (monitor._engine.schedule.gradients, monitor._engine.schedule.activations):
+        account.balance = float("-inf")
+
+
+def test_a_step_that_is_not_looked_at_reads_a_number_a_layer(net):
+    """On a CPU the loss, and of each of a few layers a product of a gradient; nothing else runs."""
+    optimizer = SGD(net.parameters(), 1e-3)
+    (x, y), *_ = batches(1)
+    seen = []
+    for monitor in (None, watch(net, optimizer)):
+        for _ in range(3):
+            train_step(net, optimizer, monitor, x, y)
+        if monitor:
+            never_look(monitor)
+            for _ in range(3):  # the last look comes in pairs, and is read
+                train_step(net, optimizer, monitor, x, y)
+        with Ops() as ops:
+            train_step(net, optimizer, monitor, x, y)
+        seen.append(ops.seen)
+    without, ours = seen
+    for op in without:
+        ours.remove(op)
+    ours = [op for op in ours if op != "aten.detach.default"]
+    layers = sum(isinstance(module, nn.Linear) for module in net.modules())
+    assert sorted(ours) == sorted(
+        ["aten._local_scalar_dense.default"] * (1 + layers) + ["aten.dot.default"] * layers
+    )
+
+
+def test_of_many_layers_two_numbers_are_read():
+    net = MLP(20)
+    optimizer = SGD(net.parameters(), 1e-3)
+    monitor = watch(net, optimizer)
+    (x, y), *_ = batches(1)
+    for step in range(5):
+        if step == 1:
+            never_look(monitor)
+        with Ops() as ops:
+            train_step(net, optimizer, monitor, x, y)
+    assert ops.seen.count("aten._local_scalar_dense.default") == 2
+    assert "aten.cat.default" in ops.seen
+
+
+def test_a_device_is_never_waited_for_on_such_a_step():
+    """Tensors on `meta` have no numbers at all: any read of one would raise."""
+    with torch.device("meta"):
+        net, x, y = MLP(3), torch.empty(64, 64), torch.empty(64, dtype=torch.long)
+    optimizer = SGD(net.parameters(), 1e-3)
+    monitor = watch(net, optimizer)
+    never_look(monitor)
+    for _ in range(31):
+        train_step(net, optimizer, monitor, x, y)
+    assert monitor.failure is None
+    assert monitor._engine._subject.tape.pending == 31
+
+
+def test_the_cost_of_a_step_that_is_not_looked_at(net):
+    """Ten times what was measured: a gross error shows, a busy machine does not."""
+    optimizer = SGD(net.parameters(), 1e-3)
+    monitor = watch(net, optimizer)
+    (x, y), *_ = batches(1)
+    for _ in range(3):
+        train_step(net, optimizer, monitor, x, y)
+    never_look(monitor)
+    engine, spent = monitor._engine, []
+    for _ in range(300):
+        never_look(monitor)
+        before = engine.schedule.spent
+        train_step(net, optimizer, monitor, x, y)
+        spent.append(engine.schedule.spent - before)
+    assert sorted(spent)[150] < 400e-6
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow():
+    """20,000 steps: the second half adds nothing, and the history stays within its capacity."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
+    optimizer = SGD(net.parameters(), 1e-3)
+    monitor = watch(net, optimizer, budget=0.05)
+    (x, y), *_ = batches(1, 16)
+    sizes = []
+    tracemalloc.start()
+    for step in range(20_001):
+        train_step(net, optimizer, monitor, x, y)
+        if step in (10_000, 20_000):
+            gc.collect()
+            sizes.append((tracemalloc.get_traced_memory()[0], len(gc.get_objects())))
+    tracemalloc.stop()
+    history = closed(monitor)
+    (bytes_then, objects_then), (bytes_now, objects_now) = sizes
+    assert bytes_now - bytes_then < 50_000
+    assert objects_now - objects_then < 200
+    assert all(len(s) <= s.capacity for s in history.series.values())
+    assert history["loss"].steps[0] == 0
+    assert history["loss"].steps[-1] == 20_000
+    assert history["gradient_norm"].steps[-1] > 10_000  # on a busy machine the looks are rarer, yet go on
+
+
+@pytest.mark.slow
+def test_the_budget_is_kept():
+    """At steps of a few milliseconds, the time of 2,000 of them."""
+    torch.manual_seed(0)
+    net = MLP(4, 512)
+    optimizer = Adam(net.parameters(), 1e-4)
+    monitor = Monitor(net, optimizer, verbose=False)
+    data = list(batches(20, 256))
+    start = perf_counter()
+    for i in range(2_000):
+        train_step(net, optimizer, monitor, *data[i % 20])
+    total = perf_counter() - start
+    monitor.close()
+    schedule = monitor._engine.schedule
+    allowed = 2_000 * max(0.1e-3, 0.01 * total / 2_000)
+    assert schedule.spent < 1.5 * allowed + 0.2  # the dense start is paid back later

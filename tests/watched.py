@@ -1,0 +1,70 @@
+"""A Trainer with diagnostics in it, and what a test asks of both. Nothing here is a test."""
+
+import json
+
+import lightning.pytorch as lightning
+import torch
+from zoo import Module, digits
+
+from nnfoundations.callbacks import Diagnostics
+from nnfoundations.diagnostics import Monitor, Severity
+
+NAN = float("nan")
+
+
+def watcher(**options):
+    return Diagnostics(verbose=False, **{"budget": 1.0, **options})
+
+
+def trainer(*callbacks, **options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    options = {"accelerator": "cpu", "enable_checkpointing": False, "max_epochs": -1, **quiet, **options}
+    return lightning.Trainer(callbacks=list(callbacks), **options)
+
+
+def silent(diagnostics):
+    """No false alarm, no failure of our own, and something was looked at."""
+    assert diagnostics.failure is None
+    assert [str(f) for f in diagnostics.findings if f.severity is not Severity.INFO] == []
+    assert len(diagnostics.history["gradient_norm"]) > 5
+    return diagnostics
+
+
+def hooks(module, *optimizers):
+    found = [h for m in module.modules() for h in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)]
+    found += [h for o in optimizers for h in (o._optimizer_step_pre_hooks, o._optimizer_step_post_hooks)]
+    return sum(len(h) for h in found)
+
+
+class BrokenAt(Module):
+    """A loss that is not finite at a step."""
+
+    at = 30
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss * NAN if self.trainer.global_step == self.at else loss
+
+
+def watch(model, optimizer, **options):
+    return Monitor(model, optimizer, **{"verbose": False, "budget": 1.0, **options})
+
+
+def batches(n, size=64):
+    x, y, *_ = digits()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(n):
+        chosen = torch.randint(len(x), (size,), generator=generator)
+        yield x[chosen], y[chosen]
+
+
+def closed(monitor):
+    """No false alarm and no failure of our own; its history."""
+    monitor.close()
+    assert monitor.failure is None
+    assert [str(f) for f in monitor.findings if f.severity is not Severity.INFO] == []
+    return monitor.history
+
+
+def lines_of(folder):
+    return [json.loads(line) for line in (folder / "findings.jsonl").read_text().splitlines()]
