@@ -116,6 +116,7 @@ class Engine:
         self._last_end: float | None = None
         self._skips = 0
         self._rates: list[float] = []
+        self._rate: Any = None
 
     @property
     def findings(self) -> list[Finding]:
@@ -192,7 +193,9 @@ class Engine:
         if (probe := subject.probes.get(key)) is None:
             return
         self._measured.add(key)
-        self._read_rates()
+        if self._looking or optimizer.param_groups[0]["lr"] is not self._rate:  # no schedule: the same object
+            self._rate = optimizer.param_groups[0]["lr"]
+            self._read_rates()
         if subject.waits and not self.scaled and not subject.sentinel.done and not probe.finite():
             self._not_finite("gradient", probe=probe)
         if self._looking:
