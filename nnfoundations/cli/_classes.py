@@ -91,11 +91,8 @@ def resolve(name: str, bases: list[type], key: str, place: Setting) -> Any:
                     f"{', '.join(found)}."
                 )
             return named[name][0]
-        near = get_close_matches(name, named, n=1) or [
-            full
-            for full in named
-            if name.lower() in full.lower()  # `mnist` for `MNISTDataModule`
-        ]
+        holding = [full for full in named if name.lower() in full.lower()]  # `mnist` in `MNISTDataModule`
+        near = get_close_matches(name, named, n=1) or sorted(holding, key=len)
         kind = " or ".join(base.__name__ for base in bases)
         cure = f"Did you mean `{near[0]}`?" if near else "Give its full path: `package.module.Class`."
         raise CommandError(f"{where}`{key}`: no {kind} is named `{name}`.\n{cure}")
