@@ -134,7 +134,7 @@ def of_batches(change: Callable[[Tensor, int], Tensor]) -> Callable[[Case], None
     """Change the inputs of every training batch, by its step."""
 
     def inject(case: Case) -> None:
-        class Changed(case.module):  # type: ignore[misc, name-defined]
+        class Changed(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
             def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
                 if not self.trainer.training:
                     return batch
@@ -162,7 +162,7 @@ def second_bias(case: Case) -> None:
 
 
 def spike(case: Case) -> None:
-    class Spiked(case.module):  # type: ignore[misc, name-defined]
+    class Spiked(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
             for group in self.optimizers().param_groups:
                 group.setdefault("usual", group["lr"])
@@ -172,7 +172,7 @@ def spike(case: Case) -> None:
 
 
 def softmax_last(case: Case) -> None:
-    class Probabilities(case.module):  # type: ignore[misc, name-defined]
+    class Probabilities(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x).softmax(1)
 
@@ -182,7 +182,7 @@ def softmax_last(case: Case) -> None:
 def softmax_clamped(case: Case) -> None:
     """In another shape, and kept off 0."""
 
-    class Probabilities(case.module):  # type: ignore[misc, name-defined]
+    class Probabilities(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x)[:, None].softmax(2).clamp(1e-7).squeeze(1)
 
@@ -237,7 +237,7 @@ def detached(case: Case) -> None:
 
 
 def never_zeroed(case: Case) -> None:
-    class Manual(case.module):  # type: ignore[misc, name-defined]
+    class Manual(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
         automatic_optimization = False
 
         def training_step(self, batch: Any, batch_idx: int) -> None:
@@ -248,7 +248,7 @@ def never_zeroed(case: Case) -> None:
 
 
 def zeroed_too_late(case: Case) -> None:
-    class Manual(case.module):  # type: ignore[misc, name-defined]
+    class Manual(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
         automatic_optimization = False
 
         def training_step(self, batch: Any, batch_idx: int) -> None:
@@ -270,7 +270,7 @@ def overflowing(case: Case) -> None:
 
 
 def evaluating(case: Case) -> None:
-    class Evaluating(case.module):  # type: ignore[misc, name-defined]
+    class Evaluating(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             self.eval()
             return super().training_step(batch, batch_idx)

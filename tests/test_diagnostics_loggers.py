@@ -11,6 +11,7 @@ from faults import FAULTS
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
+from reported import RATE, changed, engine, text
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from watched import lines_of
 
@@ -18,40 +19,13 @@ from nnfoundations.callbacks import Diagnostics
 from nnfoundations.callbacks._diagnostics_charts import Charts, layers_table, numbers
 from nnfoundations.callbacks._diagnostics_figures import MOST, health_figure, layers_figure, shortened
 from nnfoundations.callbacks._reporters import Files, Terminal, log_folder, reporters
-from nnfoundations.diagnostics import Finding, History, Severity, diagnose
+from nnfoundations.diagnostics import History, diagnose
 from nnfoundations.diagnostics import _console as console
 from nnfoundations.diagnostics._history import LayerFacts, ParameterFacts
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
 DOCS = Path(__file__).parent.parent / "docs"
-RATE = Finding(
-    "learning-rate-too-high",
-    Severity.ERROR,
-    0,
-    12,
-    ("net.0.weight",),
-    "Within the first steps weights move by 1.4 of their size a step (about 0.001 to 0.02 is healthy).",
-    "The learning rate 0.3 is too high for this network.",
-    "Set lr=0.0042 (now 0.3): updates are then 0.02 of the weights.",
-    numbers={"update_ratio": 1.4, "spread": float("inf")},
-)
-
-
-def changed(finding, **fields):
-    return Finding(**{**vars(finding), **fields})
-
-
-def engine(*findings, not_run=None, mute=()):
-    judge = types.SimpleNamespace(mute=mute, not_run=lambda history: not_run or {})
-    schedule = types.SimpleNamespace(steps=1234, spent=0.123, trained=20.0)
-    return types.SimpleNamespace(
-        findings=list(findings), judge=judge, schedule=schedule, history=History(), step=99
-    )
-
-
-def text(lines):
-    return "\n".join(line for _, line in lines)
 
 
 # -- under a Trainer -----------------------------------------------------------------------------------------

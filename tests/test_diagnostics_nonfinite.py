@@ -2,6 +2,8 @@
 
 import copy
 import csv
+from collections import UserDict
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from zoo import MLP, Module, digits, loaders, run
 
 from nnfoundations.callbacks import Diagnostics
 from nnfoundations.diagnostics import FaultError, Monitor
+from nnfoundations.diagnostics._nonfinite import nonfinite_inputs
 
 NAN = float("nan")
 
@@ -118,6 +121,17 @@ def test_a_pixel_is_found_in_its_batch():
     (finding,) = diagnostics.findings
     assert finding.fault == "non-finite-input"
     assert finding.where == ("batch[0][3, 10]",)
+
+
+def test_a_bad_input_is_named_in_batches_of_any_kind():
+    @dataclass
+    class Batch:
+        x: torch.Tensor
+        y: torch.Tensor
+
+    spoilt = torch.tensor([1.0, NAN])
+    assert nonfinite_inputs(Batch(spoilt, torch.zeros(2))) == ("batch.x[1]",)
+    assert nonfinite_inputs(UserDict(x=torch.zeros(2), z=[spoilt])) == ("batch['z'][0][1]",)
     assert finding.first_step == 7
     assert finite(module)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from quiet import QUIET
 from torch.multiprocessing import ProcessRaisedException
 
 from nnfoundations import autograd
@@ -13,14 +14,6 @@ from nnfoundations.callbacks import Diagnostics
 from nnfoundations.cli import main
 from nnfoundations.datamodules import DigitsDataModule, SetosaDataModule, XORDataModule
 from nnfoundations.lightning_modules import ManualClassifier, NumPyModule, NumPySGD
-
-QUIET = {
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "accelerator": "cpu",
-    "devices": 1,
-}
 
 
 def sgd(**options):

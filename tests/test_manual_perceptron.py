@@ -4,20 +4,13 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from quiet import QUIET
 
 from nnfoundations import optim
 from nnfoundations._errors import OptionError
 from nnfoundations.datamodules import SetosaDataModule
 from nnfoundations.lightning_modules import ManualClassifier, NumPySGD
 from nnfoundations.numpy import Perceptron
-
-QUIET = {
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "accelerator": "cpu",
-    "devices": 1,
-}
 
 
 def module(optimizer=lambda params: NumPySGD(params, lr=1.0), **options):

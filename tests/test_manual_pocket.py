@@ -5,19 +5,13 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from quiet import QUIET
 
 from nnfoundations.cli import main
 from nnfoundations.datamodules import SetosaDataModule, XORDataModule
 from nnfoundations.lightning_modules import ManualClassifier, NumPySGD
 from nnfoundations.numpy import Perceptron
 
-QUIET = {
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "accelerator": "cpu",
-    "devices": 1,
-}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Perceptron. still"),
     # Of its own checkpoints, in another folder: nothing is amiss.

@@ -1,13 +1,15 @@
 """What a model is called with: any nest of tensors, whole or a row of it."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+
+from nnfoundations.diagnostics._nonfinite import tensors
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,6 @@ class Inputs:
     def through(self, model: LightningModule) -> list[Tensor]:
         """All tensors that the model gives."""
         return list(tensors(model(*self.args, **self.kwargs)))
-
-
-def tensors(nest: Any) -> Iterator[Tensor]:
-    """Those in a tensor, a mapping, a sequence or a dataclass, in order."""
-    if isinstance(nest, Tensor):
-        yield nest
-    elif isinstance(nest, Mapping):
-        yield from (x for value in nest.values() for x in tensors(value))
-    elif isinstance(nest, list | tuple):
-        yield from (x for value in nest for x in tensors(value))
-    elif is_dataclass(nest):
-        yield from tensors(vars(nest))
 
 
 def mapped(nest: Any, function: Callable[[Tensor], Tensor]) -> Any:

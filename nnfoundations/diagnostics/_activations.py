@@ -102,9 +102,7 @@ class ActivationProbe:
             if values:
                 packet.add(quantity, tuple(values), torch.stack([v.float() for v in values.values()]))
         if self._input is not None:
-            if (
-                self._spread is not None
-            ):  # what a network makes of no data, a grid or a state, is equal for all
+            if self._spread is not None:  # what is made of no data, a grid or a state, is equal for all
                 self._input[1] = torch.maximum(self._input[1], self._spread.to(self._input.device))
             packet.add("input", ("rms", "spread", "samples"), self._input)
 

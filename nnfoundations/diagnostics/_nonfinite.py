@@ -1,6 +1,7 @@
 """Which module first made a number that is not finite: one batch, run again under watch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -170,16 +171,19 @@ def _first(x: Tensor) -> str:
 def _paths(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
     if isinstance(tree, Tensor):
         yield path, tree
-    elif isinstance(tree, dict):
+    elif isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from _paths(value, f"{path}[{key!r}]")
     elif isinstance(tree, list | tuple):
         for i, value in enumerate(tree):
             yield from _paths(value, f"{path}[{i}]")
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        for name, value in vars(tree).items():
+            yield from _paths(value, f"{path}.{name}")
 
 
 def tensors(tree: Any) -> Iterator[Tensor]:
-    """Those in a batch, in its order."""
+    """Those in a tensor, a mapping, a sequence or a dataclass, in order."""
     return (tensor for _, tensor in _paths(tree))
 
 

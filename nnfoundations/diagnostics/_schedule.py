@@ -13,7 +13,7 @@ FREE_BELOW = 0.1e-3
 
 UNSEEN = 2.0
 """What a step without a look costs, over what its own clock sees of that: the rest is calls into hooks, and
-caches that the training finds colder (measured by benchmarks/diagnostics_step.py: 42 us seen, 81 in all)."""
+caches that the training finds colder (benchmarks/diagnostics_step.py, batch 64: 81 us seen, 145 in all)."""
 
 MEMORY = 500
 """Steps over which the cost of a step without a look is averaged: now and then one of them is judged."""
