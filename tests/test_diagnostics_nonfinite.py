@@ -121,6 +121,8 @@ def test_a_pixel_is_found_in_its_batch():
     (finding,) = diagnostics.findings
     assert finding.fault == "non-finite-input"
     assert finding.where == ("batch[0][3, 10]",)
+    assert finding.first_step == 7
+    assert finite(module)
 
 
 def test_a_bad_input_is_named_in_batches_of_any_kind():
@@ -132,8 +134,6 @@ def test_a_bad_input_is_named_in_batches_of_any_kind():
     spoilt = torch.tensor([1.0, NAN])
     assert nonfinite_inputs(Batch(spoilt, torch.zeros(2))) == ("batch.x[1]",)
     assert nonfinite_inputs(UserDict(x=torch.zeros(2), z=[spoilt])) == ("batch['z'][0][1]",)
-    assert finding.first_step == 7
-    assert finite(module)
 
 
 def test_a_loss_is_told_from_the_network():
