@@ -115,6 +115,8 @@ class Engine:
         self._gradient_seconds = self._activation_seconds = self._own = 0.0
         self._last_end: float | None = None
         self._skips = 0
+        self._quiet = 0  # coming steps that nothing is asked about
+        self._unpaid = 0  # steps since the account was settled
         self._rates: list[float] = []
         self._rate: Any = None
 
@@ -124,9 +126,19 @@ class Engine:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    @event
     def begin(self, step: int, batch: Any = None, index: int | None = None) -> None:
         """A batch comes. Several may belong to one step, where gradients are accumulated."""
+        if not self._quiet or self._open or step < self.step:
+            self._begin(step, batch, index)
+            return
+        self.step, self._batch, self._index = step, batch, index
+        self._quiet -= 1
+        self._open = self._fresh = True
+        self._stepped = self._tried = False
+        self._measured.clear()
+
+    @event
+    def _begin(self, step: int, batch: Any, index: int | None) -> None:
         if step < self.step:
             self.reset()  # another run
         self.step, self._batch, self._index = step, batch, index
@@ -147,6 +159,8 @@ class Engine:
         self._sampling = self.schedule.wants_activations(step)
         if self._looking or subject.sentinel.draws:
             subject.sentinel.begin()
+        elif not (self._sampling or self.scaled):
+            self._quiet = self.schedule.quiet()
         if self._sampling and subject.activations is not None:
             start = perf_counter()
             subject.activations.attach(self._post.packet(step), self._booked, batch)
@@ -173,10 +187,12 @@ class Engine:
             if value - value != 0:
                 self._not_finite("loss", loss=value)
             elif subject.tape.jumped:
-                self.schedule.look_closer(2)
-                self._looking = self._looking or self.schedule.wants_gradients(self.step)
+                self._look_closer(2)
         if self._fresh and self._looking and subject.one_loss and loss.requires_grad:
+            start = perf_counter()
             loss.register_hook(self._booked(lambda grad: subject.stale(self._post.packet(self.step))))
+            subject.guard(loss)
+            self._gradient_seconds += perf_counter() - start
         if self._fresh and self._sampling and (accuracy := batch_accuracy(loss)) is not None:
             self._post.packet(self.step).add("train_accuracy", ("accuracy",), accuracy.reshape(1))
         self._fresh = False
@@ -206,12 +222,18 @@ class Engine:
                     self._note(fact)
             self._gradient_seconds += perf_counter() - start
 
-    @event
     def after_step(self, optimizer: Optimizer, overflow: Tensor | None = None) -> None:
         """The weights have moved.
 
         Args: overflow: not 0 where the optimizer, which unscales by itself, left them where they were.
         """
+        if self._looking or overflow is not None:
+            self._after_step(optimizer, overflow)
+        elif id(optimizer) in self._measured:
+            self._stepped = True
+
+    @event
+    def _after_step(self, optimizer: Optimizer, overflow: Tensor | None) -> None:
         subject = self._subject
         if subject is None or not self._open or (probe := subject.probes.get(id(optimizer))) is None:
             return
@@ -228,16 +250,25 @@ class Engine:
 
     def end(self) -> None:
         """The batch is done. Findings of this step, or of one before it, may come now."""
-        self._end()
-        if self._open:
-            return
+        subject = self._subject
+        if self._quiet and self._measured and subject is not None and not subject.tape.full:
+            self._open, self._batch = False, None
+        else:
+            self._end()
+            if self._open:
+                return
+        self.schedule.steps += 1
+        self._unpaid += 1
+        if not self._quiet:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Book what the last steps took and cost; a look is one of its own."""
         now = perf_counter()
         if self._last_end is not None:
             looks = self._gradient_seconds + self._activation_seconds
-            self.schedule.advance(now - self._last_end, self._own, looks)
-        else:
-            self.schedule.steps += 1
-        self._last_end, self._own = now, 0.0
+            self.schedule.advance(self._unpaid, now - self._last_end, self._own, looks)
+        self._last_end, self._own, self._unpaid = now, 0.0, 0
 
     @event
     def _end(self) -> None:
@@ -292,7 +323,7 @@ class Engine:
 
         Args: error: the standard error of the loss over the batches, NaN where it is not known.
         """
-        self._last_end = None  # its time is no step's
+        self._last_end, self._quiet = None, 0  # its time is no step's
         if loss is not None and loss - loss == 0:  # rules take the least of all; of a lost run there is none
             self.history.record("validation_loss", self.step, ("loss", "error"), [loss, error])
         if accuracy is not None:
@@ -399,10 +430,15 @@ class Engine:
         then, self._rates = self._rates, [float(rate) for rate in rates]
         jumped = len(then) == len(rates) and any(a > 3 * b for a, b in zip(self._rates, then, strict=True))
         if jumped and self.schedule.steps:
-            self.schedule.look_closer(3)
+            self._look_closer(3)
             self._looking = True
         columns = tuple(f"group {i}" for i in range(len(rates)))
         self.history.record("lr", self.step, columns, self._rates)
+
+    def _look_closer(self, steps: int) -> None:
+        self.schedule.look_closer(steps)
+        self._looking = self._looking or self.schedule.wants_gradients(self.step)
+        self._quiet = 0
 
     def _note(self, fact: Event) -> None:
         if len(self.history.events_of(fact.kind)) < SAME:

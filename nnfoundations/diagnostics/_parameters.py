@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nnfoundations.diagnostics._graph import ends
 from nnfoundations.diagnostics._history import History, ParameterFacts
 from nnfoundations.diagnostics._packet import Packet
 
@@ -20,8 +21,8 @@ NEWBORN = 20
 """Looks for which a weight that starts at zero, as in LoRA, has no size to compare an update with."""
 
 FEW = 12
-"""Gradients up to which a product each costs less than to pack them first (30 us): no cache holds what is
-needed for that between two steps, whereas BLAS was just in use."""
+"""Gradients up to which a sum each costs less than to pack them first (30 us): no cache holds what is needed
+for that between two steps, whereas a backward pass has just summed over its batch."""
 
 SENTINEL = 2**16
 """Entries of the gradients that are checked at every step."""
@@ -76,9 +77,10 @@ class ParameterProbe:
     """
 
     def __init__(self, parameters: dict[str, Tensor]) -> None:
+        self._named = parameters
         self.names, self.parameters = tuple(parameters), list(parameters.values())
-        self._sentinel = _sentinel(parameters)
-        self._pack = len(self._sentinel) > FEW or not all(p.is_cpu for p in self._sentinel)
+        self._everywhere = _sentinel(parameters)
+        self._watch(self._everywhere)
         self._before: Tensor | None = None
         self._newborn: Tensor | None = None
         self._looks = 0
@@ -89,19 +91,30 @@ class ParameterProbe:
     def finite(self) -> bool:
         """Is every gradient that the sentinel sees finite? Waits for the device: for the CPU only.
 
-        Their sum tells, or that of their squares: for a dozen tensors a fifth of what their norms cost. Where
-        the sum alone overflows, each is asked.
+        Their sum tells: for a dozen tensors a fifth of what their norms cost. Where it overflows, each is
+        asked.
         """
-        total = 0.0
-        if self._pack:
-            if grads := [_flat(g) for p in self._sentinel if (g := p.grad) is not None]:
-                total = torch.cat(grads).sum().item()
-        else:
-            for p in self._sentinel:
-                if (g := p.grad) is not None:
-                    g = _flat(g)
-                    total += g.dot(g).item()
+        total = self._sum(self._sentinel) if self._pack else 0.0
+        for p in () if self._pack else self._sentinel:
+            if (g := p.grad) is None:  # another graph than at the last look
+                total = self._sum(self._everywhere)
+                break
+            total += g.sum().item()
         return total - total == 0 or not self.nonfinite()
+
+    @staticmethod
+    def _sum(parameters: Iterable[Tensor]) -> float:
+        grads = [_values(g).reshape(-1) for p in parameters if (g := p.grad) is not None]
+        return torch.cat(grads).sum().item() if grads else 0.0
+
+    def guard(self, loss: Tensor) -> None:
+        """Ask from now on the gradients only that a NaN of this loss's backward pass reaches."""
+        last = ends(loss, self._named)
+        self._watch(last if 0 < sum(p.numel() for p in last) <= SENTINEL else self._everywhere)
+
+    def _watch(self, sentinel: list[Tensor]) -> None:
+        self._sentinel = sentinel
+        self._pack = len(sentinel) > FEW or not all(p.is_cpu for p in sentinel)
 
     def nonfinite(self) -> list[str]:
         """Names of the parameters with a gradient that is not finite. Waits for the device."""
@@ -236,10 +249,6 @@ def record_named(
 def _values(grad: Tensor | None) -> Tensor:
     assert grad is not None
     return grad.coalesce().values() if grad.is_sparse else grad
-
-
-def _flat(grad: Tensor) -> Tensor:
-    return grad if grad.ndim == 1 else _values(grad).reshape(-1)
 
 
 def _sample(tensor: Tensor | None) -> Tensor:

@@ -21,6 +21,9 @@ MEMORY = 500
 REST = 50
 """Steps between two closer looks at least; twice as many after each that was taken on credit."""
 
+STRIDE = 4
+"""Steps between two questions whether to look: to ask costs as much as all else that is done at a step."""
+
 AGAIN = (9, 18, 27)
 """Steps after a closer look at which it is seen whether that was the end or a spike."""
 
@@ -68,7 +71,9 @@ class Schedule:
         if self._pair:
             return True
         account = self.gradients
-        return account.balance >= account.price and step - account.last >= min(max(4, self.steps // 50), 50)
+        return account.balance >= account.price and step - account.last >= min(
+            max(STRIDE, self.steps // 50), 50
+        )
 
     def wants_activations(self, step: int) -> bool:
         if self.steps in ACTIVATION_STEPS:
@@ -79,6 +84,13 @@ class Schedule:
             and self.steps > ACTIVATION_STEPS[-1]
             and step - account.last >= min(max(25, self.steps // 8), 200)
         )
+
+    def quiet(self) -> int:
+        """How many steps after this one, at which nothing is looked at, need not be asked about."""
+        if self.steps <= ACTIVATION_STEPS[-1]:
+            return 0
+        since = self.steps - self._closer
+        return min([STRIDE, *(again - since for again in AGAIN if again > since)]) - 1
 
     def look_closer(self, steps: int = 3) -> None:
         """Something jumped: look at the next steps, on credit if need be.
@@ -101,16 +113,16 @@ class Schedule:
         if activations:
             self.activations.pay(step, activations)
 
-    def advance(self, seconds: float, overhead: float, looks: float = 0.0) -> None:
-        """A step is over: it took `seconds` in all, `overhead` of them ours, `looks` of those for looking."""
-        self.steps += 1
+    def advance(self, steps: int, seconds: float, overhead: float, looks: float = 0.0) -> None:
+        """Steps are over: `seconds` in all, `overhead` of them ours, `looks` of those for looking."""
         self.spent += overhead
         training = max(seconds - overhead, 0.0)
         self.trained += training
         # What the hooks take on every step is paid first; looks pay for themselves.
-        self._always += (max(overhead - looks, 0.0) - self._always) / min(self.steps, MEMORY)
-        earned = max(FREE_BELOW, self.budget * training)
+        always = max(overhead - looks, 0.0) / steps
+        self._always += (always - self._always) * steps / min(self.steps, MEMORY)
+        earned = max(FREE_BELOW * steps, self.budget * training)
         # Not all of it: on a slow machine the hooks alone cost as much, and looks would end for ever.
-        earned -= min(UNSEEN * self._always, 0.8 * earned)
+        earned -= min(UNSEEN * self._always * steps, 0.8 * earned)
         for account in (self.gradients, self.activations):
             account.balance += 0.5 * earned

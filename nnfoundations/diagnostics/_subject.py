@@ -64,6 +64,12 @@ class Subject:
         for probe in self.probes.values():
             probe.stale(packet)
 
+    def guard(self, loss: Tensor) -> None:
+        """Ask each step for numbers that are not finite where this loss's backward pass ends."""
+        if self.waits:
+            for probe in self.probes.values():
+                probe.guard(loss)
+
     def wiring(self, step: int, probe: ParameterProbe, backward: bool) -> list[Event]:
         """Args: backward: a backward pass of this step came before."""
         seen = self.activations

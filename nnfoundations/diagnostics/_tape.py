@@ -24,9 +24,10 @@ class LossTape:
         self._values: list[float] = []
         self._sent: dict[int, list[int]] = {}
         self._level = float("nan")
+        self._enough = 32
         self.jumped = False
         self.full = False
-        """Time to be read where no look does it: every 32 steps in the beginning, then ever more rarely."""
+        """Time to be read where no look does it: after 32 steps in the beginning, then ever more rarely."""
 
     @property
     def pending(self) -> int:
@@ -35,7 +36,7 @@ class LossTape:
     def write(self, step: int, loss: Tensor, scale: Tensor | float | None) -> float | None:
         """Keep the loss of a batch; return it where it can be read without waiting."""
         value = loss if loss.numel() == 1 else loss.detach().mean()
-        self.full = len(self._steps) + 1 >= min(max(32, step // 8), LENGTH // 2)
+        self.full = len(self._steps) + 1 >= self._enough
         if not self._reads:
             value = value.detach()
             if len(self._steps) < LENGTH:
@@ -61,6 +62,7 @@ class LossTape:
             packet.add("loss", ("loss",), self._ring[: len(self._steps)].clone())
             self._sent[id(packet)] = self._steps
         self._steps, self._values, self.full = [], [], False
+        self._enough = min(max(32, packet.step // 8), LENGTH // 2)
 
     def unpack(self, packet: Packet, values: Array, history: History) -> None:
         self._record(self._sent.pop(id(packet)), values.tolist(), history)

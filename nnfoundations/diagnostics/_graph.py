@@ -1,0 +1,69 @@
+"""What the autograd graph of a loss tells: no name, no import and no cooperation of the user's is needed."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+_UNCHANGED = (
+    "Alias", "Clamp", "ClampMax", "ClampMin", "Clone", "Permute", "ReshapeAlias", "Select", "Slice",
+    "Squeeze", "T", "ToCopy", "Transpose", "UnsafeView", "Unsqueeze", "View",
+)  # fmt: skip
+"""Nodes that pass numbers on as they are, in another shape or type, or kept off the ends."""
+
+
+def node_kind(node: Any) -> str:
+    """``NllLossBackward0`` -> ``NllLoss``; an autograd.Function of Python has no digit."""
+    return "" if node is None else node.name().rstrip("0123456789").removesuffix("Backward")
+
+
+def source(node: Any) -> Any:
+    """The node that made the numbers which this one passes on."""
+    while node_kind(node) in _UNCHANGED:
+        node = node.next_functions[0][0]
+    return node
+
+
+def nearest(loss: Tensor, most: int = 24) -> list[tuple[str, Any]]:
+    """The nodes nearest to the loss, breadth first: penalties and scalings stand before it in the graph."""
+    found: list[tuple[str, Any]] = []
+    queue, seen = deque([loss.grad_fn]), set()
+    while queue and len(found) < most:
+        node = queue.popleft()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        found.append((node_kind(node), node))
+        queue.extend(following for following, _ in node.next_functions)
+    return found
+
+
+def ends(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[Tensor]:
+    """Where the backward pass of this loss ends: the gradients that a NaN reaches wherever it is made.
+
+    A node of the graph hands what it has made on to all below it, and the last ones take nothing but
+    parameters in. In a chain that is the first layer alone. Of each module there the smallest tensor counts.
+
+    Returns: nothing where the graph does not show all parameters that are trained.
+    """
+    names = {id(p): name for name, p in parameters.items()}
+    missing = {key for key, p in zip(names, parameters.values(), strict=True) if p.requires_grad}
+    chosen: dict[tuple[Any, str], Tensor] = {}
+    stack, seen = [loss.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        inputs = [following for following, _ in node.next_functions if following is not None]
+        leaves = {following: getattr(source(following), "variable", None) for following in inputs}
+        missing.difference_update(map(id, leaves.values()))
+        stack.extend(following for following, leaf in leaves.items() if leaf is None)
+        if None in leaves.values():
+            continue
+        for leaf in leaves.values():
+            if id(leaf) in names:
+                place = node, names[id(leaf)].rpartition(".")[0]
+                chosen[place] = min(chosen.get(place, leaf), leaf, key=Tensor.numel)
+    return [] if missing else list({id(p): p for p in chosen.values()}.values())
