@@ -10,7 +10,7 @@ their own would have to hand to and fro. What they measure with is elsewhere.
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -24,7 +24,7 @@ from nnfoundations.diagnostics._judge import LOOK, Judge
 from nnfoundations.diagnostics._loss import batch_accuracy, loss_facts
 from nnfoundations.diagnostics._parameters import ParameterProbe
 from nnfoundations.diagnostics._post import Post
-from nnfoundations.diagnostics._schedule import Schedule
+from nnfoundations.diagnostics._schedule import Schedule, Stopwatch
 from nnfoundations.diagnostics._subject import Subject
 from nnfoundations.diagnostics._wiring import EARLY
 
@@ -112,7 +112,8 @@ class Engine:
         self._open = False  # a step has begun and is not over
         self._stepped = self._tried = self._unread = False
         self._looking = self._sampling = self._hooked = self._fresh = False
-        self._gradient_seconds = self._activation_seconds = self._own = 0.0
+        self._gradient_look, self._activation_look = Stopwatch(), Stopwatch()
+        self._own = 0.0
         self._last_end: float | None = None
         self._skips = 0
         self._quiet = 0  # coming steps that nothing is asked about
@@ -154,7 +155,7 @@ class Engine:
         self._open = self._fresh = True
         self._stepped = self._tried = False
         self._measured.clear()
-        self._gradient_seconds = self._activation_seconds = 0.0
+        self._gradient_look.seconds = self._activation_look.seconds = 0.0
         self._looking = self.schedule.wants_gradients(step)
         self._sampling = self.schedule.wants_activations(step)
         if self._looking or subject.sentinel.draws:
@@ -162,10 +163,12 @@ class Engine:
         elif not (self._sampling or self.scaled):
             self._quiet = self.schedule.quiet()
         if self._sampling and subject.activations is not None:
-            start = perf_counter()
-            subject.activations.attach(self._post.packet(step), self._booked, batch)
-            self._hooked = True
-            self._activation_seconds += perf_counter() - start
+            watch = self._activation_look
+            with watch:
+                subject.activations.attach(
+                    self._post.packet(step), lambda hook: self._booked(hook, watch), batch
+                )
+                self._hooked = True
 
     @event
     def observe(self, loss: Tensor, scale: Tensor | float | None = None) -> None:
@@ -189,12 +192,14 @@ class Engine:
             elif subject.tape.jumped:
                 self._look_closer(2)
         if self._fresh and self._looking and subject.one_loss and loss.requires_grad:
-            start = perf_counter()
-            loss.register_hook(self._booked(lambda grad: subject.stale(self._post.packet(self.step))))
-            subject.guard(loss)
-            self._gradient_seconds += perf_counter() - start
-        if self._fresh and self._sampling and (accuracy := batch_accuracy(loss)) is not None:
-            self._post.packet(self.step).add("train_accuracy", ("accuracy",), accuracy.reshape(1))
+            stale = partial(subject.stale, self._post.packet(self.step))
+            loss.register_hook(self._booked(stale, self._gradient_look))
+        if self._fresh and self._sampling:
+            with self._activation_look:
+                if (accuracy := batch_accuracy(loss)) is not None:
+                    self._post.packet(self.step).add("train_accuracy", ("accuracy",), accuracy.reshape(1))
+                if subject.one_loss and loss.requires_grad:
+                    subject.guard(loss)
         self._fresh = False
 
     @event
@@ -215,12 +220,11 @@ class Engine:
         if subject.waits and not self.scaled and not subject.sentinel.done and not probe.finite():
             self._not_finite("gradient", probe=probe)
         if self._looking:
-            start = perf_counter()
-            probe.before_step(self._post.packet(self.step), self.step, scale)
-            if self.schedule.steps <= EARLY:
-                for fact in subject.wiring(self.step, probe, backward=not self._fresh):
-                    self._note(fact)
-            self._gradient_seconds += perf_counter() - start
+            with self._gradient_look:
+                probe.before_step(self._post.packet(self.step), self.step, scale)
+                if self.schedule.steps <= EARLY:
+                    for fact in subject.wiring(self.step, probe, backward=not self._fresh):
+                        self._note(fact)
 
     def after_step(self, optimizer: Optimizer, overflow: Tensor | None = None) -> None:
         """The weights have moved.
@@ -239,9 +243,8 @@ class Engine:
             return
         self._stepped = self._stepped or overflow is None or not subject.waits or not bool(overflow)
         if self._looking and id(optimizer) in self._measured:
-            start = perf_counter()
-            probe.after_step(self._post.packet(self.step), overflow)
-            self._gradient_seconds += perf_counter() - start
+            with self._gradient_look:
+                probe.after_step(self._post.packet(self.step), overflow)
 
     @event
     def skipped(self) -> None:
@@ -266,7 +269,7 @@ class Engine:
         """Book what the last steps took and cost; a look is one of its own."""
         now = perf_counter()
         if self._last_end is not None:
-            looks = self._gradient_seconds + self._activation_seconds
+            looks = self._gradient_look.seconds + self._activation_look.seconds
             self.schedule.advance(self._unpaid, now - self._last_end, self._own, looks)
         self._last_end, self._own, self._unpaid = now, 0.0, 0
 
@@ -277,12 +280,11 @@ class Engine:
         if subject is None:
             return
         if self._hooked and subject.activations is not None:
-            start = perf_counter()
-            subject.activations.collect()
-            self.history.layers = dict(subject.activations.layers)
-            subject.detach()
-            self._hooked = False
-            self._activation_seconds += perf_counter() - start
+            with self._activation_look:
+                subject.activations.collect()
+                self.history.layers = dict(subject.activations.layers)
+                subject.detach()
+                self._hooked = False
         if not self._open or not (self._stepped or self._measured or self._tried):
             return  # accumulating
         self._open = False
@@ -292,13 +294,12 @@ class Engine:
                 probe.forget()
         if not (self._looking or self._sampling or self._post.travelling or subject.tape.full):
             return
-        start = perf_counter()
-        self._send(subject)
-        if self._looking:  # to judge is part of the price of a look
-            self._gradient_seconds += perf_counter() - start
-        elif self._sampling:
-            self._activation_seconds += perf_counter() - start
-        self.schedule.looked(self.step, self._gradient_seconds, self._activation_seconds)
+        if self._looking or self._sampling:  # to judge is part of the price of a look
+            with self._gradient_look if self._looking else self._activation_look:
+                self._send(subject)
+            self.schedule.looked(self.step, self._gradient_look.seconds, self._activation_look.seconds)
+        else:
+            self._send(subject)
 
     def _send(self, subject: Subject) -> None:
         """Send off what this step measured, and take in what has arrived."""
@@ -401,22 +402,21 @@ class Engine:
             self._subject.detach()
         self._hooked = False
 
-    def _booked(self, hook: Callable[..., R]) -> Callable[..., R | None]:
+    def _booked(self, hook: Callable[P, R], look: Stopwatch) -> Callable[P, R | None]:
         """What runs inside the forward and the backward pass is our time, and our failure, too."""
 
-        def run(*args: Any, **kwargs: Any) -> R | None:
+        def run(*args: P.args, **kwargs: P.kwargs) -> R | None:
             if self.failure is not None or self._subject is None or self._subject.sentinel.replaying:
                 return None
-            start = perf_counter()
+            before = look.seconds
             try:
-                return hook(*args, **kwargs)
+                with look:
+                    return hook(*args, **kwargs)
             except Exception as error:
                 self.fail(error)
                 return None
             finally:
-                seconds = perf_counter() - start
-                self._own += seconds
-                self._activation_seconds += seconds
+                self._own += look.seconds - before
 
         return run
 

@@ -1,6 +1,7 @@
 """When to look, so that looking costs what was agreed."""
 
 from dataclasses import dataclass, field
+from time import perf_counter
 
 DENSE = 20
 """Steps at the start in which gradients are measured at every one: bad starts show there."""
@@ -26,6 +27,18 @@ STRIDE = 4
 
 AGAIN = (9, 18, 27)
 """Steps after a closer look at which it is seen whether that was the end or a spike."""
+
+
+class Stopwatch:
+    """Adds up the seconds spent within its `with` blocks."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._start = perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += perf_counter() - self._start
 
 
 @dataclass

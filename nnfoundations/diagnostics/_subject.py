@@ -60,7 +60,8 @@ class Subject:
         """Some modules make their parameters on their first call."""
         return len(list(model.parameters())) != len(self.facts)
 
-    def stale(self, packet: Packet) -> None:
+    def stale(self, packet: Packet, grad: Tensor) -> None:
+        """The backward pass begins, with this gradient of the loss."""
         for probe in self.probes.values():
             probe.stale(packet)
 
