@@ -85,6 +85,7 @@ class ParameterProbe:
         self._newborn: Tensor | None = None
         self._looks = 0
         self._sizes: list[int] = []
+        self._places = torch.empty(0, dtype=torch.int64)
         self._stepped: list[int] = []
         self._previous: tuple[int, list[int], Tensor] | None = None
 
@@ -164,19 +165,18 @@ class ParameterProbe:
             return
         self._stepped = sampled
         pieces = [_sample(self.parameters[i].grad) for i in sampled]
-        self._sizes = [piece.numel() for piece in pieces]
-        now = torch.cat(pieces)
+        self._measure([piece.numel() for piece in pieces])
+        grad = torch.cat(pieces)
+        unit = grad / self._spread(self._norms_of(grad))
         if (
             self._previous
             and self._previous[:2] == (step - 1, sampled)
-            and (then := self._previous[2]).shape == now.shape
+            and (then := self._previous[2]).shape == unit.shape
         ):
-            a, b = self._norms_of(now), self._norms_of(then)
-            # a.b from the norms of a, b and a/|a| + b/|b|: products of small gradients would underflow.
-            unit = now / self._spread(a) + then / self._spread(b)
-            cosine = self._norms_of(unit).square() / 2 - 1
+            # The cosine of a and b from the length of a/|a| + b/|b|: small gradients' product would underflow.
+            cosine = self._norms_of(unit + then).square() / 2 - 1
             packet.add("gradient_cosine", tuple(self.names[i] for i in sampled), cosine)
-        self._previous = (step, sampled, now)
+        self._previous = (step, sampled, unit)
         self._before = torch.cat([_sample(self.parameters[i]) for i in sampled])
 
     def after_step(self, packet: Packet, overflow: Tensor | None = None) -> None:
@@ -203,9 +203,15 @@ class ParameterProbe:
     def _norms_of(self, packed: Tensor) -> Tensor:
         return norms(packed.split(self._sizes))
 
+    def _measure(self, sizes: list[int]) -> None:
+        """Where in packed samples each tensor's lie. Kept: a device would be waited for."""
+        if sizes != self._sizes:
+            self._sizes = sizes
+            self._places = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+
     def _spread(self, values: Tensor) -> Tensor:
-        sizes = torch.tensor(self._sizes, device=values.device)
-        return values.clamp(min=1e-30).repeat_interleave(sizes, output_size=sum(self._sizes))
+        self._places = self._places.to(values.device)
+        return values.clamp(min=1e-30).index_select(0, self._places)
 
 
 def _sentinel(parameters: dict[str, Tensor]) -> list[Tensor]:

@@ -12,9 +12,9 @@ ACTIVATION_STEPS = (0, 1, 5, 20, 45)
 FREE_BELOW = 0.1e-3
 """Seconds a step that are allowed however short the step is: hooks of any kind cost some."""
 
-UNSEEN = 2.0
-"""What a step without a look costs, over what its own clock sees of that: the rest is calls into hooks, and
-caches that the training finds colder (benchmarks/diagnostics_step.py, batch 64: 81 us seen, 145 in all)."""
+UNSEEN = 40e-6
+"""Seconds that a step costs beside what its own clock sees: calls into hooks, and caches that the training
+finds colder (benchmarks/diagnostics_step.py: 50 +- 9, 17 +- 16 and 42 +- 60 us with steps of 2, 8, 20 ms)."""
 
 MEMORY = 500
 """Steps over which the cost of a step without a look is averaged: now and then one of them is judged."""
@@ -136,6 +136,6 @@ class Schedule:
         self._always += (always - self._always) * steps / min(self.steps, MEMORY)
         earned = max(FREE_BELOW * steps, self.budget * training)
         # Not all of it: on a slow machine the hooks alone cost as much, and looks would end for ever.
-        earned -= min(UNSEEN * self._always * steps, 0.8 * earned)
+        earned -= min((self._always + UNSEEN) * steps, 0.85 * earned)
         for account in (self.gradients, self.activations):
             account.balance += 0.5 * earned

@@ -62,7 +62,7 @@ class LossTape:
             packet.add("loss", ("loss",), self._ring[: len(self._steps)].clone())
             self._sent[id(packet)] = self._steps
         self._steps, self._values, self.full = [], [], False
-        self._enough = min(max(32, packet.step // 8), LENGTH // 2)
+        self._enough = min(max(32, packet.step // 4), LENGTH // 2)
 
     def unpack(self, packet: Packet, values: Array, history: History) -> None:
         self._record(self._sent.pop(id(packet)), values.tolist(), history)
