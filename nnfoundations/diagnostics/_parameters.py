@@ -173,7 +173,7 @@ class ParameterProbe:
             and self._previous[:2] == (step - 1, sampled)
             and (then := self._previous[2]).shape == unit.shape
         ):
-            # The cosine of a and b from the length of a/|a| + b/|b|: small gradients' product would underflow.
+            # From the length of a/|a| + b/|b|: the product of small gradients would underflow.
             cosine = self._norms_of(unit + then).square() / 2 - 1
             packet.add("gradient_cosine", tuple(self.names[i] for i in sampled), cosine)
         self._previous = (step, sampled, unit)
