@@ -24,9 +24,10 @@ from nnfoundations.diagnostics._judge import LOOK, Judge
 from nnfoundations.diagnostics._loss import batch_accuracy, loss_facts
 from nnfoundations.diagnostics._parameters import ParameterProbe
 from nnfoundations.diagnostics._post import Post
-from nnfoundations.diagnostics._schedule import Schedule, Stopwatch
+from nnfoundations.diagnostics._schedule import DOUBT, Schedule, Stopwatch
 from nnfoundations.diagnostics._subject import Subject
 from nnfoundations.diagnostics._wiring import EARLY
+from nnfoundations.diagnostics.rules._rule import stuck
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -157,7 +158,8 @@ class Engine:
         self._measured.clear()
         self._gradient_look.seconds = self._activation_look.seconds = 0.0
         self._looking = self.schedule.wants_gradients(step)
-        self._sampling = self.schedule.wants_activations(step)
+        still = self.schedule.steps in DOUBT and stuck(self.history, 0.9)
+        self._sampling = self.schedule.wants_activations(step, still)
         if self._looking or subject.sentinel.draws:
             subject.sentinel.begin()
         elif not (self._sampling or self.scaled):

@@ -9,6 +9,10 @@ DENSE = 20
 ACTIVATION_STEPS = (0, 1, 5, 20, 45)
 """Steps at which activations are measured whatever it costs; later ones wait for the budget."""
 
+DOUBT = tuple(range(60, 141, 10))
+"""Steps at which, while the loss stands still, activations are measured on credit: units may have died since
+the dense start, and such a run has no use for its time."""
+
 FREE_BELOW = 0.1e-3
 """Seconds a step that are allowed however short the step is: hooks of any kind cost some."""
 
@@ -88,8 +92,9 @@ class Schedule:
             max(STRIDE, self.steps // 50), 50
         )
 
-    def wants_activations(self, step: int) -> bool:
-        if self.steps in ACTIVATION_STEPS:
+    def wants_activations(self, step: int, still: bool = False) -> bool:
+        """Args: still: the loss has not moved."""
+        if self.steps in ACTIVATION_STEPS or (still and self.steps in DOUBT):
             return True
         account = self.activations
         return (
@@ -102,8 +107,8 @@ class Schedule:
         """How many steps after this one, at which nothing is looked at, need not be asked about."""
         if self.steps <= ACTIVATION_STEPS[-1]:
             return 0
-        since = self.steps - self._closer
-        return min([STRIDE, *(again - since for again in AGAIN if again > since)]) - 1
+        coming = [self._closer + again for again in AGAIN] + list(DOUBT)
+        return min([STRIDE, *(step - self.steps for step in coming if step > self.steps)]) - 1
 
     def look_closer(self, steps: int = 3) -> None:
         """Something jumped: look at the next steps, on credit if need be.
