@@ -164,6 +164,7 @@ class Diagnostics(Callback):
             optimizers,
             judge=Judge(rules, self.mute),
             budget=self.budget,
+            complete=True,
             scaled=self._scaler is not None,
             locate_nonfinite=self.locate_nonfinite,
             replay=self._replay if again else None,

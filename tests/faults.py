@@ -109,9 +109,9 @@ class DeepAutoencoder(Autoencoder):
         self.append(nn.Linear(64, 64))
 
 
-def default(name: str) -> Case:
+def default(name: str, net: nn.Module | None = None) -> Case:
     """torch's own initial values: a rate that is too high does not show at the first steps."""
-    net = NETS[name]()
+    net = net or NETS[name]()
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.reset_parameters()
@@ -223,6 +223,23 @@ def left_out(case: Case) -> None:
     hidden = {id(p) for p in case.layer(SECOND).parameters()}
     usual_optimizer = case.optimizer
     case.optimizer = lambda parameters: usual_optimizer([p for p in parameters if id(p) not in hidden])
+
+
+class InAList(nn.Module):
+    """A Python list registers nothing."""
+
+    def __init__(self, net: nn.Sequential) -> None:
+        super().__init__()
+        *self.hidden, self.last = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.hidden:
+            x = layer(x)
+        return self.last(x)
+
+
+def in_a_list(case: Case) -> None:
+    case.net = InAList(case.net)
 
 
 def detached(case: Case) -> None:
@@ -346,6 +363,8 @@ FAULTS = (
     Fault("F16", "L", ("exploding-gradients", "bad-initialization"), 5, recurrent_times(2.0),
           twin=lambda name: usual(name, net=RNN(nonlinearity="relu"))),
     Fault("F18", "MC", ("dead-units",), 50, second_bias, where=lambda case: SECOND[case.name]),
+    Fault("F18b", "C", ("dead-units", HIGH), 120, of_optimizer(lambda p: SGD(p, 0.5)),
+          twin=lambda name: default(name, CNN(depth=5))),
     Fault("F19", "ML", ("saturated-units", "bad-initialization"), 30,
           set_weights(lambda p: p.normal_(0, 1.5)), twin=tanh_net),
     Fault("F19b", "M", ("saturated-units",), 30, second_bias_high, where=lambda case: SECOND[case.name],
@@ -363,6 +382,7 @@ FAULTS = (
     Fault("F31", "MCRT", ("overfitting",), 600, few_samples, twin=wide),
     Fault("F37", EVERY, ("parameter-not-in-optimizer",), 2, left_out,
           where=lambda case: SECOND[case.name]),
+    Fault("F37b", "MC", ("parameter-not-in-optimizer",), 2, in_a_list),
     Fault("F38", EVERY, ("graph-cut",), 5, detached, where=lambda case: SECOND[case.name]),
     Fault("F38b", "MCL", ("graph-cut",), 5, zeroed_too_late),
     Fault("F39", "MCL", ("gradients-not-zeroed",), 30, never_zeroed),

@@ -66,6 +66,7 @@ class Engine:
         optimizers: all that step its parameters.
         judge: the rules, and what is muted.
         budget: the share of a step's time that watching may take; below 10 ms a step, 0.1 ms.
+        complete: the model and the optimizers are all that is trained, not a part of it.
         compiled: it runs compiled, though it is passed as it was before.
         scaled: gradients pass a loss scaler, whose skipped steps are no fault.
         locate_nonfinite: name the module of a number that is not finite on CUDA too, where it costs a wait
@@ -83,6 +84,7 @@ class Engine:
         *,
         judge: Judge | None = None,
         budget: float = 0.01,
+        complete: bool = False,
         compiled: bool = False,
         scaled: bool = False,
         locate_nonfinite: bool = False,
@@ -90,7 +92,7 @@ class Engine:
         on_finding: Callable[[Finding], None] | None = None,
         on_look: Callable[[int], None] | None = None,
     ) -> None:
-        self.model, self.optimizers = model, list(optimizers)
+        self.model, self.optimizers, self.complete = model, list(optimizers), complete
         self.compiled, self.scaled, self.locate_nonfinite, self.replay = (
             compiled,
             scaled,
@@ -186,6 +188,9 @@ class Engine:
         value = subject.tape.write(self.step, loss, scale)
         if self._unread and loss.requires_grad:
             self.history.loss, self._unread = loss_facts(loss), False
+        if self.complete and self._looking and self.schedule.steps <= EARLY:
+            with self._gradient_look:
+                self._note(*subject.unregistered(self.step, loss, self.optimizers))
         if subject.mode_sensitive and not self.model.training:
             self._note(Event("train-mode-off", self.step, subject.mode_sensitive))
         if value is not None:
@@ -225,8 +230,7 @@ class Engine:
             with self._gradient_look:
                 probe.before_step(self._post.packet(self.step), self.step, scale)
                 if self.schedule.steps <= EARLY:
-                    for fact in subject.wiring(self.step, probe, backward=not self._fresh):
-                        self._note(fact)
+                    self._note(*subject.wiring(self.step, probe, backward=not self._fresh))
 
     def after_step(self, optimizer: Optimizer, overflow: Tensor | None = None) -> None:
         """The weights have moved.
@@ -442,9 +446,10 @@ class Engine:
         self._looking = self._looking or self.schedule.wants_gradients(self.step)
         self._quiet = 0
 
-    def _note(self, fact: Event) -> None:
-        if len(self.history.events_of(fact.kind)) < SAME:
-            self.history.events.append(fact)
+    def _note(self, *facts: Event) -> None:
+        for fact in facts:
+            if len(self.history.events_of(fact.kind)) < SAME:
+                self.history.events.append(fact)
 
     def _not_finite(self, seen: str, loss: float | None = None, probe: ParameterProbe | None = None) -> None:
         subject = self._subject

@@ -1,10 +1,10 @@
 """What the autograd graph of a loss tells: no name, no import and no cooperation of the user's is needed."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 _UNCHANGED = (
     "Alias", "Clamp", "ClampMax", "ClampMin", "Clone", "Permute", "ReshapeAlias", "Select", "Slice",
@@ -50,6 +50,23 @@ def ends(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[Tensor]:
     names = {id(p): name for name, p in parameters.items()}
     missing = {key for key, p in zip(names, parameters.values(), strict=True) if p.requires_grad}
     chosen: dict[tuple[Any, str], Tensor] = {}
+    for node, leaves in _nodes(loss):
+        missing.difference_update(map(id, leaves))
+        for leaf in () if None in leaves else leaves:
+            if id(leaf) in names:
+                place = node, names[id(leaf)].rpartition(".")[0]
+                chosen[place] = min(chosen.get(place, leaf), leaf, key=Tensor.numel)
+    return [] if missing else list({id(p): p for p in chosen.values()}.values())
+
+
+def strangers(loss: Tensor, known: Collection[int]) -> list[nn.Parameter]:
+    """Parameters that the loss depends on and whose ids are not known."""
+    leaves = {id(leaf): leaf for _, found in _nodes(loss) for leaf in found}
+    return [p for key, p in leaves.items() if key not in known and isinstance(p, nn.Parameter)]
+
+
+def _nodes(loss: Tensor) -> Iterator[tuple[Any, list[Tensor | None]]]:
+    """Each node that computes, with the leaves among its inputs; None for what other nodes made."""
     stack, seen = [loss.grad_fn], set()
     while stack:
         node = stack.pop()
@@ -57,13 +74,6 @@ def ends(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[Tensor]:
             continue
         seen.add(node)
         inputs = [following for following, _ in node.next_functions if following is not None]
-        leaves = {following: getattr(source(following), "variable", None) for following in inputs}
-        missing.difference_update(map(id, leaves.values()))
-        stack.extend(following for following, leaf in leaves.items() if leaf is None)
-        if None in leaves.values():
-            continue
-        for leaf in leaves.values():
-            if id(leaf) in names:
-                place = node, names[id(leaf)].rpartition(".")[0]
-                chosen[place] = min(chosen.get(place, leaf), leaf, key=Tensor.numel)
-    return [] if missing else list({id(p): p for p in chosen.values()}.values())
+        leaves = [getattr(source(following), "variable", None) for following in inputs]
+        stack.extend(following for following, leaf in zip(inputs, leaves, strict=True) if leaf is None)
+        yield node, leaves

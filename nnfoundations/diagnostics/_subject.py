@@ -8,6 +8,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from nnfoundations.diagnostics._activations import ActivationProbe
+from nnfoundations.diagnostics._graph import strangers
 from nnfoundations.diagnostics._history import Event
 from nnfoundations.diagnostics._packet import Packet
 from nnfoundations.diagnostics._parameters import ParameterProbe, parameter_facts
@@ -82,6 +83,13 @@ class Subject:
         if self.mode_sensitive and (off := evaluating(self.model, self.mode_sensitive)):
             events.append(Event("train-mode-off", step, off))
         return events
+
+    def unregistered(self, step: int, loss: Tensor, optimizers: Sequence[Optimizer]) -> list[Event]:
+        """Does the loss depend on parameters that neither the model nor an optimizer knows of?"""
+        trained = (p for o in optimizers for group in o.param_groups for p in group["params"])
+        found = strangers(loss, {id(p) for p in (*self.model.parameters(), *trained)})
+        where = tuple(f"a parameter of {' x '.join(map(str, p.shape)) or 'one number'}" for p in found)
+        return [Event("parameter-not-in-optimizer", step, where, {"registered": False})] if found else []
 
     def detach(self) -> None:
         """Take the hooks off the layers."""

@@ -49,7 +49,8 @@ class LearningRateTooHigh(Rule):
         if len(losses) < self.wait and np.isfinite(losses.rows).all():
             return None
         early = updates.between(updates.steps[0], updates.steps[0] + 20)
-        if early.steps[0] > 5 or history.settings.get("resumed") or not stuck(history, 0.5):
+        falls = 0.5 if len(losses) > 20 else 0.8  # so early a fifth off says that it is on its way
+        if early.steps[0] > 5 or history.settings.get("resumed") or not stuck(history, falls):
             return None  # the start was not seen, or it learns all the same
         # A layer that starts at zero (the second half of an adapter, a last layer) has no ratio yet.
         gains = {i: gain(history, updates.columns[i]) for i in matrices(history, updates.columns)}

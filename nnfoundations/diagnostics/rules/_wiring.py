@@ -27,6 +27,19 @@ class ParameterNotInOptimizer(Rule):
         if event is None:
             return None
         n = len(event.where)
+        if event.detail is not None:
+            return self.suspect(
+                event.step,
+                event.where,
+                f"The loss depends on {n} parameter{'s' * (n > 1)}, {listed(event.where)}, that the model "
+                "does not have.",
+                "Layers in a Python list, tuple or dict are not registered: they are not trained, saved or "
+                "moved to the device.",
+                "Hold them in nn.ModuleList, nn.ModuleDict or nn.Sequential, parameters in nn.ParameterList; "
+                "or set requires_grad=False if they are meant to stay.",
+                Severity.ERROR,
+                parameters=n,
+            )
         return self.suspect(
             event.step,
             event.where,
