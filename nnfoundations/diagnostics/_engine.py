@@ -331,6 +331,8 @@ class Engine:
         Args: error: the standard error of the loss over the batches, NaN where it is not known.
         """
         self._last_end, self._quiet = None, 0  # its time is no step's
+        if self._subject is not None and self._subject.waits and not self._open:
+            self._flush()  # the training loss of today is what it is held against
         if loss is not None and loss - loss == 0:  # rules take the least of all; of a lost run there is none
             self.history.record("validation_loss", self.step, ("loss", "error"), [loss, error])
         if accuracy is not None:

@@ -45,17 +45,21 @@ def ends(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[Tensor]:
     A node of the graph hands what it has made on to all below it, and the last ones take nothing but
     parameters in. In a chain that is the first layer alone. Of each module there the smallest tensor counts.
 
-    Returns: nothing where the graph does not show all parameters that are trained.
+    Returns: nothing where the graph does not show all parameters that are trained, or ends at others.
     """
     names = {id(p): name for name, p in parameters.items()}
     missing = {key for key, p in zip(names, parameters.values(), strict=True) if p.requires_grad}
     chosen: dict[tuple[Any, str], Tensor] = {}
     for node, leaves in _nodes(loss):
         missing.difference_update(map(id, leaves))
-        for leaf in () if None in leaves else leaves:
-            if id(leaf) in names:
-                place = node, names[id(leaf)].rpartition(".")[0]
-                chosen[place] = min(chosen.get(place, leaf), leaf, key=Tensor.numel)
+        if None in leaves:
+            continue
+        known = [leaf for leaf in leaves if leaf is not None and id(leaf) in names]
+        if not known:
+            return []
+        for leaf in known:
+            place = node, names[id(leaf)].rpartition(".")[0]
+            chosen[place] = min(chosen.get(place, leaf), leaf, key=lambda p: p.numel())
     return [] if missing else list({id(p): p for p in chosen.values()}.values())
 
 

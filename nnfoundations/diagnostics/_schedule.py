@@ -9,7 +9,7 @@ DENSE = 20
 ACTIVATION_STEPS = (0, 1, 5, 20, 45)
 """Steps at which activations are measured whatever it costs; later ones wait for the budget."""
 
-DOUBT = tuple(range(60, 141, 10))
+DOUBT: tuple[int, ...] = (32, *range(60, 141, 10))
 """Steps at which, while the loss stands still, activations are measured on credit: units may have died since
 the dense start, and such a run has no use for its time."""
 
@@ -107,8 +107,9 @@ class Schedule:
         """How many steps after this one, at which nothing is looked at, need not be asked about."""
         if self.steps <= ACTIVATION_STEPS[-1]:
             return 0
-        coming = [self._closer + again for again in AGAIN] + list(DOUBT)
-        return min([STRIDE, *(step - self.steps for step in coming if step > self.steps)]) - 1
+        planned = (*DOUBT, *(self._closer + again for again in AGAIN))
+        until = min((step - self.steps for step in planned if step > self.steps), default=STRIDE)
+        return min(until, STRIDE) - 1
 
     def look_closer(self, steps: int = 3) -> None:
         """Something jumped: look at the next steps, on credit if need be.
