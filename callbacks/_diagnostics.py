@@ -164,7 +164,6 @@ class Diagnostics(Callback):
             optimizers,
             judge=Judge(rules, self.mute),
             budget=self.budget,
-            complete=True,
             scaled=self._scaler is not None,
             locate_nonfinite=self.locate_nonfinite,
             replay=self._replay if again else None,
@@ -181,6 +180,7 @@ class Diagnostics(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._engine is None:
             return
+        self._engine.pause()
         several = pl_module.automatic_optimization and trainer.accumulate_grad_batches > 1
         self._accumulated = 1 / trainer.accumulate_grad_batches if several else None
         if [id(o) for o in trainer.optimizers] != [id(o) for o in self._engine.optimizers]:
@@ -224,6 +224,7 @@ class Diagnostics(Callback):
     @guarded
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._engine is not None and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._engine.pause()
             self._validation = Validation()
 
     @guarded

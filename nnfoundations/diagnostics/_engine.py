@@ -32,6 +32,9 @@ from nnfoundations.diagnostics.rules._rule import stuck
 P = ParamSpec("P")
 R = TypeVar("R")
 
+SEEN = 2
+"""Steps at the start in which parameters are looked for that the model does not have."""
+
 SAME = 8
 """Events of one kind that are kept: rules ask for the first two."""
 
@@ -66,7 +69,6 @@ class Engine:
         optimizers: all that step its parameters.
         judge: the rules, and what is muted.
         budget: the share of a step's time that watching may take; below 10 ms a step, 0.1 ms.
-        complete: the model and the optimizers are all that is trained, not a part of it.
         compiled: it runs compiled, though it is passed as it was before.
         scaled: gradients pass a loss scaler, whose skipped steps are no fault.
         locate_nonfinite: name the module of a number that is not finite on CUDA too, where it costs a wait
@@ -84,7 +86,6 @@ class Engine:
         *,
         judge: Judge | None = None,
         budget: float = 0.01,
-        complete: bool = False,
         compiled: bool = False,
         scaled: bool = False,
         locate_nonfinite: bool = False,
@@ -92,7 +93,7 @@ class Engine:
         on_finding: Callable[[Finding], None] | None = None,
         on_look: Callable[[int], None] | None = None,
     ) -> None:
-        self.model, self.optimizers, self.complete = model, list(optimizers), complete
+        self.model, self.optimizers = model, list(optimizers)
         self.compiled, self.scaled, self.locate_nonfinite, self.replay = (
             compiled,
             scaled,
@@ -120,6 +121,7 @@ class Engine:
         self._last_end: float | None = None
         self._skips = 0
         self._quiet = 0  # coming steps that nothing is asked about
+        self._resting = False  # this is one of them, and of one backward pass
         self._unpaid = 0  # steps since the account was settled
         self._rates: list[float] = []
         self._rate: Any = None
@@ -132,11 +134,15 @@ class Engine:
 
     def begin(self, step: int, batch: Any = None, index: int | None = None) -> None:
         """A batch comes. Several may belong to one step, where gradients are accumulated."""
-        if not self._quiet or self._open or step < self.step:
+        if not self._quiet or self._open or step < self.step or self.failure is not None:
             self._begin(step, batch, index)
             return
         self.step, self._batch, self._index = step, batch, index
         self._quiet -= 1
+        self._resting = True
+        self._open_step()
+
+    def _open_step(self) -> None:
         self._open = self._fresh = True
         self._stepped = self._tried = False
         self._measured.clear()
@@ -146,6 +152,9 @@ class Engine:
         if step < self.step:
             self.reset()  # another run
         self.step, self._batch, self._index = step, batch, index
+        self._resting = False
+        if self._last_end is None and self.schedule.steps:  # after a pause
+            self._last_end = perf_counter()
         subject = self._subject
         if subject is None or (self.schedule.steps == 1 and not self._open and subject.outgrown(self.model)):
             subject = self._set_up()
@@ -155,12 +164,14 @@ class Engine:
             if self._looking or subject.sentinel.draws:
                 subject.sentinel.begin()
             return
-        self._open = self._fresh = True
-        self._stepped = self._tried = False
-        self._measured.clear()
+        self._open_step()
         self._gradient_look.seconds = self._activation_look.seconds = 0.0
         self._looking = self.schedule.wants_gradients(step)
-        still = self.schedule.steps in DOUBT and stuck(self.history, 0.9)
+        still = (
+            self.schedule.steps in DOUBT
+            and "loss" not in self.history.unavailable
+            and stuck(self.history, 0.9)
+        )
         self._sampling = self.schedule.wants_activations(step, still)
         if self._looking or subject.sentinel.draws:
             subject.sentinel.begin()
@@ -183,12 +194,13 @@ class Engine:
         subject = self._subject
         if subject is None or (self._measured and subject.one_loss):
             return  # a closure that is evaluated again: its first loss counts
+        self._resting = self._resting and self._fresh
         if self._looking:
             subject.sentinel.observe()
         value = subject.tape.write(self.step, loss, scale)
         if self._unread and loss.requires_grad:
             self.history.loss, self._unread = loss_facts(loss), False
-        if self.complete and self._looking and self.schedule.steps <= EARLY:
+        if self._fresh and self.schedule.steps < SEEN:
             with self._gradient_look:
                 self._note(*subject.unregistered(self.step, loss, self.optimizers))
         if subject.mode_sensitive and not self.model.training:
@@ -224,8 +236,10 @@ class Engine:
         if self._looking or optimizer.param_groups[0]["lr"] is not self._rate:  # no schedule: the same object
             self._rate = optimizer.param_groups[0]["lr"]
             self._read_rates()
-        if subject.waits and not self.scaled and not subject.sentinel.done and not probe.finite():
-            self._not_finite("gradient", probe=probe)
+        if subject.waits and not self.scaled and not subject.sentinel.done:
+            finite = probe.finite_at_the_ends() if self._resting else probe.finite()
+            if not finite:
+                self._not_finite("gradient", probe=probe)
         if self._looking:
             with self._gradient_look:
                 probe.before_step(self._post.packet(self.step), self.step, scale)
@@ -274,7 +288,7 @@ class Engine:
     def _settle(self) -> None:
         """Book what the last steps took and cost; a look is one of its own."""
         now = perf_counter()
-        if self._last_end is not None:
+        if self._last_end is not None and self._unpaid:
             looks = self._gradient_look.seconds + self._activation_look.seconds
             self.schedule.advance(self._unpaid, now - self._last_end, self._own, looks)
         self._last_end, self._own, self._unpaid = now, 0.0, 0
@@ -322,6 +336,11 @@ class Engine:
         if subject.waits:
             self._receive()
 
+    def pause(self) -> None:
+        """The time until the next batch is no step's: a check on validation data, the end of an epoch."""
+        self._settle()
+        self._last_end, self._quiet = None, 0
+
     @event
     def validated(
         self, loss: float | None, accuracy: float | None = None, error: float = float("nan"), samples: int = 0
@@ -330,9 +349,9 @@ class Engine:
 
         Args: error: the standard error of the loss over the batches, NaN where it is not known.
         """
-        self._last_end, self._quiet = None, 0  # its time is no step's
-        if self._subject is not None and self._subject.waits and not self._open:
-            self._flush()  # the training loss of today is what it is held against
+        self.pause()
+        if self._subject is not None and not self._open:
+            self._subject.tape.settle(self.history)  # the training loss of today is what it is held against
         if loss is not None and loss - loss == 0:  # rules take the least of all; of a lost run there is none
             self.history.record("validation_loss", self.step, ("loss", "error"), [loss, error])
         if accuracy is not None:
@@ -344,8 +363,9 @@ class Engine:
     @event
     def close(self) -> None:
         """The run is over: take the hooks off, and read and judge what is still on its way."""
+        self._settle()
         self._detach()
-        self._open = False
+        self._open, self._batch = False, None
         self._flush()
 
     def _flush(self) -> None:
@@ -360,7 +380,7 @@ class Engine:
     def fail(self, error: Exception) -> None:
         """Something is wrong with the watching itself: say so, and watch no more."""
         self._detach()
-        self._batch = None
+        self._batch, self._open, self._quiet = None, False, 0
         self._post.drop()
         if self.failure is None:
             self.failure = error
@@ -371,8 +391,6 @@ class Engine:
         """Others step the same model from now on: some callbacks make them anew in the middle of a run."""
         self.optimizers = list(optimizers)
         if self._subject is not None:
-            self._detach()
-            self._subject.tape.pack(self._post.packet(self.step), self.history)
             self._set_up()
 
     def reset(self) -> None:
@@ -399,6 +417,9 @@ class Engine:
     def _set_up(self) -> Subject | None:
         if not Subject.ready(self.model):
             return None
+        if self._subject is not None:
+            self._detach()
+            self._flush()  # what is on its way is of the old one
         subject = Subject(self.model, self.optimizers, self.compiled, self.replay, self.locate_nonfinite)
         self.history.parameters = subject.facts
         self.history.unavailable |= subject.reasons
@@ -446,7 +467,8 @@ class Engine:
     def _look_closer(self, steps: int) -> None:
         self.schedule.look_closer(steps)
         self._looking = self._looking or self.schedule.wants_gradients(self.step)
-        self._quiet = 0
+        if self._looking:
+            self._quiet, self._resting = 0, False
 
     def _note(self, *facts: Event) -> None:
         for fact in facts:

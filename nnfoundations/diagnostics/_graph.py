@@ -1,4 +1,4 @@
-"""What the autograd graph of a loss tells: no name, no import and no cooperation of the user's is needed."""
+"""The autograd graph of a loss: which nodes are near, where the backward pass ends, what it depends on."""
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
@@ -10,7 +10,7 @@ _UNCHANGED = (
     "Alias", "Clamp", "ClampMax", "ClampMin", "Clone", "Permute", "ReshapeAlias", "Select", "Slice",
     "Squeeze", "T", "ToCopy", "Transpose", "UnsafeView", "Unsqueeze", "View",
 )  # fmt: skip
-"""Nodes that pass numbers on as they are, in another shape or type, or kept off the ends."""
+"""Nodes that pass numbers on as they are, in another shape or type, or within limits."""
 
 
 def node_kind(node: Any) -> str:
@@ -40,10 +40,11 @@ def nearest(loss: Tensor, most: int = 24) -> list[tuple[str, Any]]:
 
 
 def ends(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[Tensor]:
-    """Where the backward pass of this loss ends: the gradients that a NaN reaches wherever it is made.
+    """Where the backward pass of this loss ends: the gradients that a NaN made anywhere on the way reaches.
 
     A node of the graph hands what it has made on to all below it, and the last ones take nothing but
     parameters in. In a chain that is the first layer alone. Of each module there the smallest tensor counts.
+    What a mask stops, and what a node makes for its own parameter only, does not come there.
 
     Returns: nothing where the graph does not show all parameters that are trained, or ends at others.
     """

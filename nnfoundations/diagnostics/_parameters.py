@@ -21,8 +21,8 @@ NEWBORN = 20
 """Looks for which a weight that starts at zero, as in LoRA, has no size to compare an update with."""
 
 FEW = 12
-"""Gradients up to which a sum each costs less than to pack them first (30 us): no cache holds what is needed
-for that between two steps, whereas a backward pass has just summed over its batch."""
+"""Gradients up to which a sum each costs less than to pack them first, which takes 30 us: between two steps
+no cache holds what that needs, whereas the backward pass has just summed over its batch."""
 
 SENTINEL = 2**16
 """Entries of the gradients that are checked at every step."""
@@ -79,8 +79,9 @@ class ParameterProbe:
     def __init__(self, parameters: dict[str, Tensor]) -> None:
         self._named = parameters
         self.names, self.parameters = tuple(parameters), list(parameters.values())
-        self._everywhere = _sentinel(parameters)
-        self._watch(self._everywhere)
+        self._sentinel = _sentinel(parameters)
+        self._ends: list[Tensor] = []
+        self._trainable = 0
         self._before: Tensor | None = None
         self._newborn: Tensor | None = None
         self._looks = 0
@@ -90,32 +91,36 @@ class ParameterProbe:
         self._previous: tuple[int, list[int], Tensor] | None = None
 
     def finite(self) -> bool:
-        """Is every gradient that the sentinel sees finite? Waits for the device: for the CPU only.
+        """Is a gradient of each module finite? Waits for the device: for the CPU only.
 
-        Their sum tells: for a dozen tensors a fifth of what their norms cost. Where it overflows, each is
-        asked.
+        Their sum tells: for a dozen tensors a fifth of what their norms cost. It may overflow, so each is
+        asked where it is not finite.
         """
-        total = self._sum(self._sentinel) if self._pack else 0.0
-        for p in () if self._pack else self._sentinel:
-            if (g := p.grad) is None:  # another graph than at the last look
-                total = self._sum(self._everywhere)
-                break
-            total += g.sum().item()
+        if self.trainable != self._trainable:
+            self._ends = []  # found in another graph
+        grads = [_values(g) for p in self._sentinel if (g := p.grad) is not None]
+        if len(grads) > FEW or not all(g.is_cpu for g in grads):
+            grads = [torch.cat([g.reshape(-1) for g in grads])]
+        total = sum(g.sum().item() for g in grads)
         return total - total == 0 or not self.nonfinite()
 
-    @staticmethod
-    def _sum(parameters: Iterable[Tensor]) -> float:
-        grads = [_values(g).reshape(-1) for p in parameters if (g := p.grad) is not None]
-        return torch.cat(grads).sum().item() if grads else 0.0
+    def finite_at_the_ends(self) -> bool:
+        """The same of those alone at which the last backward pass that was looked at ended."""
+        total = 0.0
+        for p in self._ends:
+            if (g := p.grad) is None:
+                return self.finite()
+            total += g.sum().item()
+        if total == 0:  # none asked, or not of this graph, or all is masked on the way there
+            return self.finite()
+        return total - total == 0 or not self.nonfinite()
 
     def guard(self, loss: Tensor) -> None:
-        """Ask from now on the gradients only that a NaN of this loss's backward pass reaches."""
+        """Find out where the backward pass of this loss ends, for `finite_at_the_ends`."""
         last = ends(loss, self._named)
-        self._watch(last if 0 < sum(p.numel() for p in last) <= SENTINEL else self._everywhere)
-
-    def _watch(self, sentinel: list[Tensor]) -> None:
-        self._sentinel = sentinel
-        self._pack = len(sentinel) > FEW or not all(p.is_cpu for p in sentinel)
+        few = len(last) <= FEW and sum(p.numel() for p in last) <= SENTINEL
+        self._ends = last if few and all(p.is_cpu for p in last) else []
+        self._trainable = self.trainable
 
     def nonfinite(self) -> list[str]:
         """Names of the parameters with a gradient that is not finite. Waits for the device."""

@@ -14,7 +14,14 @@ from nnfoundations.diagnostics._packet import Packet
 from nnfoundations.diagnostics._parameters import ParameterProbe, parameter_facts
 from nnfoundations.diagnostics._sentinel import Sentinel
 from nnfoundations.diagnostics._tape import LossTape
-from nnfoundations.diagnostics._wiring import evaluating, limits, mode_sensitive, sharded, wiring_events
+from nnfoundations.diagnostics._wiring import (
+    evaluating,
+    limits,
+    listed_parameters,
+    mode_sensitive,
+    sharded,
+    wiring_events,
+)
 
 
 class Subject:
@@ -34,8 +41,8 @@ class Subject:
         self.model = model
         self.facts, parameters = parameter_facts(model, optimizers)
         self.reasons = limits(model, optimizers, compiled)
-        whole = not sharded(model)
-        self.parameters = parameters if whole else {}
+        self.whole = not sharded(model)
+        self.parameters = parameters if self.whole else {}
         self.probes = {
             id(optimizer): ParameterProbe(
                 {name: p for name, p in self.parameters.items() if self.facts[name].optimizer == i}
@@ -49,7 +56,7 @@ class Subject:
         self.waits = locate_nonfinite or self.device.type == "cpu"
         self.tape = LossTape(self.device)
         # A forward pass of shards is one of all processes: one alone that ran it again would wait for ever.
-        self.sentinel = Sentinel(model, replay if whole else None, self.device, self.waits)
+        self.sentinel = Sentinel(model, replay if self.whole else None, self.device, self.waits)
         self.one_loss = len(optimizers) == 1
 
     @staticmethod
@@ -67,7 +74,7 @@ class Subject:
             probe.stale(packet)
 
     def guard(self, loss: Tensor) -> None:
-        """Ask each step for numbers that are not finite where this loss's backward pass ends."""
+        """Find out where the backward pass of this loss ends: most steps are asked for a NaN there alone."""
         if self.waits:
             for probe in self.probes.values():
                 probe.guard(loss)
@@ -85,11 +92,14 @@ class Subject:
         return events
 
     def unregistered(self, step: int, loss: Tensor, optimizers: Sequence[Optimizer]) -> list[Event]:
-        """Does the loss depend on parameters that neither the model nor an optimizer knows of?"""
+        """Does the loss depend on parameters that a list or dict in the model holds, and no optimizer?"""
+        if not self.whole:
+            return []
         trained = (p for o in optimizers for group in o.param_groups for p in group["params"])
         found = strangers(loss, {id(p) for p in (*self.model.parameters(), *trained)})
-        where = tuple(f"a parameter of {' x '.join(map(str, p.shape)) or 'one number'}" for p in found)
-        return [Event("parameter-not-in-optimizer", step, where, {"registered": False})] if found else []
+        names = listed_parameters(self.model) if found else {}
+        where = tuple(name for name, p in names.items() if any(p is stranger for stranger in found))
+        return [Event("unregistered-parameter", step, where)] if where else []
 
     def detach(self) -> None:
         """Take the hooks off the layers."""

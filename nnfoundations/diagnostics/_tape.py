@@ -56,13 +56,21 @@ class LossTape:
 
     def pack(self, packet: Packet, history: History) -> None:
         """Put what was written since the last time into a packet; on the CPU into the history."""
-        if self._reads:
-            self._record(self._steps, self._values, history)
-        elif self._steps:
+        self.settle(history)
+        if self._steps:
             packet.add("loss", ("loss",), self._ring[: len(self._steps)].clone())
             self._sent[id(packet)] = self._steps
+            self._begin()
+
+    def settle(self, history: History) -> None:
+        """Put into the history what was read already: nothing on a device."""
+        if self._reads and self._steps:
+            self._record(self._steps, self._values, history)
+            self._begin()
+
+    def _begin(self) -> None:
+        self._enough = min(max(32, self._steps[-1] // 4), LENGTH // 2)
         self._steps, self._values, self.full = [], [], False
-        self._enough = min(max(32, packet.step // 4), LENGTH // 2)
 
     def unpack(self, packet: Packet, values: Array, history: History) -> None:
         self._record(self._sent.pop(id(packet)), values.tolist(), history)

@@ -90,6 +90,25 @@ def not_in_optimizer(
     )
 
 
+def listed_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Those of modules in training mode that a plain list, tuple or dict in a module holds, by their path."""
+    found: dict[str, nn.Parameter] = {}
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if attribute in ("_parameters", "_buffers", "_modules") or not isinstance(
+                value, list | tuple | dict
+            ):
+                continue
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, item in items:
+                path = f"{name}.{attribute}[{key!r}]".removeprefix(".")
+                if isinstance(item, nn.Parameter):
+                    found[path] = item
+                elif isinstance(item, nn.Module) and item.training:
+                    found |= {f"{path}.{inner}": p for inner, p in item.named_parameters()}
+    return found
+
+
 def cut_off(
     facts: Mapping[str, ParameterFacts], missing: Sequence[str], executed: Sequence[str]
 ) -> tuple[tuple[str, ...], str] | None:

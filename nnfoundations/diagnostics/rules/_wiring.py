@@ -23,31 +23,27 @@ class ParameterNotInOptimizer(Rule):
     at_once = True
 
     def judge(self, history: History) -> Suspicion | None:
-        event = _seen_twice(history, self.fault)
-        if event is None:
+        left_out = _seen_twice(history, self.fault)
+        unregistered = _seen_twice(history, "unregistered-parameter")
+        events = [event for event in (unregistered, left_out) if event is not None]
+        if not events:
             return None
-        n = len(event.where)
-        if event.detail is not None:
-            return self.suspect(
-                event.step,
-                event.where,
-                f"The loss depends on {n} parameter{'s' * (n > 1)}, {listed(event.where)}, that the model "
-                "does not have.",
-                "Layers in a Python list, tuple or dict are not registered: they are not trained, saved or "
-                "moved to the device.",
-                "Hold them in nn.ModuleList, nn.ModuleDict or nn.Sequential, parameters in nn.ParameterList; "
-                "or set requires_grad=False if they are meant to stay.",
-                Severity.ERROR,
-                parameters=n,
-            )
+        where = tuple(name for event in events for name in event.where)
+        n = len(where)
+        cause = "They stay at their initial values"
+        if unregistered is None:
+            cause += ", and optimizer.zero_grad() never clears their gradients."
+            remedy = "Pass them too: optimizer = ...(self.parameters(), ...) after the last layer was made"
+        else:
+            cause += ": layers in a Python list or dict are not registered, nor are they saved or moved."
+            remedy = "Hold them in nn.ModuleList or nn.ModuleDict, parameters in nn.ParameterList"
         return self.suspect(
-            event.step,
-            event.where,
-            f"{n} trainable parameter{'s' * (n > 1)} with a gradient, {listed(event.where)}, in no "
+            events[0].step,
+            where,
+            f"{n} trainable parameter{'s' * (n > 1)} with a gradient, {listed(where)}, in no "
             "optimizer's groups.",
-            "They stay at their initial values, and optimizer.zero_grad() never clears their gradients.",
-            "Pass them too: optimizer = ...(self.parameters(), ...) after the last layer was made; or set "
-            "requires_grad=False if they are meant to stay.",
+            cause,
+            f"{remedy}; or set requires_grad=False if they are meant to stay.",
             Severity.ERROR,
             parameters=n,
         )
