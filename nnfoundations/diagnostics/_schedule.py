@@ -16,7 +16,7 @@ the dense start, and such a run has no use for its time."""
 FREE_BELOW = 0.1e-3
 """Seconds a step that are allowed however short the step is: hooks of any kind cost some."""
 
-UNSEEN = 40e-6
+UNSEEN = 50e-6
 """Seconds that a step costs beside what its own clock sees: calls into hooks, and caches that the training
 finds colder (benchmarks/diagnostics_step.py: 50 +- 9, 17 +- 16 and 42 +- 60 us with steps of 2, 8, 20 ms)."""
 
@@ -26,7 +26,7 @@ MEMORY = 500
 REST = 50
 """Steps between two closer looks at least; twice as many after each that was taken on credit."""
 
-STRIDE = 4
+STRIDE = 8
 """Steps between two questions whether to look: to ask costs as much as all else that is done at a step."""
 
 AGAIN = (9, 18, 27)
@@ -105,11 +105,10 @@ class Schedule:
 
     def quiet(self) -> int:
         """How many steps after this one, at which nothing is looked at, need not be asked about."""
-        if self.steps <= ACTIVATION_STEPS[-1]:
+        if self.steps <= DOUBT[-1]:
             return 0
-        planned = (*DOUBT, *(self._closer + again for again in AGAIN))
-        until = min((step - self.steps for step in planned if step > self.steps), default=STRIDE)
-        return min(until, STRIDE) - 1
+        since = self.steps - self._closer
+        return min(STRIDE, *(again - since for again in (*AGAIN, since + STRIDE) if again > since)) - 1
 
     def look_closer(self, steps: int = 3) -> None:
         """Something jumped: look at the next steps, on credit if need be.
