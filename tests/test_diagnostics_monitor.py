@@ -94,7 +94,7 @@ def test_a_loss_scaler_that_skips(net, fused):
     norms = (history["gradient_norm"].rows ** 2).sum(1) ** 0.5
     assert len(norms) > 10
     assert (norms < 100).all()
-    assert history["update_ratio"].rows[-1].max() < 0.1
+    assert history["update_ratio"].rows[-1, ::2].max() < 0.1  # biases that began at 0 have none yet
     assert history["loss"].steps.tolist() == list(range(60))
 
 

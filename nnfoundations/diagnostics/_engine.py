@@ -24,7 +24,7 @@ from nnfoundations.diagnostics._judge import LOOK, Judge
 from nnfoundations.diagnostics._loss import batch_accuracy, loss_facts
 from nnfoundations.diagnostics._parameters import ParameterProbe
 from nnfoundations.diagnostics._post import Post
-from nnfoundations.diagnostics._schedule import DOUBT, Schedule, Stopwatch
+from nnfoundations.diagnostics._schedule import DOUBT, Account, Schedule
 from nnfoundations.diagnostics._subject import Subject
 from nnfoundations.diagnostics._wiring import EARLY
 from nnfoundations.diagnostics.rules._rule import stuck
@@ -56,7 +56,7 @@ def event(
         except Exception as error:
             self.fail(error)
         finally:
-            self._own += perf_counter() - start
+            self.schedule.own += perf_counter() - start
 
     return run
 
@@ -116,13 +116,9 @@ class Engine:
         self._open = False  # a step has begun and is not over
         self._stepped = self._tried = self._unread = False
         self._looking = self._sampling = self._hooked = self._fresh = False
-        self._gradient_look, self._activation_look = Stopwatch(), Stopwatch()
-        self._own = 0.0
-        self._last_end: float | None = None
         self._skips = 0
         self._quiet = 0  # coming steps that nothing is asked about
         self._resting = False  # this is one of them, and of one backward pass
-        self._unpaid = 0  # steps since the account was settled
         self._rates: list[float] = []
         self._rate: Any = None
 
@@ -153,8 +149,7 @@ class Engine:
             self.reset()  # another run
         self.step, self._batch, self._index = step, batch, index
         self._resting = False
-        if self._last_end is None and self.schedule.steps:  # after a pause
-            self._last_end = perf_counter()
+        self.schedule.resume()
         subject = self._subject
         if subject is None or (self.schedule.steps == 1 and not self._open and subject.outgrown(self.model)):
             subject = self._set_up()
@@ -165,7 +160,6 @@ class Engine:
                 subject.sentinel.begin()
             return
         self._open_step()
-        self._gradient_look.seconds = self._activation_look.seconds = 0.0
         self._looking = self.schedule.wants_gradients(step)
         still = (
             self.schedule.steps in DOUBT
@@ -178,10 +172,9 @@ class Engine:
         elif not (self._sampling or self.scaled):
             self._quiet = self.schedule.quiet()
         if self._sampling and subject.activations is not None:
-            watch = self._activation_look
-            with watch:
+            with self.schedule.activations as account:
                 subject.activations.attach(
-                    self._post.packet(step), lambda hook: self._booked(hook, watch), batch
+                    self._post.packet(step), lambda hook: self._booked(hook, account), batch
                 )
                 self._hooked = True
 
@@ -201,7 +194,7 @@ class Engine:
         if self._unread and loss.requires_grad:
             self.history.loss, self._unread = loss_facts(loss), False
         if self._fresh and self.schedule.steps < SEEN:
-            with self._gradient_look:
+            with self.schedule.gradients:
                 self._note(*subject.unregistered(self.step, loss, self.optimizers))
         if subject.mode_sensitive and not self.model.training:
             self._note(Event("train-mode-off", self.step, subject.mode_sensitive))
@@ -212,9 +205,9 @@ class Engine:
                 self._look_closer(2)
         if self._fresh and self._looking and subject.one_loss and loss.requires_grad:
             stale = partial(subject.stale, self._post.packet(self.step))
-            loss.register_hook(self._booked(stale, self._gradient_look))
+            loss.register_hook(self._booked(stale, self.schedule.gradients))
         if self._fresh and self._sampling:
-            with self._activation_look:
+            with self.schedule.activations:
                 if (accuracy := batch_accuracy(loss)) is not None:
                     self._post.packet(self.step).add("train_accuracy", ("accuracy",), accuracy.reshape(1))
                 if subject.one_loss and loss.requires_grad:
@@ -241,7 +234,7 @@ class Engine:
             if not finite:
                 self._not_finite("gradient", probe=probe)
         if self._looking:
-            with self._gradient_look:
+            with self.schedule.gradients:
                 probe.before_step(self._post.packet(self.step), self.step, scale)
                 if self.schedule.steps <= EARLY:
                     self._note(*subject.wiring(self.step, probe, backward=not self._fresh))
@@ -263,7 +256,7 @@ class Engine:
             return
         self._stepped = self._stepped or overflow is None or not subject.waits or not bool(overflow)
         if self._looking and id(optimizer) in self._measured:
-            with self._gradient_look:
+            with self.schedule.gradients:
                 probe.after_step(self._post.packet(self.step), overflow)
 
     @event
@@ -280,18 +273,9 @@ class Engine:
             self._end()
             if self._open:
                 return
-        self.schedule.steps += 1
-        self._unpaid += 1
+        self.schedule.stepped()
         if not self._quiet:
-            self._settle()
-
-    def _settle(self) -> None:
-        """Book what the last steps took and cost; a look is one of its own."""
-        now = perf_counter()
-        if self._last_end is not None and self._unpaid:
-            looks = self._gradient_look.seconds + self._activation_look.seconds
-            self.schedule.advance(self._unpaid, now - self._last_end, self._own, looks)
-        self._last_end, self._own, self._unpaid = now, 0.0, 0
+            self.schedule.settle()
 
     @event
     def _end(self) -> None:
@@ -300,7 +284,7 @@ class Engine:
         if subject is None:
             return
         if self._hooked and subject.activations is not None:
-            with self._activation_look:
+            with self.schedule.activations:
                 subject.activations.collect()
                 self.history.layers = dict(subject.activations.layers)
                 subject.detach()
@@ -315,9 +299,9 @@ class Engine:
         if not (self._looking or self._sampling or self._post.travelling or subject.tape.full):
             return
         if self._looking or self._sampling:  # to judge is part of the price of a look
-            with self._gradient_look if self._looking else self._activation_look:
+            with self.schedule.gradients if self._looking else self.schedule.activations:
                 self._send(subject)
-            self.schedule.looked(self.step, self._gradient_look.seconds, self._activation_look.seconds)
+            self.schedule.looked(self.step)
         else:
             self._send(subject)
 
@@ -338,8 +322,8 @@ class Engine:
 
     def pause(self) -> None:
         """The time until the next batch is no step's: a check on validation data, the end of an epoch."""
-        self._settle()
-        self._last_end, self._quiet = None, 0
+        self.schedule.pause()
+        self._quiet = 0
 
     @event
     def validated(
@@ -363,7 +347,7 @@ class Engine:
     @event
     def close(self) -> None:
         """The run is over: take the hooks off, and read and judge what is still on its way."""
-        self._settle()
+        self.schedule.settle()
         self._detach()
         self._open, self._batch = False, None
         self._flush()
@@ -431,21 +415,21 @@ class Engine:
             self._subject.detach()
         self._hooked = False
 
-    def _booked(self, hook: Callable[P, R], look: Stopwatch) -> Callable[P, R | None]:
+    def _booked(self, hook: Callable[P, R], account: Account) -> Callable[P, R | None]:
         """What runs inside the forward and the backward pass is our time, and our failure, too."""
 
         def run(*args: P.args, **kwargs: P.kwargs) -> R | None:
             if self.failure is not None or self._subject is None or self._subject.sentinel.replaying:
                 return None
-            before = look.seconds
+            before = account.seconds
             try:
-                with look:
+                with account:
                     return hook(*args, **kwargs)
             except Exception as error:
                 self.fail(error)
                 return None
             finally:
-                self._own += look.seconds - before
+                self.schedule.own += account.seconds - before
 
         return run
 

@@ -33,29 +33,29 @@ AGAIN = (9, 18, 27)
 """Steps after a closer look at which it is seen whether that was the end or a spike."""
 
 
-class Stopwatch:
-    """Adds up the seconds spent within its `with` blocks."""
-
-    seconds = 0.0
-
-    def __enter__(self) -> None:
-        self._start = perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds += perf_counter() - self._start
-
-
 @dataclass
 class Account:
-    """Time that one kind of look may spend: what steps earn, less what looks cost."""
+    """Time that one kind of look may spend: what steps earn, less what looks cost.
+
+    A look spends the seconds that it takes within `with` blocks of its account.
+    """
 
     balance: float = 0.0
     price: float = 0.0  # of a look, the mean of the last ones
     last: int = -1
+    seconds: float = 0.0  # of the look that is under way
+    _start: float = 0.0
 
-    def pay(self, step: int, seconds: float) -> None:
-        self.price = seconds if not self.price else 0.7 * self.price + 0.3 * seconds
-        self.balance -= seconds
+    def __enter__(self) -> "Account":
+        self._start = perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += perf_counter() - self._start
+
+    def pay(self, step: int) -> None:
+        self.price = 0.7 * self.price + 0.3 * self.seconds if self.price else self.seconds
+        self.balance -= self.seconds
         self.last = step
 
 
@@ -75,6 +75,9 @@ class Schedule:
     spent: float = 0.0
     trained: float = 0.0
     steps: int = 0
+    own: float = 0.0  # seconds that we took since the last settlement
+    _unpaid: int = 0  # steps since then
+    _settled: float | None = None  # its time; None where what has passed since is no step's
     _pair: bool = False
     _wanted: int = 0
     _closer: int = -REST
@@ -122,22 +125,44 @@ class Schedule:
             self._rest *= 1 if solvent else 2
             self._wanted = max(self._wanted, steps)
 
-    def looked(self, step: int, gradients: float, activations: float) -> None:
-        """Book the seconds that the looks of this step took; 0 where there was none."""
-        if gradients:
+    def looked(self, step: int) -> None:
+        """Pay for the looks of this step."""
+        if self.gradients.seconds:
             self._pair = not self._pair and self.steps > DENSE
             self._wanted = max(0, self._wanted - 1)
-            self.gradients.pay(step, gradients)
-        if activations:
-            self.activations.pay(step, activations)
+            self.gradients.pay(step)
+        if self.activations.seconds:
+            self.activations.pay(step)
 
-    def advance(self, steps: int, seconds: float, overhead: float, looks: float = 0.0) -> None:
-        """Steps are over: `seconds` in all, `overhead` of them ours, `looks` of those for looking."""
-        self.spent += overhead
-        training = max(seconds - overhead, 0.0)
+    def stepped(self) -> None:
+        self.steps += 1
+        self._unpaid += 1
+
+    def resume(self) -> None:
+        """A step begins. The first of all is not counted: what is set up in it comes once."""
+        if self._settled is None and self.steps:
+            self._settled = perf_counter()
+
+    def pause(self) -> None:
+        """The time until the next step is no step's."""
+        self.settle()
+        self._settled = None
+
+    def settle(self) -> None:
+        """Book what the last steps took and cost: at each look, else every few steps."""
+        now = perf_counter()
+        if self._settled is not None and self._unpaid:
+            self._earn(self._unpaid, now - self._settled)
+        self._settled, self._unpaid, self.own = now, 0, 0.0
+        self.gradients.seconds = self.activations.seconds = 0.0
+
+    def _earn(self, steps: int, seconds: float) -> None:
+        self.spent += self.own
+        training = max(seconds - self.own, 0.0)
         self.trained += training
         # What the hooks take on every step is paid first; looks pay for themselves.
-        always = max(overhead - looks, 0.0) / steps
+        looks = self.gradients.seconds + self.activations.seconds
+        always = max(self.own - looks, 0.0) / steps
         self._always += (always - self._always) * steps / min(self.steps, MEMORY)
         earned = max(FREE_BELOW * steps, self.budget * training)
         # Not all of it: on a slow machine the hooks alone cost as much, and looks would end for ever.
