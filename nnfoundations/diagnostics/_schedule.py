@@ -18,7 +18,7 @@ FREE_BELOW = 0.1e-3
 
 UNSEEN = 50e-6
 """Seconds that a step costs beside what its own clock sees: calls into hooks, and caches that the training
-finds colder (benchmarks/diagnostics_step.py: 50 +- 9, 17 +- 16 and 42 +- 60 us with steps of 2, 8, 20 ms)."""
+finds colder (benchmarks/diagnostics_step.py, several runs: 40 to 70 us with steps of 2 ms, 0 to 30 of 8)."""
 
 MEMORY = 500
 """Steps over which the cost of a step without a look is averaged: now and then one of them is judged."""
