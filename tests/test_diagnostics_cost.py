@@ -120,6 +120,25 @@ def test_steps_are_paid_for_however_often_one_validates(every):
     assert schedule.trained + schedule.spent > 0.7 * took
 
 
+def test_a_rate_that_jumps_again_soon_is_looked_at_and_no_more():
+    """The angle between two gradients needs the step after it, too."""
+    net = MLP(2)
+    optimizer = SGD(net.parameters(), 1e-6)
+    monitor = watch(net, optimizer)
+    (x, y), *_ = batches(1)
+    looked = []
+    for step in range(220):
+        if step == 150:
+            never_look(monitor)
+            monitor._engine.schedule.steps = 150
+        if step in (201, 206, 211):
+            optimizer.param_groups[0]["lr"] *= 4
+        train_step(net, optimizer, monitor, x, y)
+        looked.append(monitor._engine._looking)
+    assert [step for step in range(204, 220) if looked[step]] == [204, 206, 207, 210, 211, 219]
+    assert {206, 207, 211} <= set(closed(monitor)["gradient_norm"].steps.tolist())
+
+
 def test_nothing_is_held_after_a_failure():
     net = MLP(2)
     optimizer = SGD(net.parameters(), 1e-3)

@@ -443,8 +443,8 @@ class Engine:
         then, self._rates = self._rates, [float(rate) for rate in rates]
         jumped = len(then) == len(rates) and any(a > 3 * b for a, b in zip(self._rates, then, strict=True))
         if jumped and self.schedule.steps:
+            self._looking = True  # at this step, however short ago the last jump was
             self._look_closer(3)
-            self._looking = True
         columns = tuple(f"group {i}" for i in range(len(rates)))
         self.history.record("lr", self.step, columns, self._rates)
 

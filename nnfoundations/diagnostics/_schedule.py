@@ -111,7 +111,7 @@ class Schedule:
         if self.steps <= DOUBT[-1]:
             return 0
         since = self.steps - self._closer
-        return min(STRIDE, *(again - since for again in (*AGAIN, since + STRIDE) if again > since)) - 1
+        return min([again - since for again in AGAIN if again > since] + [STRIDE]) - 1
 
     def look_closer(self, steps: int = 3) -> None:
         """Something jumped: look at the next steps, on credit if need be.
