@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam
 from torch.utils._python_dispatch import TorchDispatchMode
-from watched import batches, closed, watch
+from watched import batches, closed, never_look, watch
 from zoo import MLP
 
 from nnfoundations.diagnostics import Monitor
@@ -35,12 +35,6 @@ def train_step(net, optimizer, monitor, x, y):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-
-
-def never_look(monitor):
-    monitor._engine.schedule.steps = 10**6
-    for account in (monitor._engine.schedule.gradients, monitor._engine.schedule.activations):
-        account.balance = float("-inf")
 
 
 @pytest.mark.parametrize("layers", [3, 20])

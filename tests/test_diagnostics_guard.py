@@ -3,11 +3,10 @@
 import pytest
 import torch
 from architectures import GPT, Cell, Grid, layer_scale, splines
-from test_diagnostics_cost import never_look
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
-from watched import batches, watch
+from watched import batches, never_look, watch
 from zoo import CNN, LSTM, MLP, RNN, Residual, Transformer
 
 from nnfoundations import nn as ours
@@ -177,16 +176,18 @@ def test_what_a_compiler_has_joined_is_not_looked_into():
     assert watched_by(model, loss) == {"0.bias", "2.bias", "4.bias", "6.bias"}
 
 
-def steps(model, optimizer, monitor, n, change=lambda step: None, loss=None):
+def found_at(model, n, change=lambda step, monitor: None):
     """Train without a look from the third step on; the steps at which a NaN was found."""
+    optimizer = SGD(model.parameters(), 1e-3)
+    monitor = watch(model, optimizer)
     for step, (x, y) in enumerate(batches(n)):
         if step == 3:
             never_look(monitor)
-        change(step)
-        value = (loss or F.cross_entropy)(model(x), y)
-        monitor.observe(value)
+        change(step, monitor)
+        loss = F.cross_entropy(model(x), y)
+        monitor.observe(loss)
         optimizer.zero_grad(set_to_none=False)
-        value.backward()
+        loss.backward()
         optimizer.step()
     return [event.step for event in monitor.history.events_of("non-finite")]
 
@@ -198,31 +199,27 @@ def from_now_on(module):
 def test_layers_that_thaw_in_mid_run():
     model = MLP(3)
     model[0].requires_grad_(False)
-    optimizer = SGD(model.parameters(), 1e-3)
-    monitor = watch(model, optimizer)
 
-    def thaw(step):
+    def thaw(step, monitor):
         if step == 7:
             monitor.validated(1.0)  # between two epochs
             model[0].requires_grad_(True)
         if step == 9:
             from_now_on(model[0])
 
-    assert steps(model, optimizer, monitor, 10, thaw) == [9]
+    assert found_at(model, 10, thaw) == [9]
 
 
 def test_a_gradient_of_zeros_tells_nothing():
     """The first block is left out of the step with the NaN, and `zero_grad` leaves zeros there."""
     torch.manual_seed(0)
     model = Forgetful()
-    optimizer = SGD(model.parameters(), 1e-3)
-    monitor = watch(model, optimizer)
 
-    def change(step):
+    def poison(step, monitor):
         if step == 9:
             from_now_on(model.second)
 
-    assert steps(model, optimizer, monitor, 10, change) == [9]
+    assert found_at(model, 10, poison) == [9]
 
 
 def test_accumulated_batches_of_two_graphs():
@@ -269,6 +266,4 @@ class ByHand(nn.Module):
 
 
 def test_what_flows_on_to_no_other_layer_is_found_at_the_first_step():
-    model = ByHand()
-    optimizer = SGD(model.parameters(), 1e-3)
-    assert steps(model, optimizer, watch(model, optimizer), 2) == [0]
+    assert found_at(ByHand(), 2) == [0]

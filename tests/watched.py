@@ -50,6 +50,12 @@ def watch(model, optimizer, **options):
     return Monitor(model, optimizer, **{"verbose": False, "budget": 1.0, **options})
 
 
+def never_look(monitor):
+    monitor._engine.schedule.steps = 10**6
+    for account in (monitor._engine.schedule.gradients, monitor._engine.schedule.activations):
+        account.balance = float("-inf")
+
+
 def batches(n, size=64):
     x, y, *_ = digits()
     generator = torch.Generator().manual_seed(0)
