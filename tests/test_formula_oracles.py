@@ -1,7 +1,8 @@
-"""Every formula under NumPy against SciPy, written out a second time and differentiated numerically.
+"""Every formula under NumPy against an oracle: SciPy, or the formula written a second time.
 
-The table below has a line a formula; a formula without one fails the first test. A line is (oracle, arrays,
-options): gradients and tangents are held against differences of the oracle, so that only values are written.
+The table has an entry for each formula; a formula without one fails the first test. An entry is (oracle,
+arrays, options). Gradients and tangents are compared with differences of the oracle, so an oracle computes
+values only.
 """
 
 import importlib
@@ -19,7 +20,7 @@ from nnfoundations.formulas import numpy_namespace
 
 XP = numpy_namespace()
 RNG = np.random.default_rng(0)
-# Three tenths from every kink of the table, so that a difference quotient crosses none.
+# Far enough from every kink in the table that no difference quotient crosses one.
 X = np.array([[-3.6, -1.5, -0.8, -0.25], [0.3, 0.8, 1.5, 3.7], [-4.2, 0.25, 2.2, -1.6]])
 Y, M, W = RNG.normal(size=(3, 4)), (RNG.random((3, 4)) > 0.4) / 0.6, RNG.normal(size=4)
 P = 0.7 * RNG.dirichlet(np.ones(4), size=3) + 0.075
@@ -28,7 +29,7 @@ T = np.array([0, 3, -100])
 IMAGE = RNG.normal(size=(2, 3, 5))
 
 Oracle = Callable[..., Any]
-Line = tuple[Oracle, tuple[Any, ...], dict[str, Any]]
+Entry = tuple[Oracle, tuple[Any, ...], dict[str, Any]]
 
 
 def reduced(loss: Any, reduction: str = "mean") -> Any:
@@ -137,7 +138,7 @@ def smooth_l1(x: Any, target: Any, *, reduction: str, beta: float) -> Any:
 
 MEAN, NONE, AXIS = {"reduction": "mean"}, {"reduction": "none"}, {"axis": 1}
 LABELS = {"axis": 1, "ignore_index": -100}
-ORACLES: dict[str, list[Line]] = {
+ORACLES: dict[str, list[Entry]] = {
     "sigmoid": [(special.expit, (X,), {})],
     "tanh": [(lambda x: 1 - 2 / (np.exp(2 * x) + 1), (X,), {})],
     "silu": [(lambda x: x * special.expit(x), (X,), {})],
@@ -243,7 +244,7 @@ ORACLES: dict[str, list[Line]] = {
 
 
 def every_formula() -> Iterator[str]:
-    """Names with a backward beside them, in all files of the package."""
+    """Names of functions that have a backward, in all files of the package."""
     for file in pkgutil.iter_modules(formulas.__path__, "nnfoundations.formulas."):
         found = vars(importlib.import_module(file.name))
         for name, function in found.items():
@@ -259,7 +260,7 @@ FORMULAS = dict.fromkeys(every_formula())
 
 
 def test_every_formula_has_an_oracle() -> None:
-    assert set(FORMULAS) == set(ORACLES), "a formula without a line, or a line without a formula"
+    assert set(FORMULAS) == set(ORACLES), "a formula without an entry, or an entry without a formula"
 
 
 def function_of(name: str) -> Any:
@@ -280,20 +281,20 @@ def as_tuple(x: Any) -> tuple[Any, ...]:
 
 
 def slope(function: Callable[[float], Any]) -> Any:
-    """df/dt at 0 by six points: the error is h^6 f^(7) / 140."""
+    """df/dt at 0 from six points; the error is h^6 f^(7) / 140."""
     h = 1e-3
     weights = ((1, 3 / 4), (2, -3 / 20), (3, 1 / 60))
     return sum(w * (np.asarray(function(k * h)) - np.asarray(function(-k * h))) for k, w in weights) / h
 
 
-LINES = [
+ENTRIES = [
     pytest.param(name, *line, id=f"{name}{i}")
     for name, lines in ORACLES.items()
     for i, line in enumerate(lines)
 ]
 
 
-@pytest.mark.parametrize(("name", "oracle", "arrays", "options"), LINES)
+@pytest.mark.parametrize(("name", "oracle", "arrays", "options"), ENTRIES)
 def test_values_gradients_and_tangents(
     name: str, oracle: Oracle, arrays: tuple[Any, ...], options: dict[str, Any]
 ) -> None:
@@ -303,7 +304,7 @@ def test_values_gradients_and_tangents(
     for a, r in zip(y, as_tuple(oracle(*arrays, **options)), strict=True):
         np.testing.assert_allclose(a, r, rtol=1e-13, atol=1e-14)
 
-    # torch's 1/6 in hardsigmoid's gradient is float32's, also in float64: 3e-8 off, and reproduced.
+    # torch's gradient of hardsigmoid uses 1/6 in float32, also for float64; ours does too, so it is 3e-8 off.
     looser = {"hardsigmoid": 4e-8}
     inputs, grads = positional(forward), [n for n in positional(backward) if n.startswith("grad_")]
     outputs = ["y", *(n.removeprefix("grad_") for n in grads[1:])]

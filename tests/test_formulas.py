@@ -1,4 +1,4 @@
-"""The formulas by themselves: the same text under NumPy and under torch, and no library at import."""
+"""The formulas: the same results under NumPy and torch, and no library imported with them."""
 
 import inspect
 import subprocess
@@ -25,25 +25,25 @@ HARD = {"axis": 1, "ignore_index": -100, "label_smoothing": 0.1}
 SOFT = {"axis": 1, "label_smoothing": 0.1}
 NLL = {"axis": 1, "ignore_index": -100}
 
-WORDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
-    **{word: ((np.abs(X) + 0.1,), {}) for word in ("sqrt", "rsqrt", "log")},
+OPERATIONS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    **{name: ((np.abs(X) + 0.1,), {}) for name in ("sqrt", "rsqrt", "log")},
     **{
-        word: ((X,), {})
-        for word in ("abs", "sign", "square", "exp", "expm1", "tanh", "conj", "real", "sigmoid", "erf")
+        name: ((X,), {})
+        for name in ("abs", "sign", "square", "exp", "expm1", "tanh", "conj", "real", "sigmoid", "erf_")
     },
-    **{word: ((X,), {}) for word in ("transpose", "ones_like", "zeros_like")},
-    **{word: ((X, Y), {}) for word in ("maximum", "minimum", "scaled", "shifted", "gated")},
+    **{name: ((X,), {}) for name in ("transpose", "ones_like", "zeros_like")},
+    **{name: ((X, Y), {}) for name in ("maximum", "minimum", "mul_", "add_", "gate")},
     "log1p": ((np.abs(X),), {}),
-    "exponentiated": ((X,), {}),
+    "exp_": ((X,), {}),
     "clamp": ((X, None, 0.5), {}),
-    **{word: ((X, 0.1), {}) for word in ("above", "below", "at_most")},
-    "clamped": ((X, -0.5, 0.5), {}),
-    "switched": ((X, (Y > 0) * 1.0), {}),
+    **{name: ((X, 0.1), {}) for name in ("above", "below", "at_most")},
+    "clamp_": ((X, -0.5, 0.5), {}),
+    "gate_": ((X, (Y > 0) * 1.0), {}),
     "select": (((Y > 0) * 1.0, X, Y), {}),
     "halves": ((ROWS[:, :4], 1), {}),
     "concat": ((X, Y, 1), {}),
     "xlogy": ((np.maximum(X, 0), np.maximum(X, 0)), {}),
-    "number": ((X > 0, X), {}),
+    "type_as": ((X > 0, X), {}),
     "where": ((X > 0, X, 0.0), {}),
     "sum": ((X,), {"axis": (0, 1)}),
     "mean": ((X, 1), {"keepdims": True}),
@@ -51,8 +51,8 @@ WORDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "matmul": ((X, W.T), {}),
     "affine": ((B, X, W.T), {}),
     "take": ((V, I), {}),
-    "take_along": ((X, I, 1), {}),
-    "add_along": ((X, I, G[:, :1], 1), {}),
+    "gather": ((X, 1, I), {}),
+    "scatter_add_": ((X, 1, I, G[:, :1]), {}),
     "expand_dims": ((X, 1), {}),
     "reshape": ((X, (2, 6)), {}),
     "squeeze": ((X[:, None], 1), {}),
@@ -202,8 +202,8 @@ def test_numpy_and_torch_agree(name: str, arrays: tuple[Any, ...], options: dict
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Namespace)])
-def test_each_word_means_the_same(name: str) -> None:
-    arrays, options = WORDS[name]
+def test_each_operation_has_the_same_meaning(name: str) -> None:
+    arrays, options = OPERATIONS[name]
     found = getattr(numpy_namespace(), name)(*map(_copied, arrays), **options)
     for xp in (torch_namespace(), torch_namespace(reuse=True)):
         _assert_same(found, getattr(xp, name)(*map(_tensor, arrays), **options))
@@ -239,7 +239,7 @@ def test_importing_the_formulas_imports_no_library() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rows", [1, 8, 9, 64])
 def test_affine_is_the_same_for_few_rows_and_many(rows, dtype):
-    """At 8 of 32 the order of the product changes, and nothing else: shape, dtype, memory, value."""
+    """From 9 rows on, for 32 outputs, the product has another order; shape, dtype and memory order stay."""
     generator = np.random.default_rng(0)
     x, weight, bias = (generator.normal(size=s).astype(dtype) for s in ((rows, 40), (32, 40), (32,)))
     y = numpy_namespace().affine(bias, x, weight.T)
@@ -251,10 +251,10 @@ def test_affine_is_the_same_for_few_rows_and_many(rows, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble, np.complex64])
 def test_a_gate_lets_through_all_or_nothing(dtype):
-    """NaN and inf pass an open gate, a NaN among the gates is open, and a closed one gives 0 of anything."""
+    """NaN and inf pass an open gate; a NaN as gate is open; a closed gate gives 0 for everything."""
     x = np.array([np.nan, np.inf, -1.5, np.nan, -np.inf, 2.5, -0.0], dtype)
     gate = np.array([1, -2, np.nan, 0, 0, 0, 3], dtype)
     for array, g in ((x, gate), (np.stack([x, x]).T, np.stack([gate, gate]).T), (x[::2], gate[::2])):
-        y = numpy_namespace().gated(array, g)
+        y = numpy_namespace().gate(array, g)
         assert y.dtype == dtype
         np.testing.assert_array_equal(y, np.where(g != 0, array, 0))

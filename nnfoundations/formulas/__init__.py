@@ -1,15 +1,19 @@
-"""The mathematics, once: each formula a forward and a backward over an explicit array namespace.
+"""The mathematics of the package: each formula is a forward and a backward over any array library.
 
-A formula `f` is a pure function of arrays, `f_backward` gives the gradients of its inputs from the
-gradient of its output, `f_jvp` the tangent of its output. All take the library they run on as `xp`:
+A formula `f` is a pure function of arrays. `f_backward` computes the gradients of its inputs from the
+gradient of its output, `f_jvp` the tangent of its output from those of its inputs. All take the array
+operations as `xp`, from `numpy_namespace()` or `torch_namespace()`:
 
 >>> import numpy as np
 >>> from nnfoundations.formulas import numpy_namespace, relu
 >>> relu(np.array([-1.0, 2.0]), xp=numpy_namespace())
 array([0., 2.])
+
+The notation of a formula is in the head of its file.
 """
 
 from nnfoundations.formulas import initialization
+from nnfoundations.formulas._arrays import check_plain
 from nnfoundations.formulas._namespace import Array, Namespace, numpy_namespace, torch_namespace
 from nnfoundations.formulas._reduction import Reduction
 from nnfoundations.formulas.activations import (
@@ -44,9 +48,6 @@ from nnfoundations.formulas.classification_losses import (
     nll_loss,
     nll_loss_backward,
     nll_loss_jvp,
-    soft_cross_entropy,
-    soft_cross_entropy_backward,
-    soft_cross_entropy_jvp,
 )
 from nnfoundations.formulas.dropout import (
     alpha_dropout,
@@ -64,9 +65,6 @@ from nnfoundations.formulas.gates import (
 )
 from nnfoundations.formulas.linear import linear, linear_backward, linear_jvp
 from nnfoundations.formulas.normalization import (
-    rms_norm,
-    rms_norm_backward,
-    rms_norm_jvp,
     standardize,
     standardize_backward,
     standardize_by,
@@ -123,6 +121,12 @@ from nnfoundations.formulas.regression_losses import (
     weighted_loss_backward,
     weighted_loss_jvp,
 )
+from nnfoundations.formulas.rms_norm import rms_norm, rms_norm_backward, rms_norm_jvp
+from nnfoundations.formulas.soft_cross_entropy import (
+    soft_cross_entropy,
+    soft_cross_entropy_backward,
+    soft_cross_entropy_jvp,
+)
 from nnfoundations.formulas.softmax import (
     log_softmax,
     log_softmax_backward,
@@ -146,6 +150,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
     "binary_cross_entropy_with_logits_jvp",
+    "check_plain",
     "cross_entropy",
     "cross_entropy_backward",
     "cross_entropy_jvp",

@@ -1,10 +1,14 @@
-"""The words that a formula may use, over any array library: about 25, and all of them ours.
+"""The array operations that a formula may use, the same for NumPy and for torch.
 
-A formula receives them as `xp`. Raw libraries differ too much to be handed over: NumPy has no `rsqrt`,
-torch's `max` along an axis returns a pair and its `maximum` refuses a number. The words are elementary
-functions, products, sums and moves of data; whatever is a layer, an activation or a loss is a formula.
+A formula receives them as `xp`. It does not use NumPy or torch directly, because these differ too much: NumPy
+has no `rsqrt`; torch's `max` along an axis returns a pair, and its `maximum` rejects a Python number. The
+operations are elementary functions, sums, products and moves of data. Layers, activations and losses are
+formulas, not operations.
 
-A library is imported when its namespace is asked for, not before.
+A name that ends in an underscore means "in place", as in torch: the operation may write its result into its
+first argument (`gate_`: into its second). That argument must therefore be a temporary array of the formula,
+which nothing else uses; never an input. `y = xp.mul_(x - m, r)` saves one array compared with `y = (x - m) *
+r`.
 """
 
 from collections.abc import Callable
@@ -15,251 +19,141 @@ from typing import Any, TypeAlias
 __all__ = ["Array", "Namespace", "numpy_namespace", "torch_namespace"]
 
 Array: TypeAlias = Any
-"""An array of whichever library `xp` speaks for: they share no type."""
+"""An array of the library behind `xp`; NumPy's and torch's have no common type."""
 
 _Unary: TypeAlias = Callable[[Array], Array]
 _Binary: TypeAlias = Callable[[Array, Array], Array]
+_Clamp: TypeAlias = Callable[[Array, float | None, float | None], Array]
 _Comparison: TypeAlias = Callable[[Array, float], Array]
 
 
 @dataclass(frozen=True)
 class Namespace:
-    """One field a word. Two arrays in one call have one dtype; a result has that dtype too."""
+    """The operations of one array library, as functions.
 
-    # elementary functions
+    Two arrays in one call have the same dtype, and so has the result. A name that ends in an underscore may
+    use up its first argument.
+
+    Args:
+        abs: |x|.
+        sign: sign of x, 0 at 0; x / |x| if complex.
+        square: x^2.
+        sqrt: square root.
+        rsqrt: 1 / sqrt(x).
+        exp: e^x.
+        exp_: e^x in place.
+        expm1: e^x - 1, exact for small x.
+        log: natural logarithm.
+        log1p: log(1 + x), exact for small x.
+        xlogy: (x, y) -> x log y, and 0 if x is 0.
+        tanh: hyperbolic tangent.
+        sigmoid: 1 / (1 + e^-x), without overflow.
+        erf_: error function in place.
+        conj: complex conjugate.
+        real: real part.
+        maximum: larger of two, entry by entry.
+        minimum: smaller of two, entry by entry.
+        clamp: (x, low, high) -> x limited to this range; None is no limit.
+        clamp_: clamp in place.
+        above: (x, t) -> 1 if x > t, else 0 (also for NaN), in the dtype of x.
+        below: (x, t) -> 1 if x < t, else 0.
+        at_most: (x, t) -> 1 if x <= t, else 0.
+        gate: (x, gate) -> x if gate is not 0 (also if it is NaN), else 0, even for an x of inf or NaN.
+        gate_: the same for a gate of ones and zeros; may use up the gate, which is the second argument.
+        select: (gate, a, b) -> a if the gate is 1, else b.
+        where: (mask, a, b) -> a where the mask holds, else b; slow on CPU, so used per row only.
+        type_as: (mask, x) -> the mask as ones and zeros in the dtype of x.
+        sum: (x, axis=None, keepdims=False) -> sum over one axis, several or all.
+        mean: (x, axis=None, keepdims=False) -> mean.
+        amax: (x, axis, keepdims=False) -> largest entry.
+        matmul: matrix product.
+        transpose: x with its last two axes exchanged.
+        affine: (bias, x, w) -> bias + x w, for matrices x and w.
+        mul_: product in place.
+        add_: sum in place.
+        take: (x, index) -> x[index], for a vector x.
+        gather: (x, axis, index) -> entries of x at these places along an axis; index has the axes of x.
+        scatter_add_: (x, axis, index, values) -> x with values added at these places, in place.
+        expand_dims: (x, axis) -> x with a new axis of size 1.
+        reshape: (x, shape) -> x in this shape.
+        squeeze: (x, axis) -> x without this axis, which has size 1.
+        halves: (x, axis) -> the two halves of x along an axis.
+        concat: (a, b, axis) -> b after a along an axis.
+        ones_like: ones in the shape of x.
+        zeros_like: zeros in the shape of x.
+    """
+
     abs: _Unary
     sign: _Unary
     square: _Unary
     sqrt: _Unary
     rsqrt: _Unary
     exp: _Unary
+    exp_: _Unary
     expm1: _Unary
     log: _Unary
     log1p: _Unary
-    xlogy: _Binary  # x log y, zero where x is zero
+    xlogy: _Binary
     tanh: _Unary
     sigmoid: _Unary
-    erf: _Unary  # of a fresh x: see `scaled`
+    erf_: _Unary
     conj: _Unary
     real: _Unary
     maximum: _Binary
     minimum: _Binary
-    clamp: Callable[[Array, float | None, float | None], Array]  # None: no bound on that side
-    clamped: Callable[[Array, float | None, float | None], Array]  # the same of a fresh x: see `scaled`
-    gated: _Binary  # x, gate: x where gate != 0 (also where it is NaN), else 0, even for an x of inf or NaN
-    above: _Comparison  # x, t: 1 where x > t, else 0 (also where x is NaN), in x's dtype
-    below: _Comparison  # x < t
-    at_most: _Comparison  # x <= t
-    switched: _Binary  # x, gate: the same for a fresh gate of ones and zeros, which may be used up
-    select: Callable[[Array, Array | float, Array], Array]  # gate, a, b: a where that gate is one, else b
-    number: _Binary  # mask, x: 1 where the mask holds, else 0, in x's dtype
-    where: Callable[[Array, Array, Array], Array]  # slow on CPU: for one number a row, not for elements
-
-    # sums; the axis stays, with size one, if `keepdims`
-    sum: Callable[..., Array]  # (x, axis=None, keepdims=False), one axis or several
-    mean: Callable[..., Array]  # (x, axis=None, keepdims=False)
-    amax: Callable[..., Array]  # (x, axis, keepdims=False)
-
-    # products
+    clamp: _Clamp
+    clamp_: _Clamp
+    above: _Comparison
+    below: _Comparison
+    at_most: _Comparison
+    gate: _Binary
+    gate_: _Binary
+    select: Callable[[Array, Array | float, Array], Array]
+    where: Callable[[Array, Array, Array], Array]
+    type_as: _Binary
+    sum: Callable[..., Array]
+    mean: Callable[..., Array]
+    amax: Callable[..., Array]
     matmul: _Binary
-    transpose: _Unary  # of the last two axes
-    affine: Callable[[Array, Array, Array], Array]  # bias, x, w: bias + x @ w for matrices x and w
-    scaled: _Binary  # fresh, x: their product; `fresh`, a temporary of the formula's own, may be used up
-    shifted: _Binary  # fresh, x: their sum; see `scaled`
-    exponentiated: _Unary  # fresh: e to its power; see `scaled`
-
-    # moves of data; `index` has the axes of x
-    take: Callable[[Array, Array], Array]  # x, index: x[index] for a vector x
-    take_along: Callable[[Array, Array, int], Array]  # x, index, axis
-    add_along: Callable[[Array, Array, Array, int], Array]  # fresh, index, values, axis: see `scaled`
-    expand_dims: Callable[[Array, int], Array]  # x, axis
+    transpose: _Unary
+    affine: Callable[[Array, Array, Array], Array]
+    mul_: _Binary
+    add_: _Binary
+    take: _Binary
+    gather: Callable[[Array, int, Array], Array]
+    scatter_add_: Callable[[Array, int, Array, Array], Array]
+    expand_dims: Callable[[Array, int], Array]
     reshape: Callable[[Array, tuple[int, ...]], Array]
-    squeeze: Callable[[Array, int], Array]  # x, axis
-    halves: Callable[[Array, int], tuple[Array, ...]]  # x, axis: its two halves on that axis
-    concat: Callable[[Array, Array, int], Array]  # a, b, axis: one after the other on that axis
+    squeeze: Callable[[Array, int], Array]
+    halves: Callable[[Array, int], tuple[Array, ...]]
+    concat: Callable[[Array, Array, int], Array]
     ones_like: _Unary
     zeros_like: _Unary
 
 
 @cache
 def numpy_namespace() -> Namespace:
-    """The words in NumPy."""
-    import numpy as np
+    """Get the operations of NumPy; this imports NumPy.
 
-    def add_along(fresh: Array, index: Array, values: Array, axis: int) -> Array:
-        # One index a row on that axis, so that no place is met twice.
-        np.put_along_axis(fresh, index, np.take_along_axis(fresh, index, axis) + values, axis)
-        return fresh
+    Returns:
+        The operations.
+    """
+    from nnfoundations.formulas._numpy_namespace import NUMPY
 
-    def erf(x: Array) -> Array:
-        from scipy import special  # type: ignore[import-untyped]  # a slow import, for GELU alone
-
-        return special.erf(x)
-
-    def accumulated(reduce: Callable[..., Array]) -> Callable[..., Array]:
-        # In float64: down a column NumPy adds one by one, and float32 would lose 700 eps in a million rows.
-        def of(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-            wide = np.float64 if x.dtype == np.float32 else None
-            return reduce(x, axis=axis, keepdims=keepdims, dtype=wide).astype(x.dtype, copy=False)
-
-        return of
-
-    def memory(fresh: Array) -> Array | None:
-        return fresh if isinstance(fresh, np.ndarray) else None  # one number has none to be used up
-
-    def add_in_place(fresh: Array, x: Array) -> Array:
-        return np.add(fresh, x, out=memory(fresh))
-
-    whole_of = {np.dtype(f"f{size}"): np.dtype(f"i{size}") for size in (2, 4, 8)}
-
-    def affine(bias: Array, x: Array, w: Array) -> Array:
-        if 4 * len(x) > min(w.shape):
-            return add_in_place(x @ w, bias)
-        y = (w.T @ x.T).T  # for few rows OpenBLAS is 1.1 to 2 times faster with the large matrix in front
-        return np.add(y, bias, order="C", dtype=y.dtype)
-
-    def gated(x: Array, gate: Array) -> Array:
-        whole = whole_of.get(x.dtype)
-        if whole is None:
-            return np.where(gate != 0, x, x.dtype.type(0))
-        # All bits of x, or none: twice as fast as a choice, and 0 of an inf or NaN too.
-        return (x.view(whole) & -(gate != 0).astype(whole)).view(x.dtype)
-
-    return Namespace(
-        abs=np.abs,
-        sign=np.sign,
-        square=np.square,
-        sqrt=np.sqrt,
-        rsqrt=lambda x: 1 / np.sqrt(x),
-        exp=np.exp,
-        expm1=np.expm1,
-        log=np.log,
-        log1p=np.log1p,
-        xlogy=lambda x, y: x * np.log(np.where((x == 0) & (y == y), 1, y)),
-        tanh=np.tanh,
-        sigmoid=lambda x: np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x))),  # no overflow
-        erf=erf,
-        conj=np.conj,
-        real=np.real,
-        maximum=np.maximum,
-        minimum=np.minimum,
-        clamp=lambda x, low, high: np.clip(x, low, high),
-        clamped=lambda fresh, low, high: np.clip(fresh, low, high, out=memory(fresh)),
-        above=lambda x, t: (x > t).astype(x.dtype),
-        below=lambda x, t: (x < t).astype(x.dtype),
-        at_most=lambda x, t: (x <= t).astype(x.dtype),
-        select=lambda gate, a, b: np.where(gate != 0, np.asarray(a, b.dtype), b),
-        gated=gated,
-        switched=gated,
-        number=lambda mask, x: mask.astype(x.dtype),
-        where=np.where,
-        sum=accumulated(np.add.reduce),
-        mean=accumulated(np.mean),
-        amax=lambda x, axis, keepdims=False: np.maximum.reduce(x, axis=axis, keepdims=keepdims),
-        matmul=np.matmul,
-        transpose=lambda x: np.swapaxes(x, -2, -1),
-        affine=affine,
-        scaled=lambda fresh, x: np.multiply(fresh, x, out=memory(fresh)),
-        shifted=add_in_place,
-        exponentiated=lambda fresh: np.exp(fresh, out=memory(fresh)),
-        take=lambda x, index: x[index],
-        take_along=np.take_along_axis,
-        add_along=add_along,
-        expand_dims=np.expand_dims,
-        reshape=np.reshape,
-        squeeze=np.squeeze,
-        halves=lambda x, axis: tuple(np.split(x, 2, axis)),
-        concat=lambda a, b, axis: np.concatenate((a, b), axis),
-        ones_like=np.ones_like,
-        zeros_like=np.zeros_like,
-    )
+    return NUMPY
 
 
 @cache
 def torch_namespace(*, reuse: bool = False) -> Namespace:
-    """The words in torch. `reuse` lets them write into temporaries: not where the work is itself recorded."""
-    import torch
+    """Get the operations of torch; this imports torch.
 
-    add = torch.Tensor.scatter_add_ if reuse else torch.scatter_add
-    bits = {torch.float32: torch.int32, torch.float64: torch.int64}
+    Args:
+        reuse: let operations that end in an underscore write in place. Not allowed if autograd records the
+            formula itself, as for second derivatives.
 
-    def gated(x: Array, gate: Array) -> Array:
-        return torch.where(gate != 0, x, 0.0)
+    Returns:
+        The operations.
+    """
+    from nnfoundations.formulas._torch_namespace import PURE, REUSING
 
-    def gated_bits(x: Array, gate: Array) -> Array:
-        # A boolean mask is 15 times slower on CPU. So x's bits times 1 or 0: unlike x itself, they have no
-        # inf or NaN. A float without its sign is positive as an integer unless it is zero.
-        whole = bits.get(gate.dtype)
-        if whole is None or x.dtype != gate.dtype or not gate.is_cpu:
-            return gated(x, gate)
-        return gate.abs().view(whole).gt_(0).mul_(x.view(whole)).view(x.dtype)
-
-    def switched_bits(x: Array, gate: Array) -> Array:
-        whole = bits.get(gate.dtype)
-        if whole is None or x.dtype != gate.dtype or not gate.is_cpu:
-            return gated(x, gate)
-        return gate.view(whole).gt_(0).mul_(x.view(whole)).view(x.dtype)
-
-    def select(gate: Array, a: Array | float, b: Array) -> Array:
-        return torch.where(gate != 0, a, b)
-
-    def select_bits(gate: Array, a: Array | float, b: Array) -> Array:
-        whole = bits.get(gate.dtype)
-        if whole is None or gate.dtype != b.dtype or not gate.is_cpu:
-            return select(gate, a, b)
-        a = a if isinstance(a, torch.Tensor) else torch.tensor(a, dtype=b.dtype)
-        to, otherwise = a.view(whole), b.view(whole)
-        return gate.view(whole).gt_(0).mul_(to ^ otherwise).bitwise_xor_(otherwise).view(b.dtype)
-
-    def filled(compare: Callable[..., Array]) -> _Comparison:
-        # Straight into numbers: a mask of booleans, converted, is 10 times slower on CPU.
-        return lambda x, t: compare(x, t, out=torch.empty_like(x))
-
-    return Namespace(
-        abs=torch.abs,
-        sign=torch.sgn,
-        square=torch.square,
-        sqrt=torch.sqrt,
-        rsqrt=torch.rsqrt,
-        exp=torch.exp,
-        expm1=torch.expm1,
-        log=torch.log,
-        log1p=torch.log1p,
-        xlogy=torch.xlogy,
-        tanh=torch.tanh,
-        sigmoid=torch.sigmoid,
-        erf=torch.Tensor.erf_ if reuse else torch.erf,
-        conj=torch.conj,
-        real=torch.real,
-        maximum=torch.maximum,
-        minimum=torch.minimum,
-        clamp=torch.clamp,
-        clamped=torch.Tensor.clamp_ if reuse else torch.clamp,
-        above=filled(torch.gt) if reuse else lambda x, t: (x > t).to(x.dtype),
-        below=filled(torch.lt) if reuse else lambda x, t: (x < t).to(x.dtype),
-        at_most=filled(torch.le) if reuse else lambda x, t: (x <= t).to(x.dtype),
-        select=select_bits if reuse else select,
-        gated=gated_bits if reuse else gated,
-        switched=switched_bits if reuse else gated,
-        number=lambda mask, x: mask.to(x.dtype),
-        where=torch.where,
-        sum=lambda x, axis=None, keepdims=False: torch.sum(x, axis, keepdims),
-        mean=lambda x, axis=None, keepdims=False: torch.mean(x, axis, keepdims),
-        amax=torch.amax,
-        matmul=torch.matmul,
-        transpose=lambda x: x.mT,
-        affine=torch.addmm,
-        scaled=torch.Tensor.mul_ if reuse else torch.mul,
-        shifted=torch.Tensor.add_ if reuse else torch.add,
-        exponentiated=torch.Tensor.exp_ if reuse else torch.exp,
-        take=lambda x, index: x[index],
-        take_along=lambda x, index, axis: torch.gather(x, axis, index),
-        add_along=lambda fresh, index, values, axis: add(fresh, axis, index, values),
-        expand_dims=torch.unsqueeze,
-        reshape=torch.reshape,
-        squeeze=torch.squeeze,
-        halves=lambda x, axis: x.chunk(2, axis),
-        concat=lambda a, b, axis: torch.cat((a, b), axis),
-        ones_like=torch.ones_like,
-        zeros_like=torch.zeros_like,
-    )
+    return REUSING if reuse else PURE

@@ -1,24 +1,26 @@
-"""Normalization: to mean zero and variance one over some axes, or to a mean square of one.
+"""Normalization to mean zero and variance one over some axes.
 
-Notation: x input, m mean and v variance over the axes `over`, r = 1 / sqrt(v + eps), d = x - m, n = d r;
-weight w and bias b are vectors along the axes `along`, or None; h = g w, the gradient of n. v is biased, and
-two-pass: E[x^2] - m^2 would be lost in rounding where the mean is large. It is a result, like m, so that a
-backward need not compute it again, running statistics can follow it, and second derivatives see it.
-`wanted` says, in the order x, weight, bias, whose gradient is asked for; the others are None.
+Notation: x input, y output; m mean and v variance of x over the axes `over`; d = x - m,
+r = 1 / sqrt(v + eps), n = d r. Weight w and bias b are vectors along the axes `along`, or None.
+g = `grad_output` is the gradient of the loss with respect to y, h = g w that with respect to n. dx, dw, db
+are tangents; one that is None is zero. `wanted` says, in the order x, weight, bias, which gradients are
+needed; the others are None.
 
-Layer: rows x features, over and along the features. Batch: batch x channels x space, over batch and space.
-Group: batch x groups x channels of a group x space, over the last two. Instance: over space alone.
-Running statistics are the modules' business.
+v is the biased variance, in two passes: E[x^2] - m^2 would lose its digits if the mean is large. m and v are
+outputs, with gradients and tangents of their own: the backward need not compute them again, running
+statistics can use them, and second derivatives are right.
+
+Layer norm has rows x features, over and along the features. Batch norm has batch x channels x space, over
+batch and space, along the channels. Group norm has batch x groups x channels of a group x space, over the
+last two. Instance norm is over space alone. The modules update the running statistics.
 """
 
 import math
 
+from nnfoundations.formulas._axes import Axes, affine, affine_tangent, broadcast_along, summed, vector_sum
 from nnfoundations.formulas._namespace import Array, Namespace
 
 __all__ = [
-    "rms_norm",
-    "rms_norm_backward",
-    "rms_norm_jvp",
     "standardize",
     "standardize_backward",
     "standardize_by",
@@ -27,7 +29,6 @@ __all__ = [
     "standardize_jvp",
 ]
 
-_Axes = tuple[int, ...]
 _Gradients = tuple[Array | None, Array | None, Array | None]
 
 
@@ -36,16 +37,31 @@ def standardize(
     weight: Array | None,
     bias: Array | None,
     *,
-    over: _Axes,
-    along: _Axes,
+    over: Axes,
+    along: Axes,
     eps: float,
     xp: Namespace,
 ) -> tuple[Array, Array, Array]:
-    """y = n w + b, then m and v."""
+    """Normalize by the statistics of x: y = n w + b.
+
+    Args:
+        x: input.
+        weight: w along the axes `along`, or None.
+        bias: b along the axes `along`, or None.
+        over: axes of the mean and variance.
+        along: axes of the weight and bias.
+        eps: number added to the variance.
+        xp: array operations, from `numpy_namespace()` or `torch_namespace()`.
+
+    Returns:
+        y in the shape of x, then m and v with size 1 along `over`.
+    """
     mean = xp.mean(x, over, keepdims=True)
     d = x - mean
     variance = xp.mean(xp.square(d), over, keepdims=True)
-    return _affine(d, xp.rsqrt(variance + eps), weight, bias, over, along, xp), mean, variance
+    r = xp.rsqrt(variance + eps)
+    y = affine(d, r, weight, bias, over, along, xp)
+    return y, mean, variance
 
 
 def standardize_backward(
@@ -57,49 +73,87 @@ def standardize_backward(
     mean: Array,
     variance: Array,
     *,
-    over: _Axes,
-    along: _Axes,
+    over: Axes,
+    along: Axes,
     eps: float,
     wanted: tuple[bool, bool, bool],
     xp: Namespace,
 ) -> _Gradients:
-    """grad_x = r (h - mean of h - n mean of h n), grad_weight = sum of g n, grad_bias = sum of g.
+    """grad_x = r (h - mean h - n mean(h n)), grad_weight = sum of g n, grad_bias = sum of g.
 
-    What does not vary with w is summed first: where w and m share no axis, sums of g and g n are all it
-    takes.
+    Sums over the axes `alone`, which have statistics but no weight, come first: all later arrays are smaller.
     """
-    first = tuple([axis for axis in over if axis not in along])
+    alone = tuple([axis for axis in over if axis not in along])
     shared = tuple([axis for axis in over if axis in along])
-    total = xp.sum(grad_output, first, keepdims=True) if first else grad_output
-    grad_bias = _collected(total, along, xp) if wanted[2] else None
+    sum_g = summed(grad_output, alone, xp)
+    grad_bias = vector_sum(sum_g, along, xp) if wanted[2] else None
     if not (wanted[0] or wanted[1]):
         return None, None, grad_bias
     r = xp.rsqrt(variance + eps)
     d = x - mean
-    product = xp.sum(grad_output * d, first, keepdims=True) if first else grad_output * d
-    product = xp.scaled(product, r)
-    grad_weight = _collected(product, along, xp) if wanted[1] else None
+    w = None if weight is None else broadcast_along(weight, x, along, xp)
+    grad_weight, sum_hn = _grad_weight(grad_output, d, r, w, alone, shared, along, wanted, xp)
     if not wanted[0]:
         return None, grad_weight, grad_bias
 
-    # One temporary at a time as large as x: fresh memory costs more than the arithmetic in it.
     count = math.prod([x.shape[axis] for axis in over])
-    w = None if weight is None else _laid(weight, x, along, xp)
-    product = product if w is None else xp.scaled(product, w)
-    product = xp.sum(product, shared, keepdims=True) if shared else product
-    of_d = product * xp.square(r) / -count
+    slope_d = sum_hn * xp.square(r) / -count
     if grad_variance is not None:
-        of_d = of_d + grad_variance * (2 / count)
-    h = total if w is None else total * w
-    total = xp.sum(h, shared, keepdims=True) if shared else h
-    constant = total * r / -count
+        slope_d = slope_d + grad_variance * (2 / count)
+    grad_x = _grad_input(grad_output, grad_mean, slope_d, sum_g, d, r, w, alone, shared, count, xp)
+    return grad_x, grad_weight, grad_bias
+
+
+def _grad_weight(
+    grad_output: Array,
+    d: Array,
+    r: Array,
+    w: Array | None,
+    alone: Axes,
+    shared: Axes,
+    along: Axes,
+    wanted: tuple[bool, bool, bool],
+    xp: Namespace,
+) -> tuple[Array | None, Array | None]:
+    """Return the sum of g n for the weight, and the sum of h n for the input.
+
+    g n may be as large as x. It is freed here: new memory costs more time than the arithmetic in it.
+    """
+    gn = summed(grad_output * d, alone, xp)
+    gn = xp.mul_(gn, r)
+    grad_weight = vector_sum(gn, along, xp) if wanted[1] else None
+    if not wanted[0]:
+        return grad_weight, None
+    hn = gn if w is None else xp.mul_(gn, w)
+    return grad_weight, summed(hn, shared, xp)
+
+
+def _grad_input(
+    grad_output: Array,
+    grad_mean: Array | None,
+    slope_d: Array,
+    sum_g: Array,
+    d: Array,
+    r: Array,
+    w: Array | None,
+    alone: Axes,
+    shared: Axes,
+    count: int,
+    xp: Namespace,
+) -> Array:
+    """Return slope_d d - r mean h + r h, in place of d."""
+    h = sum_g if w is None else sum_g * w  # summed over the axes `alone`, if there are any
+    sum_h = summed(h, shared, xp)
+    constant = sum_h * r / -count
     if grad_mean is not None:
         constant = constant + grad_mean / count
-    if first:
-        grad_h = grad_output * (r if w is None else w * r)
+    if alone:
+        rh = grad_output * (r if w is None else w * r)
     else:
-        grad_h = grad_output * r if w is None else xp.scaled(h, r)
-    return xp.shifted(xp.shifted(xp.scaled(d, of_d), constant), grad_h), grad_weight, grad_bias
+        rh = grad_output * r if w is None else xp.mul_(h, r)
+    grad_x = xp.mul_(d, slope_d)
+    grad_x = xp.add_(grad_x, constant)
+    return xp.add_(grad_x, rh)
 
 
 def standardize_jvp(
@@ -111,22 +165,23 @@ def standardize_jvp(
     mean: Array,
     variance: Array,
     *,
-    over: _Axes,
-    along: _Axes,
+    over: Axes,
+    along: Axes,
     eps: float,
     xp: Namespace,
 ) -> tuple[Array, Array, Array]:
-    """dm = mean of dx, dv = 2 mean of d dx, dn = r (dx - dm) - n r^2 dv / 2, dy = dn w + n dw + db."""
+    """dm = mean dx, dv = 2 mean(d dx), dn = r (dx - dm) - n r^2 dv / 2, dy = dn w + n dw + db."""
     if tangent_x is None:
         tangent_x = xp.zeros_like(x)
     r = xp.rsqrt(variance + eps)
     d = x - mean
-    moved_mean = xp.mean(tangent_x, over, keepdims=True)
-    moved = tangent_x - moved_mean
-    moved_variance = 2 * xp.mean(d * moved, over, keepdims=True)
-    moved_n = r * moved - d * (0.5 * r * xp.square(r) * moved_variance)
-    y = _moved_affine(moved_n, d * r, weight, tangent_weight, tangent_bias, along, xp)
-    return y, moved_mean, moved_variance
+    tangent_mean = xp.mean(tangent_x, over, keepdims=True)
+    tangent_d = tangent_x - tangent_mean
+    tangent_variance = 2 * xp.mean(d * tangent_d, over, keepdims=True)
+    tangent_r = -0.5 * r * xp.square(r) * tangent_variance
+    tangent_n = r * tangent_d + d * tangent_r
+    tangent_y = affine_tangent(tangent_n, d * r, weight, tangent_weight, tangent_bias, along, xp)
+    return tangent_y, tangent_mean, tangent_variance
 
 
 def standardize_by(
@@ -136,13 +191,28 @@ def standardize_by(
     weight: Array | None,
     bias: Array | None,
     *,
-    along: _Axes,
+    along: Axes,
     eps: float,
     xp: Namespace,
 ) -> Array:
-    """y = n w + b for an m and a v that are given, vectors along the same axes as w."""
-    d = x - _laid(mean, x, along, xp)
-    return _affine(d, xp.rsqrt(_laid(variance, x, along, xp) + eps), weight, bias, (), along, xp)
+    """Normalize by given statistics: y = n w + b.
+
+    Args:
+        x: input.
+        mean: m along the axes `along`.
+        variance: v along the axes `along`.
+        weight: w along the axes `along`, or None.
+        bias: b along the axes `along`, or None.
+        along: axes of all four vectors.
+        eps: number added to the variance.
+        xp: array operations, from `numpy_namespace()` or `torch_namespace()`.
+
+    Returns:
+        y, in the shape of x.
+    """
+    d = x - broadcast_along(mean, x, along, xp)
+    r = xp.rsqrt(broadcast_along(variance, x, along, xp) + eps)
+    return affine(d, r, weight, bias, (), along, xp)
 
 
 def standardize_by_backward(
@@ -152,20 +222,23 @@ def standardize_by_backward(
     mean: Array,
     variance: Array,
     *,
-    along: _Axes,
+    along: Axes,
     eps: float,
     wanted: tuple[bool, bool, bool],
     xp: Namespace,
 ) -> _Gradients:
-    """grad_x = g w r, grad_weight = sum of g n, grad_bias = sum of g: m and v do not move with x."""
-    grad_x = grad_weight = None
+    """grad_x = g w r, grad_weight = sum of g n, grad_bias = sum of g; m and v are constants."""
+    grad_x = grad_weight = grad_bias = None
+    r = xp.rsqrt(variance + eps)
     if wanted[0]:
-        r = xp.rsqrt(variance + eps)
-        grad_x = grad_output * _laid(r if weight is None else weight * r, grad_output, along, xp)
+        slope = r if weight is None else weight * r
+        grad_x = grad_output * broadcast_along(slope, grad_output, along, xp)
     if wanted[1]:
-        product = xp.scaled(x - _laid(mean, x, along, xp), grad_output)
-        grad_weight = _collected(product, along, xp) * xp.rsqrt(variance + eps)
-    return grad_x, grad_weight, _collected(grad_output, along, xp) if wanted[2] else None
+        gd = xp.mul_(x - broadcast_along(mean, x, along, xp), grad_output)
+        grad_weight = vector_sum(gd, along, xp) * r
+    if wanted[2]:
+        grad_bias = vector_sum(grad_output, along, xp)
+    return grad_x, grad_weight, grad_bias
 
 
 def standardize_by_jvp(
@@ -177,114 +250,13 @@ def standardize_by_jvp(
     mean: Array,
     variance: Array,
     *,
-    along: _Axes,
+    along: Axes,
     eps: float,
     xp: Namespace,
 ) -> Array:
     """dy = dx r w + n dw + db."""
     if tangent_x is None:
         tangent_x = xp.zeros_like(x)
-    r = _laid(xp.rsqrt(variance + eps), x, along, xp)
-    n = (x - _laid(mean, x, along, xp)) * r
-    return _moved_affine(tangent_x * r, n, weight, tangent_weight, tangent_bias, along, xp)
-
-
-def rms_norm(x: Array, weight: Array | None, *, eps: float, xp: Namespace) -> tuple[Array, Array]:
-    """y = x r w with r = 1 / sqrt(mean of x^2 + eps) a row, then the mean of x^2."""
-    mean_square = xp.mean(xp.square(x), 1, keepdims=True)
-    y = x * xp.rsqrt(mean_square + eps)
-    return (y if weight is None else xp.scaled(y, weight)), mean_square
-
-
-def rms_norm_backward(
-    grad_output: Array,
-    grad_mean_square: Array | None,
-    x: Array,
-    weight: Array | None,
-    mean_square: Array,
-    *,
-    eps: float,
-    wanted: tuple[bool, bool],
-    xp: Namespace,
-) -> tuple[Array | None, Array | None]:
-    """grad_x = r (h - n mean of h n) with n = x r, grad_weight = sum of g n; conjugated if complex."""
-    r = xp.conj(xp.rsqrt(mean_square + eps))
-    conjugate = xp.conj(x)
-    product = xp.scaled(grad_output * conjugate, r)
-    grad_weight = xp.sum(product, 0) if wanted[1] else None
-    if not wanted[0]:
-        return None, grad_weight
-    product = product if weight is None else xp.scaled(product, xp.conj(weight))
-    of_x = xp.mean(product, 1, keepdims=True) * -xp.square(r)
-    del product  # its memory serves the next
-    if grad_mean_square is not None:
-        of_x = of_x + grad_mean_square * (2 / x.shape[1])
-    h = grad_output * r if weight is None else xp.scaled(grad_output * xp.conj(weight), r)
-    return xp.shifted(h, conjugate * of_x), grad_weight
-
-
-def rms_norm_jvp(
-    tangent_x: Array | None,
-    tangent_weight: Array | None,
-    x: Array,
-    weight: Array | None,
-    mean_square: Array,
-    *,
-    eps: float,
-    xp: Namespace,
-) -> tuple[Array, Array]:
-    """Of the mean square: 2 mean of x dx; of r: -r^3 times half of that."""
-    if tangent_x is None:
-        tangent_x = xp.zeros_like(x)
-    r = xp.rsqrt(mean_square + eps)
-    half = xp.mean(x * tangent_x, 1, keepdims=True)
-    moved_n = r * tangent_x - x * (r * xp.square(r) * half)
-    return _moved_affine(moved_n, x * r, weight, tangent_weight, None, (1,), xp), 2 * half
-
-
-def _laid(vector: Array, x: Array, along: _Axes, xp: Namespace) -> Array:
-    """A vector in a shape that broadcasts along these axes of x."""
-    if along == (x.ndim - 1,):
-        return vector
-    return xp.reshape(vector, tuple([x.shape[axis] if axis in along else 1 for axis in range(x.ndim)]))
-
-
-def _collected(x: Array, along: _Axes, xp: Namespace) -> Array:
-    """The vector along these axes that is left when all others are summed."""
-    found = xp.sum(x, tuple([axis for axis in range(x.ndim) if axis not in along]))
-    return found if len(along) == 1 else xp.reshape(found, (-1,))
-
-
-def _affine(
-    d: Array,
-    r: Array,
-    weight: Array | None,
-    bias: Array | None,
-    over: _Axes,
-    along: _Axes,
-    xp: Namespace,
-) -> Array:
-    """d r w + b, in place of d."""
-    if weight is None:
-        y = xp.scaled(d, r)
-    else:
-        w = _laid(weight, d, along, xp)
-        whole = not set(over).isdisjoint(along)  # r w would be as large as d
-        y = xp.scaled(xp.scaled(d, r), w) if whole else xp.scaled(d, r * w)
-    return y if bias is None else xp.shifted(y, _laid(bias, d, along, xp))
-
-
-def _moved_affine(
-    moved_n: Array,
-    n: Array,
-    weight: Array | None,
-    tangent_weight: Array | None,
-    tangent_bias: Array | None,
-    along: _Axes,
-    xp: Namespace,
-) -> Array:
-    """dn w + n dw + db."""
-    y = moved_n if weight is None else moved_n * _laid(weight, n, along, xp)
-    if tangent_weight is not None:
-        y = y + n * _laid(tangent_weight, n, along, xp)
-    return y if tangent_bias is None else y + _laid(tangent_bias, n, along, xp)
+    r = broadcast_along(xp.rsqrt(variance + eps), x, along, xp)
+    n = (x - broadcast_along(mean, x, along, xp)) * r
+    return affine_tangent(tangent_x * r, n, weight, tangent_weight, tangent_bias, along, xp)

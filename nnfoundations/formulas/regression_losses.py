@@ -1,7 +1,10 @@
-"""Losses of a distance.
+"""Losses of the residual between prediction and target.
 
-Notation: x prediction, t target, z = x - t the residual, g the gradient of the loss. A loss f(z) has the
-gradient g f'(z) for x and -g f'(z) for t; g is divided by the number of elements where the loss is a mean.
+Notation: x prediction, t target, z = x - t the residual, f(z) the loss of one element, w weight, l losses. g
+= `grad_output` is the gradient with respect to the reduced loss, divided by the number of elements if the
+loss is a mean. The gradient with respect to x is g f'(z), that with respect to t is -g f'(z); a docstring
+states f'. dx, dt, dz are tangents; one that is None is zero. `wanted` says, in the order of the arrays, which
+gradients are needed; the others are None.
 """
 
 from nnfoundations.formulas._namespace import Array, Namespace
@@ -30,17 +33,28 @@ _Gradients = tuple[Array | None, Array | None]
 
 
 def mse_loss(x: Array, target: Array, *, reduction: Reduction, xp: Namespace) -> Array:
-    """z^2."""
+    """Squared error: f = z^2.
+
+    Args:
+        x: predictions.
+        target: t, in the shape of x.
+        reduction: "none", "mean" or "sum".
+        xp: array operations, from `numpy_namespace()` or `torch_namespace()`.
+
+    Returns:
+        The losses of all elements, or their mean or sum.
+    """
     residual = x - target
-    return reduced(xp.scaled(residual, residual), reduction, xp)
+    loss = xp.mul_(residual, residual)
+    return reduced(loss, reduction, xp)
 
 
 def mse_loss_backward(
     grad_output: Array, x: Array, target: Array, *, reduction: Reduction, wanted: _Wanted, xp: Namespace
 ) -> _Gradients:
     """f' = 2 z."""
-    slope = xp.scaled(x - target, 2 * spread(grad_output, x, reduction))
-    return _opposed(slope, wanted)
+    g = spread(grad_output, x, reduction)
+    return _opposite_gradients(xp.mul_(x - target, 2 * g), wanted)
 
 
 def mse_loss_jvp(
@@ -53,29 +67,56 @@ def mse_loss_jvp(
     xp: Namespace,
 ) -> Array:
     """2 z dz."""
-    return reduced(2 * (x - target) * _moved(tangent_x, tangent_target), reduction, xp)
+    tangent = _residual_tangent(tangent_x, tangent_target)
+    return reduced(2 * (x - target) * tangent, reduction, xp)
 
 
 def l1_loss(residual: Array, *, reduction: Reduction, xp: Namespace) -> Array:
-    """|z|, of the residual itself: one array to keep in place of two."""
+    """Absolute error: f = |z|. It takes z itself, so that only one array is saved for the backward.
+
+    Args:
+        residual: z.
+        reduction: "none", "mean" or "sum".
+        xp: array operations, from `numpy_namespace()` or `torch_namespace()`.
+
+    Returns:
+        The losses of all elements, or their mean or sum.
+    """
     return reduced(xp.abs(residual), reduction, xp)
 
 
 def l1_loss_backward(grad_output: Array, residual: Array, *, reduction: Reduction, xp: Namespace) -> Array:
     """f' = sign(z), zero at zero; z / |z| if complex."""
-    return xp.sign(residual) * spread(grad_output, residual, reduction)
+    g = spread(grad_output, residual, reduction)
+    return xp.sign(residual) * g
 
 
 def l1_loss_jvp(tangent: Array, residual: Array, *, reduction: Reduction, xp: Namespace) -> Array:
-    """The part of dz along z."""
-    return reduced(xp.real(xp.conj(xp.sign(residual)) * tangent), reduction, xp)
+    """Re(conj(sign z) dz), the part of dz in the direction of z."""
+    direction = xp.conj(xp.sign(residual))
+    return reduced(xp.real(direction * tangent), reduction, xp)
 
 
 def huber_loss(x: Array, target: Array, *, reduction: Reduction, delta: float, xp: Namespace) -> Array:
-    """r (z - r / 2) with r = z clamped to +-delta: z^2 / 2 near zero, delta (|z| - delta / 2) far from it."""
+    """Huber loss: f = z^2 / 2 if |z| <= delta, else delta (|z| - delta / 2).
+
+    Both cases are r (z - r / 2), where r is z clamped to +-delta.
+
+    Args:
+        x: predictions.
+        target: t, in the shape of x.
+        reduction: "none", "mean" or "sum".
+        delta: largest slope.
+        xp: array operations, from `numpy_namespace()` or `torch_namespace()`.
+
+    Returns:
+        The losses of all elements, or their mean or sum.
+    """
     residual = x - target
     near = xp.clamp(residual, -delta, delta)
-    return reduced(xp.scaled(xp.shifted(residual, -0.5 * near), near), reduction, xp)
+    loss = xp.add_(residual, -0.5 * near)
+    loss = xp.mul_(loss, near)
+    return reduced(loss, reduction, xp)
 
 
 def huber_loss_backward(
@@ -89,8 +130,9 @@ def huber_loss_backward(
     xp: Namespace,
 ) -> _Gradients:
     """f' = z clamped to +-delta."""
-    slope = xp.scaled(xp.clamp(x - target, -delta, delta), spread(grad_output, x, reduction))
-    return _opposed(slope, wanted)
+    slope = xp.clamp(x - target, -delta, delta)
+    g = spread(grad_output, x, reduction)
+    return _opposite_gradients(xp.mul_(slope, g), wanted)
 
 
 def huber_loss_jvp(
@@ -103,18 +145,30 @@ def huber_loss_jvp(
     delta: float,
     xp: Namespace,
 ) -> Array:
-    """The clamped z times dz."""
+    """f' dz."""
     slope = xp.clamp(x - target, -delta, delta)
-    return reduced(slope * _moved(tangent_x, tangent_target), reduction, xp)
+    return reduced(slope * _residual_tangent(tangent_x, tangent_target), reduction, xp)
 
 
 def smooth_l1_loss(x: Array, target: Array, *, reduction: Reduction, beta: float, xp: Namespace) -> Array:
-    """Huber's loss over beta: z^2 / (2 beta) near zero, |z| - beta / 2 far from it."""
+    """Smooth L1 loss, Huber's over beta: f = z^2 / (2 beta) if |z| <= beta, else |z| - beta / 2.
+
+    Args:
+        x: predictions.
+        target: t, in the shape of x.
+        reduction: "none", "mean" or "sum".
+        beta: |z| at which the parabola becomes a line.
+        xp: array operations, from `numpy_namespace()` or `torch_namespace()`.
+
+    Returns:
+        The losses of all elements, or their mean or sum.
+    """
     residual = x - target
     near = xp.clamp(residual, -beta, beta)
-    far = xp.shifted(residual, -0.5 * near)
-    # near / beta, and not the product over beta: far from zero it is 1, and nothing can overflow.
-    return reduced(xp.scaled(far, xp.scaled(near, 1 / beta)), reduction, xp)
+    loss = xp.add_(residual, -0.5 * near)
+    # near / beta is 1 for a large |z|; the product over beta could overflow.
+    loss = xp.mul_(loss, xp.mul_(near, 1 / beta))
+    return reduced(loss, reduction, xp)
 
 
 def smooth_l1_loss_backward(
@@ -129,7 +183,8 @@ def smooth_l1_loss_backward(
 ) -> _Gradients:
     """f' = z / beta clamped to +-1."""
     near = xp.clamp(x - target, -beta, beta)
-    return _opposed(xp.scaled(near, spread(grad_output, x, reduction) / beta), wanted)
+    g = spread(grad_output, x, reduction)
+    return _opposite_gradients(xp.mul_(near, g / beta), wanted)
 
 
 def smooth_l1_loss_jvp(
@@ -142,15 +197,26 @@ def smooth_l1_loss_jvp(
     beta: float,
     xp: Namespace,
 ) -> Array:
-    """The clamped z / beta times dz."""
+    """f' dz."""
     slope = xp.clamp(x - target, -beta, beta) / beta
-    return reduced(slope * _moved(tangent_x, tangent_target), reduction, xp)
+    return reduced(slope * _residual_tangent(tangent_x, tangent_target), reduction, xp)
 
 
 def weighted_loss(
     loss: Array, weight: Array, *, reduction: Reduction, by_weight: bool, xp: Namespace
 ) -> Array:
-    """w l for losses l; a mean is over the weights (`by_weight`), sum w l / sum w, or over the elements."""
+    """Weighted losses w l; the mean is sum w l / sum w (`by_weight`), or over the elements.
+
+    Args:
+        loss: losses l.
+        weight: weights w, in the shape of l.
+        reduction: "none", "mean" or "sum".
+        by_weight: divide a mean by the sum of the weights, not by the number of elements.
+        xp: array operations, from `numpy_namespace()` or `torch_namespace()`.
+
+    Returns:
+        The weighted losses, or their mean or sum.
+    """
     if reduction == "mean" and by_weight:
         return xp.sum(weight * loss) / xp.sum(weight)
     return reduced(weight * loss, reduction, xp)
@@ -166,13 +232,14 @@ def weighted_loss_backward(
     wanted: _Wanted,
     xp: Namespace,
 ) -> _Gradients:
-    """Of l: g w. Of w: g l, less the mean where a mean is over the weights."""
-    if reduction == "mean" and by_weight:
-        grad_output = grad_output / xp.sum(weight)
-        mean = xp.sum(weight * loss) / xp.sum(weight) if wanted[1] else 0.0
-        return grad_output * weight if wanted[0] else None, grad_output * (loss - mean) if wanted[1] else None
-    g = spread(grad_output, loss, reduction)
-    return g * weight if wanted[0] else None, g * loss if wanted[1] else None
+    """grad_l = g w, grad_w = g l; if the mean is over the weights, grad_w = g (l - mean), g over sum w."""
+    over_weights = reduction == "mean" and by_weight
+    g = grad_output / xp.sum(weight) if over_weights else spread(grad_output, loss, reduction)
+    grad_loss = g * weight if wanted[0] else None
+    if not wanted[1]:
+        return grad_loss, None
+    mean = xp.sum(weight * loss) / xp.sum(weight) if over_weights else 0.0
+    return grad_loss, g * (loss - mean)
 
 
 def weighted_loss_jvp(
@@ -185,22 +252,22 @@ def weighted_loss_jvp(
     by_weight: bool,
     xp: Namespace,
 ) -> Array:
-    """w dl + l dw, less the mean times dw where a mean is over the weights."""
-    moved = xp.zeros_like(loss) if tangent_loss is None else weight * tangent_loss
+    """w dl + l dw; if the mean is over the weights, w dl + (l - mean) dw over sum w."""
     over_weights = reduction == "mean" and by_weight
+    tangent = xp.zeros_like(loss) if tangent_loss is None else weight * tangent_loss
     if tangent_weight is not None:
         mean = xp.sum(weight * loss) / xp.sum(weight) if over_weights else 0.0
-        moved = moved + (loss - mean) * tangent_weight
-    return xp.sum(moved) / xp.sum(weight) if over_weights else reduced(moved, reduction, xp)
+        tangent = tangent + (loss - mean) * tangent_weight
+    return xp.sum(tangent) / xp.sum(weight) if over_weights else reduced(tangent, reduction, xp)
 
 
-def _opposed(slope: Array, wanted: _Wanted) -> _Gradients:
-    """The gradients of x and t: one the negative of the other."""
-    return slope if wanted[0] else None, -slope if wanted[1] else None
+def _opposite_gradients(grad_x: Array, wanted: _Wanted) -> _Gradients:
+    """Return the gradients of x and t, which have opposite signs."""
+    return grad_x if wanted[0] else None, -grad_x if wanted[1] else None
 
 
-def _moved(tangent_x: Array | None, tangent_target: Array | None) -> Array:
-    """The tangent of the residual; a tangent that is None is zero."""
+def _residual_tangent(tangent_x: Array | None, tangent_target: Array | None) -> Array:
+    """dz = dx - dt."""
     if tangent_target is None:
         return tangent_x
     return -tangent_target if tangent_x is None else tangent_x - tangent_target
