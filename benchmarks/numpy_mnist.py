@@ -1,13 +1,13 @@
-"""The NumPy MLP on MNIST: accuracy by epoch, and its seconds beside torch's CPU eager of the same net.
+"""Compares the NumPy MLP with torch on MNIST: test accuracy and seconds for each epoch, on the CPU.
 
     export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
     python benchmarks/numpy_mnist.py --output docs/results/numpy_mnist.csv
 
-784-256-128-10, float32, batches of 64. `--recipe momentum` is the config `numpy_mnist` (lr 0.03 falling in a
-line to 0, momentum 0.9, decay 1e-4), `plain` is SGD at 0.01 and nothing else. Ours and torch.nn with
-torch.optim.SGD see the same batches from the same initial weights; twenty batches of one, then as many of
-the other, and which goes first alternates. The clock runs over batches already made. Test accuracy is read
-and nothing is chosen by it.
+The network is 784-256-128-10 in float32, with batches of 64. `--recipe momentum` is the config `numpy_mnist`
+(lr 0.03 that falls linearly to 0, momentum 0.9, weight decay 1e-4); `plain` is SGD with lr 0.01. Both
+networks start from the same weights and train on the same batches: twenty batches of one, then the same
+twenty of the other, in alternating order. The time does not include the making of the batches. Nothing is
+selected by the test accuracy.
 """
 
 import argparse
@@ -26,7 +26,7 @@ RECIPES = {
     "momentum": {"lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4},
     "plain": {"lr": 0.01},
 }
-TURN = 20  # batches: a neighbour on the machine slows both alike
+TURN = 20  # batches before the other network's turn, so that other load on the machine slows both
 FIELDS = "recipe seed epoch threads train_images numpy_test_accuracy torch_test_accuracy numpy_seconds "
 FIELDS += "torch_seconds numpy_version torch_version"
 
@@ -65,9 +65,13 @@ def main() -> None:
     parser.add_argument("--recipe", choices=RECIPES, nargs="+", default=list(RECIPES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=1, help="torch's; NumPy's by OPENBLAS_NUM_THREADS")
-    parser.add_argument("--train-size", type=int, help="images to train on; all but the validation's")
-    parser.add_argument("--data", help="folder with MNIST/raw")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of torch; OPENBLAS_NUM_THREADS sets NumPy's"
+    )
+    parser.add_argument(
+        "--train-size", type=int, help="training images (default: all but those of the validation)"
+    )
+    parser.add_argument("--data", help="folder that contains MNIST/raw")
     parser.add_argument("--output", type=Path, help="a CSV file for the rows")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -110,7 +114,7 @@ def run(recipe: str, seed: int, args: argparse.Namespace) -> list[dict[str, obje
             else:
                 ours += numpy_epoch(net, mine, arrays[part])
                 other += torch_epoch(twin, theirs, batches[part])
-        # As torch's: seconds in float64 would say nothing beside these.
+        # In float64 the seconds could not be compared with torch's.
         assert all(g.dtype == np.float32 for g in net.gradients.values())
         accuracy = float((net(test_x.numpy()).argmax(1) == test_y.numpy()).mean())
         with torch.no_grad():

@@ -1,15 +1,15 @@
-"""The engine on arrays: dtypes that stay, and shapes as NumPy's methods take them."""
+"""The engine on arrays: dtypes, shapes as in NumPy, comparison with numbers, and error messages."""
 
 import numpy as np
 import pytest
 
 from nnfoundations import autograd
-from nnfoundations._errors import DtypeError, LabelError, ShapeError
 from nnfoundations.autograd import Value
+from nnfoundations.errors import DtypeError, LabelError, ShapeError
 
 
 def test_float32_stays_float32():
-    """Numbers beside it take its dtype."""
+    """Python numbers take the dtype of the value."""
     net = autograd.MLP([4, 8, 3], activation="gelu", seed=0)
     _, logits, gradients = net.differentiate(np.ones((5, 4), np.float32), np.zeros(5, int))
     assert {logits.dtype, *(g.dtype for g in gradients.values())} == {np.dtype("float32")}
@@ -43,7 +43,7 @@ def test_integers_and_numbers_promote_nothing(f):
 
 
 def test_a_gradient_has_the_dtype_of_its_value():
-    """Where float64 arrays meet float32 ones the result is float64, as NumPy's; each gets its own back."""
+    """float64 with float32 gives float64, as in NumPy; each gradient has the dtype of its own value."""
     x, w = Value(np.ones(3, np.float32)), Value(np.ones((2, 3)))
     y = (w * x).sum()
     y.backward()
@@ -66,7 +66,7 @@ def test_shapes_are_given_as_to_numpy():
 
 
 def test_a_net_takes_integers_lists_and_values():
-    """Pixels as they are read promote nothing; through a Value the gradient reaches the input."""
+    """Integer pixels promote nothing; if the input is a Value, it gets a gradient."""
     net = autograd.MLP([4, 3], seed=0)
     pixels = np.arange(8).reshape(2, 1, 2, 2)
     _, logits, gradients = net.differentiate(pixels, [0, 2])
@@ -89,6 +89,60 @@ def test_numpys_functions_are_those_of_the_table(name):
     np.testing.assert_allclose(x.grad, slope, rtol=1e-8)
 
 
+@pytest.mark.parametrize("data", [0, 1, -2.5, [0.0], [[3.0]], np.float32(0)])
+def test_a_value_is_true_and_equal_as_its_number(data):
+    x, a = Value(data), np.asarray(data)
+    assert bool(x) == bool(a.item())
+    assert x == a.item()
+    np.testing.assert_array_equal(x != a.item(), np.zeros_like(a, bool))
+    assert x == Value(data)
+    assert x != Value(a + 1)
+    assert {x: "by identity"}[x] == "by identity"
+
+
+def test_arrays_compare_entry_by_entry():
+    x = Value([1.0, 2.0])
+    np.testing.assert_array_equal(x == [1.0, 3.0], [True, False])
+    np.testing.assert_array_equal(x != Value([1.0, 3.0]), [False, True])
+    assert [row.item() for row in x] == [1.0, 2.0]
+    assert sum(x).item() == 3
+
+
+UNFIT = {
+    "complex": np.ones((2, 3)) + 1j,
+    "masked": np.ma.masked_array(np.ones((2, 3)), np.eye(2, 3)),
+    "matrix": np.ones((2, 3)).view(np.matrix),
+    "objects": np.full((2, 3), None),
+    "text": np.full((2, 3), "1.0"),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_unfit_arrays_are_refused_in_every_operation(kind):
+    """From both sides of each operator, in a network, as labels and as parameters."""
+    unfit, x = UNFIT[kind], Value(np.ones((2, 3)))
+    net = autograd.MLP([3, 2], seed=0)
+    calls = [lambda: Value(unfit), lambda: x.backward(unfit), lambda: net(unfit), lambda: autograd.exp(unfit)]
+    calls += [lambda: x + unfit, lambda: x * unfit, lambda: x / unfit, lambda: x**unfit, lambda: x @ unfit.T]
+    calls += [lambda: unfit + x, lambda: unfit * x, lambda: unfit / x, lambda: unfit - x, lambda: unfit.T @ x]
+    calls += [lambda: autograd.softmax_cross_entropy(x, unfit[:, 0].reshape(-1)[:2])] * (kind != "matrix")
+    calls += [lambda: net.bind({**net.parameters, "0.weight": unfit})]
+    for call in calls:
+        with pytest.raises(DtypeError) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    net.forward(np.ones((2, 3), np.float32))
+
+
+def test_an_empty_batch_has_empty_gradients():
+    """The mean loss is NaN and the gradients are zero, as in torch."""
+    net = autograd.MLP([3, 4, 2], seed=0)
+    loss, logits, gradients = net.differentiate(np.zeros((0, 3), np.float32), np.zeros(0, int))
+    assert np.isnan(loss)
+    assert logits.shape == (0, 2)
+    assert all((gradient == 0).all() for gradient in gradients.values())
+
+
 X = np.ones((6, 5))
 LABELS = np.arange(6) % 5
 
@@ -102,12 +156,15 @@ LABELS = np.arange(6) % 5
         (lambda: Value(X).sum(axis=2), ShapeError, r"sum needs shapes that fit; got \(6, 5\), axis=2"),
         (lambda: Value(X).max().backward(X), ShapeError, r"a gradient of shape \(\); got \(6, 5\)"),
         (lambda: Value(X).backward(), ShapeError, "Reduce the value to one number first"),
-        (lambda: np.sin(Value(X)), TypeError, r"np.tanh, and none in place; got np.sin. Write it with"),
+        (lambda: np.sin(Value(X)), TypeError, r"np.tanh, none of them in place; got np.sin. Write it with"),
         (lambda: np.add(X, Value(X), out=X), TypeError, "got np.add in place. Write"),
-        (lambda: Value(None), DtypeError, "a number or an array of them; got None"),
-        (lambda: Value(1.0) + None, DtypeError, "got None. Give floats"),
+        (lambda: Value(None), DtypeError, "a real number or an array of them; got None"),
+        (lambda: Value(1.0) + None, DtypeError, "got None. Pass floats"),
         (lambda: Value([[1.0], [1.0, 2.0]]), DtypeError, "in rows of one length"),
-        (lambda: Value([Value(1.0)]), DtypeError, "a number or an array"),
+        (lambda: Value([Value(1.0)]), DtypeError, "does not convert to an array.*Use x.data"),
+        (lambda: np.asarray(Value(X)), DtypeError, "A Value does not convert to an array"),
+        (lambda: bool(Value(X)), ShapeError, r"if it is one number; got shape \(6, 5\)"),
+        (lambda: list(Value(1.0)), ShapeError, "rows; got one number"),
         (lambda: Value(1j), DtypeError, "got 1j"),
         (lambda: autograd.softmax_cross_entropy(X, LABELS / 1), DtypeError, "integers; got float64. Conv"),
         (lambda: autograd.softmax_cross_entropy(X, LABELS == 0), DtypeError, "integers; got bool"),
@@ -116,10 +173,11 @@ LABELS = np.arange(6) % 5
         (lambda: autograd.softmax_cross_entropy(X, np.eye(6)[:, :5]), ShapeError, r"class indices \(N,\)"),
         (lambda: autograd.MLP([5, 2.5]), ShapeError, r"positive whole numbers; got \[5, 2.5\]"),
         (lambda: autograd.MLP([5, 0]), ShapeError, r"positive whole numbers; got \[5, 0\]"),
-        (lambda: autograd.MLP([5, 2], dtype="int32"), DtypeError, "a dtype of floats; got int32"),
-        (lambda: autograd.MLP([5, 2])(X[0]), ShapeError, r"rows of 5 numbers a sample; got \(5,\)"),
+        (lambda: autograd.MLP([5, 2], dtype="int32"), DtypeError, "a floating-point dtype; got int32"),
+        (lambda: autograd.MLP([5, 2], dtype="float23"), DtypeError, "got float23. Use 'float32'"),
+        (lambda: autograd.MLP([5, 2])(X[0]), ShapeError, r"5 numbers per sample; got x of shape \(5,\)"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(call, error, text):
+def test_error_messages(call, error, text):
     with pytest.raises(error, match=text):
         call()

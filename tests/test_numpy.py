@@ -1,11 +1,11 @@
-"""The NumPy layers: every gradient against central differences and against torch, alone and composed."""
+"""The NumPy layers: every gradient against central differences and torch, alone and in networks."""
 
 import numpy as np
 import pytest
 import torch
 
 from nnfoundations import numpy as ours
-from nnfoundations.testing import K
+from nnfoundations.testing import TOLERANCES
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(0, 2, (6, 5))
@@ -29,7 +29,7 @@ LAYERS = {
 
 
 def block(norm, torch_norm):
-    """Linear, norm, ReLU, Linear: where a mask taken before the norm shows (D2)."""
+    """Linear, norm, ReLU, Linear: shows a ReLU mask that is computed before the norm."""
 
     def mine():
         return ours.Sequential(
@@ -69,7 +69,7 @@ LOSSES = {
 
 
 def twin(layer, theirs):
-    """Torch's, with the parameters of ours, which are moved away from ones and zeros first."""
+    """Torch's layer with the parameters of ours, which are changed from ones and zeros first."""
     theirs = theirs().double()
     generator = np.random.default_rng(3)
     for name, value in layer.parameters.items():
@@ -79,7 +79,7 @@ def twin(layer, theirs):
 
 
 def close(found, reference, k, scale=0.0):
-    """Within k eps of the largest entry, or of `scale` where that is larger."""
+    """Compare to k eps of the largest entry, or of `scale` if that is larger."""
     reference = reference.detach().numpy() if isinstance(reference, torch.Tensor) else reference
     scale = max(scale, np.abs(reference).max(initial=0))
     eps = np.finfo(found.dtype).eps
@@ -95,13 +95,13 @@ def test_output_and_gradients_are_torchs(name):
     y = theirs(x)
     g = np.random.default_rng(1).normal(size=y.shape)
     y.backward(torch.from_numpy(g))
-    k = K[kind].parameter or K[kind].gradient
+    k = TOLERANCES[kind].parameter or TOLERANCES[kind].gradient
     k *= 4 if name in NETS else 1  # four layers, one after the other
     close(layer(X), y, k)
     close(layer.backward(g), x.grad, k)
     assert set(layer.gradients) == set(layer.parameters) == {n for n, _ in theirs.named_parameters()}
     for parameter, gradient in layer.gradients.items():
-        # A bias before BatchNorm has a gradient of zero, of terms as large as the input's.
+        # The gradient of a bias before BatchNorm is zero: a sum of terms as large as the input's.
         close(gradient, theirs.get_parameter(parameter).grad, k, scale=np.abs(g).max())
     for buffer, value in layer.buffers.items():
         close(value, theirs.get_buffer(buffer), k)
@@ -138,7 +138,7 @@ def test_gradients_are_central_differences(name):
     found = layer.backward(g)
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-8 * np.abs(expected).max())
     for parameter, expected in by_name.items():
-        # Not of the gradient alone: that of a bias before BatchNorm is zero, of terms as large as g.
+        # Relative to g, too: the gradient of a bias before BatchNorm is zero, a sum of terms as large as g.
         scale = max(np.abs(expected).max(), np.abs(g).max())
         np.testing.assert_allclose(layer.gradients[parameter], expected, rtol=1e-7, atol=1e-8 * scale)
 
@@ -149,8 +149,8 @@ def test_losses_are_torchs(name):
     x = torch.from_numpy(X).requires_grad_()
     loss = theirs(x, torch.from_numpy(target))
     loss.backward()
-    close(np.float64(mine(X, target)), loss, K["loss"].forward)
-    close(mine.backward(), x.grad, K["loss"].gradient)
+    close(np.float64(mine(X, target)), loss, TOLERANCES["loss"].forward)
+    close(mine.backward(), x.grad, TOLERANCES["loss"].gradient)
     moved = X.copy()
     expected = central(lambda: mine(moved, target), moved)
     np.testing.assert_allclose(mine.backward(), expected, rtol=1e-7, atol=1e-8 * np.abs(expected).max())
@@ -160,7 +160,7 @@ def test_losses_are_torchs(name):
     ("residual", "slope"), [(-3, -0.7), (-0.70001, -0.7), (-0.5, -0.5), (0.5, 0.5), (0.70001, 0.7), (3, 0.7)]
 )
 def test_huber_on_both_sides_of_each_kink(residual, slope):
-    """D11: a gradient must keep its sign."""
+    """The gradient keeps the sign of the residual."""
     loss = ours.HuberLoss(0.7)
     loss(np.array([[float(residual)]]), np.zeros((1, 1)))
     assert loss.backward().item() == pytest.approx(slope)
@@ -168,7 +168,7 @@ def test_huber_on_both_sides_of_each_kink(residual, slope):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_batch_repeated_has_the_same_gradients(name):
-    """D1: the batch is divided by once."""
+    """Only the loss divides by the batch size."""
     loss, _, target = LOSSES[name]
     net = ours.Sequential(
         ours.Linear(5, 8, seed=1, **F64),
@@ -184,7 +184,6 @@ def test_a_batch_repeated_has_the_same_gradients(name):
 
 
 def test_backward_changes_no_parameter_and_a_step_every_one():
-    """D3 and D7."""
     net = ours.Sequential(
         ours.Linear(5, 8, seed=1), ours.BatchNorm(8), ours.ReLU(), ours.LayerNorm(8), ours.RMSNorm(8),
         ours.Linear(8, 5, seed=2),
@@ -198,7 +197,7 @@ def test_backward_changes_no_parameter_and_a_step_every_one():
 
 @pytest.mark.parametrize("rows", [2, 8])
 def test_running_statistics_are_torchs(rows):
-    """D7: the variance that is kept is the unbiased one."""
+    """The running variance is the unbiased one."""
     mine, theirs = ours.BatchNorm(5, **F64), torch.nn.BatchNorm1d(5, dtype=torch.float64)
     for _ in range(200):
         x = RNG.normal(3, 2, (rows, 5))
@@ -216,7 +215,7 @@ def test_running_statistics_are_torchs(rows):
 
 
 def test_dropout():
-    """D5: evaluation is the identity; forward and backward share a mask; the mean is kept."""
+    """Evaluation is the identity; forward and backward share a mask; the mean stays the same."""
     layer = ours.Dropout(0.3, seed=0)
     x = np.ones((400, 400), np.float32)
     y = layer(x)
@@ -233,7 +232,7 @@ def test_dropout():
 
 
 def test_cross_entropy_of_large_logits():
-    """D6: finite, and the same when every logit moves."""
+    """The loss is finite, and a constant added to all logits does not change it."""
     loss = ours.CrossEntropyLoss()
     assert loss(X, LABELS) == pytest.approx(loss(X + 1000, LABELS), rel=1e-12)
     assert loss(np.array([[1e4, 0.0]]), np.array([1])) == 1e4
@@ -242,7 +241,7 @@ def test_cross_entropy_of_large_logits():
 
 @pytest.mark.parametrize("name", [*LAYERS, *NETS])
 def test_float32_stays_float32(name):
-    """D12: a float64 in between would double the work."""
+    """A float64 array on the way would double the work."""
     layer = {**LAYERS, **NETS}[name][0]()
     layer.bind({n: v.astype("float32") for n, v in {**layer.parameters, **layer.buffers}.items()})
     x = X.astype("float32")
@@ -253,12 +252,12 @@ def test_float32_stays_float32(name):
 
 
 def test_a_bias_gradient_over_many_rows_keeps_its_digits():
-    """A float32 sum along the first axis has no pairwise order: 709 eps off at a million rows."""
+    """A float32 sum along the first axis is not pairwise in NumPy: 709 eps off at a million rows."""
     layer = ours.Linear(1, 2, seed=0)
     g = np.random.default_rng(0).random((1 << 20, 2), np.float32)
     layer(np.ones((1 << 20, 1), np.float32))
     layer.backward(g)
-    close(layer.gradients["bias"], g.astype("float64").sum(0), K["sum"].gradient)
+    close(layer.gradients["bias"], g.astype("float64").sum(0), TOLERANCES["sum"].gradient)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The NumPy nets in float32 and float64: nothing is promoted, and every derivative is its own forward's."""
+"""NumPy networks in float32 and float64: no promotion, and derivatives that fit their forward."""
 
 import tracemalloc
 
@@ -11,7 +11,7 @@ X = np.random.default_rng(0).normal(0, 2, (6, 5))
 
 
 def test_a_float32_net_and_its_optimizer_stay_float32():
-    """D12, through steps, in training and evaluation; options that are NumPy's float64 promote nothing."""
+    """In training steps and in evaluation; options that are NumPy's float64 promote nothing."""
     one = np.float64(1)
     net = ours.Sequential(
         ours.Linear(5, 8, gain=one, seed=1), ours.BatchNorm(8, eps=1e-5 * one, momentum=0.1 * one),
@@ -30,8 +30,8 @@ def test_a_float32_net_and_its_optimizer_stay_float32():
 
 
 @pytest.mark.parametrize("kind", [float, np.float64])
-def test_a_rate_of_numpys_does_no_work_in_float64(kind):
-    """D12: its product with the gradient would be a float64 array of the same size."""
+def test_a_numpy_rate_does_no_work_in_float64(kind):
+    """Its product with the gradient would be a float64 array of the same size."""
     weight, gradient, velocity = np.zeros((3, 1 << 18), np.float32)
     tracemalloc.start()
     options = {"lr": kind(0.1), "momentum": kind(0.9), "weight_decay": kind(0.1), "nesterov": True}
@@ -43,11 +43,11 @@ def test_a_rate_of_numpys_does_no_work_in_float64(kind):
 
 @pytest.mark.parametrize("name", ["LeakyReLU", "Sigmoid", "Tanh", "GELU", "SiLU"])
 def test_a_derivative_is_that_of_its_own_forward(name):
-    """D4: over [-6, 6], where a derivative of another form of GELU is 8e-4 off."""
+    """On [-6, 6], where the derivative of GELU's tanh approximation is 8e-4 off."""
     layer, x = (
         getattr(ours, name)(),
         np.linspace(-6, 6, 122)[None],
-    )  # 0 is no entry: LeakyReLU has a kink there
+    )  # 0 is not an entry: LeakyReLU has a kink there
     h = 1e-5
     slope = (layer(x + h) - layer(x - h)) / (2 * h)
     layer(x)

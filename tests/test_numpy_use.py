@@ -1,4 +1,4 @@
-"""The NumPy nets as one uses them: initial weights, gradients that stay, what is refused, and no torch."""
+"""NumPy networks in use: initial weights, gradients, error messages, and no import of torch."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nnfoundations import numpy as ours
-from nnfoundations._errors import DtypeError, LabelError, OptionError, ShapeError
+from nnfoundations.errors import DtypeError, LabelError, OptionError, ShapeError
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(0, 2, (6, 5))
@@ -21,7 +21,7 @@ def after_forward(layer):
 
 
 def test_integers_and_lists_promote_nothing():
-    """Pixels and labels as one has them; a float64 target leaves float32 gradients (D12)."""
+    """Integer pixels and a list of labels are accepted; a float64 target leaves float32 gradients."""
     net = ours.Sequential(
         ours.Linear(5, 4, seed=0), ours.BatchNorm(4), ours.ReLU(), ours.Linear(4, 5, seed=1)
     )
@@ -40,7 +40,7 @@ def test_integers_and_lists_promote_nothing():
 
 
 def test_gradients_that_were_given_stay_as_they_are():
-    """The next backward makes new ones; SGD's step reads and does not write."""
+    """The next backward makes new arrays, and a step of SGD does not write to them."""
     net = ours.MLP([5, 8, 5], seed=0)
     _, _, first = net.differentiate(X.astype("float32"), LABELS)
     copies = {name: value.copy() for name, value in first.items()}
@@ -78,13 +78,13 @@ def test_initial_weights(init, std):
         (lambda: ours.MSELoss()(X, X[:, :1]), ShapeError, "of one shape"),
         (lambda: ours.HuberLoss(0), OptionError, "a delta above 0; got 0"),
         (lambda: ours.Linear(0, 3), ShapeError, "1 for in_features and out_features; got in_features=0"),
-        (lambda: ours.Linear(-1, 3), ShapeError, "got in_features=-1, out_features=3. Count"),
+        (lambda: ours.Linear(-1, 3), ShapeError, "got in_features=-1, out_features=3. Pass"),
         (lambda: ours.Linear(3, 2.5), ShapeError, "out_features=2.5"),
-        (lambda: ours.Linear(3, 2, dtype="int32"), DtypeError, "a dtype of floats; got 'int32'"),
-        (lambda: ours.Linear(3, 2, dtype="float23"), DtypeError, "got 'float23'. Take 'float32'"),
+        (lambda: ours.Linear(3, 2, dtype="int32"), DtypeError, "a floating-point dtype; got 'int32'"),
+        (lambda: ours.Linear(3, 2, dtype="float23"), DtypeError, "got 'float23'. Use 'float32'"),
         (lambda: ours.Linear(3, 2, gain=-1), OptionError, "a gain of at least 0; got -1"),
         (lambda: ours.Linear(5, 2)(X.tolist()), DtypeError, "a NumPy array; got list. Convert it"),
-        (lambda: ours.Linear(5, 2)(X.astype(str)), DtypeError, "an array of numbers; got <U"),
+        (lambda: ours.Linear(5, 2)(X.astype(str)), DtypeError, "an array of real numbers; got <U"),
         (lambda: ours.BatchNorm(-1), ShapeError, "at least 1 for num_features; got num_features=-1"),
         (lambda: ours.LayerNorm(0), ShapeError, "got num_features=0"),
         (lambda: ours.RMSNorm(5, eps=-1), OptionError, "RMSNorm needs an eps of at least 0; got -1"),
@@ -97,11 +97,11 @@ def test_initial_weights(init, std):
         (lambda: after_forward(ours.ReLU()).backward(X[:2]), ShapeError, r"\(6, 5\); got \(2, 5\). Call"),
         (lambda: after_forward(ours.BatchNorm(5)).backward(X[:2]), ShapeError, "BatchNorm.backward needs"),
         (lambda: after_forward(ours.Dropout()).backward(1.0), DtypeError, "got float"),
-        (lambda: ours.Sequential([ours.ReLU()]), TypeError, r"one an argument; got \[ReLU\(\)\]. Call"),
+        (lambda: ours.Sequential([ours.ReLU()]), TypeError, r"one per argument; got \[ReLU\(\)\]. Call"),
         (lambda: ours.Sequential(ours.ReLU), TypeError, r"got <class .*Call a class, as in ReLU\(\)"),
         (lambda: ours.Sequential(loss=ours.MSELoss), TypeError, "a loss with a backward; got <class"),
         (lambda: ours.MLP([3, 2.5]), ShapeError, r"positive whole numbers; got \[3, 2.5\]"),
-        (lambda: ours.MLP([3, 2, 1], activation=ours.ReLU()), OptionError, r"got ReLU\(\). Name one"),
+        (lambda: ours.MLP([3, 2, 1], activation=ours.ReLU()), OptionError, r"got ReLU\(\). Use one"),
         (lambda: ours.MLP([5, 5])(X.tolist()), DtypeError, "MLP needs a NumPy array; got list"),
         (lambda: ours.CrossEntropyLoss()(X, LABELS / 1), DtypeError, "integers; got float64. Convert them"),
         (lambda: ours.CrossEntropyLoss()(X, LABELS == 0), DtypeError, "integers; got bool"),
@@ -109,7 +109,7 @@ def test_initial_weights(init, std):
         (lambda: ours.CrossEntropyLoss()(X, np.eye(5)[LABELS]), ShapeError, r"got \(6, 5\) and \(6, 5"),
         (lambda: ours.CrossEntropyLoss()(LABELS[None], LABELS[:1]), DtypeError, "of floats; got int"),
         (lambda: ours.MSELoss()(X[:, 0], 1.0), ShapeError, r"got \(6,\) and \(\). Reshape"),
-        (lambda: ours.SGD({}, 0.1), TypeError, r"SGD needs the network.*got dict. Give SGD\(net"),
+        (lambda: ours.SGD({}, 0.1), TypeError, r"SGD needs the network.*got dict. Pass it first: SGD\(net"),
         (lambda: ours.SGD(ours.ReLU(), 1, momentum=-0.1), OptionError, "momentum=-0.1"),
         (lambda: ours.Perceptron(0), ShapeError, "Perceptron needs whole numbers of at least 1 for features"),
         (lambda: ours.Perceptron(5)(X.tolist()), DtypeError, "Perceptron needs a NumPy array; got list"),
@@ -117,23 +117,23 @@ def test_initial_weights(init, std):
         (lambda: ours.SGD(ours.ReLU(), 1, nesterov=True), OptionError, "needs a momentum for nesterov"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(call, error, text):
+def test_error_messages(call, error, text):
     with pytest.raises(error, match=text):
         call()
 
 
-def test_softmax_before_cross_entropy_is_warned_of():
-    """D6."""
+def test_softmax_before_cross_entropy_gives_a_warning():
     loss = ours.CrossEntropyLoss()
-    with pytest.warns(UserWarning, match="Remove the Softmax"):
+    with pytest.warns(UserWarning, match="Remove the Softmax") as caught:
         loss(ours.Softmax()(X), LABELS)
+    assert caught[0].filename == __file__  # the caller's line, not ours
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ours.CrossEntropyLoss()(X, LABELS)
 
 
 def test_it_runs_without_torch():
-    """Imported and trained where torch can't be imported at all."""
+    """The package imports and trains if torch cannot be imported."""
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import numpy as np\n"

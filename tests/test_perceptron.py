@@ -1,10 +1,10 @@
-"""The perceptron on real Iris data: it stops where the theorem says, and says so where it cannot."""
+"""The perceptron on Iris data: it stops within the bound of the theorem, and warns if it cannot."""
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
-from nnfoundations._errors import LabelError, OptionError, ShapeError
+from nnfoundations.errors import LabelError, OptionError, ShapeError
 from nnfoundations.numpy import Perceptron, novikoff_bound
 
 IRIS = load_iris()
@@ -13,12 +13,12 @@ VERSICOLOR = (IRIS.target == 1).astype(int)
 SEPALS = IRIS.data[:, :2]
 
 
-def standardised(x):
+def standardized(x):
     return (x - x.mean(0)) / x.std(0)
 
 
 def widest_margin(x, y):
-    """The plane of the largest margin through the rows (x, 1): a hard-margin support vector machine."""
+    """The plane with the largest margin for the rows (x, 1), from a hard-margin support vector machine."""
     from sklearn.svm import LinearSVC
 
     rows = np.concatenate((x, np.ones((len(x), 1))), 1)
@@ -29,7 +29,7 @@ def widest_margin(x, y):
     return plane[:-1], plane[-1]
 
 
-@pytest.mark.parametrize("x", [IRIS.data, standardised(IRIS.data)], ids=["raw", "standardised"])
+@pytest.mark.parametrize("x", [IRIS.data, standardized(IRIS.data)], ids=["raw", "standardized"])
 def test_setosa_is_learnt_within_novikoffs_bound(x):
     bound = novikoff_bound(x, SETOSA, *widest_margin(x, SETOSA))
     for seed in range(20):
@@ -42,45 +42,45 @@ def test_setosa_is_learnt_within_novikoffs_bound(x):
 
 
 def test_normalised_sepals_need_a_tenth_of_the_updates():
-    """With all four features scaling barely shows; with the sepals alone it does."""
+    """With all four features, scaling makes little difference; with the sepals alone it does."""
 
     def updates(x):
         fits = (Perceptron(2, dtype="float64").fit(x, SETOSA, max_epochs=5000, seed=s) for s in range(5))
         return np.median([len(net.history.updates) for net in fits])
 
-    assert updates(standardised(SEPALS)) < 0.1 * updates(SEPALS)
+    assert updates(standardized(SEPALS)) < 0.1 * updates(SEPALS)
 
 
 def test_the_history_replays_the_weights():
-    """What an animation of the boundary needs: each update is one row added or taken away."""
-    net = Perceptron(2, dtype="float64").fit(standardised(SEPALS), SETOSA, seed=0)
+    """Each update adds or subtracts one row, which is what an animation of the boundary needs."""
+    net = Perceptron(2, dtype="float64").fit(standardized(SEPALS), SETOSA, seed=0)
     weight, bias = np.zeros(2), 0.0
     for update in net.history.updates:
         sign = 1 if SETOSA[update.row] else -1
-        weight, bias = weight + sign * standardised(SEPALS)[update.row], bias + sign
+        weight, bias = weight + sign * standardized(SEPALS)[update.row], bias + sign
         np.testing.assert_allclose(update.weight, weight)
         assert update.bias == bias
     np.testing.assert_array_equal(update.weight, net.parameters["weight"])
 
 
-def test_what_is_not_separable_is_said_and_the_best_weights_stay():
-    x = standardised(IRIS.data)
+def test_inseparable_classes_give_a_warning_and_the_best_weights():
+    x = standardized(IRIS.data)
     with pytest.warns(UserWarning, match=r"mistakes in epoch 50, its limit.* of 150") as caught:
         net = Perceptron(4, dtype="float64").fit(x, VERSICOLOR, max_epochs=50, seed=0)
     assert not net.converged
     assert len(net.history.mistakes) == 50
     errors = int((net.predict(x) != VERSICOLOR).sum())
     assert f"fewest errors, {errors} of 150" in str(caught[0].message)
-    # No end of an epoch was better, and the last one was worse.
+    # No end of an epoch has fewer errors, and the last one has more.
     ends = {update.epoch: update for update in net.history.updates}
     met = [((x @ u.weight + u.bias > 0) != VERSICOLOR).sum() for u in ends.values()]
     assert min(met) == errors < met[-1]
 
 
 @pytest.mark.parametrize("size", [1, 7, 150])
-def test_what_an_optimizer_subtracts_is_the_rule(size):
-    """The pass over any batch, as a difference: the weights end where `fit` would have them."""
-    x = standardised(IRIS.data)
+def test_differences_apply_the_rule(size):
+    """For any batch size, subtracting the differences gives the weights that `fit` gives."""
+    x = standardized(IRIS.data)
     by_rule, by_difference = Perceptron(4, dtype="float64"), Perceptron(4, dtype="float64")
     by_rule._pass(x, SETOSA, np.arange(150))
     for start in range(0, 150, size):
@@ -102,9 +102,9 @@ def test_what_an_optimizer_subtracts_is_the_rule(size):
         (lambda: Perceptron(4).fit(IRIS.data, SETOSA[:9]), ShapeError, "a class for each row"),
         (lambda: Perceptron(4).fit(IRIS.data, SETOSA, max_epochs=0), OptionError, "at least 1; got 0"),
         (lambda: novikoff_bound(SEPALS, SETOSA, np.zeros(2), 1.0), OptionError, "that separates"),
-        (lambda: Perceptron(4).backward(IRIS.data), NotImplementedError, "no gradient"),
+        (lambda: Perceptron(4).backward(IRIS.data), NotImplementedError, "no gradient, because its output"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(call, error, text):
+def test_error_messages(call, error, text):
     with pytest.raises(error, match=text):
         call()

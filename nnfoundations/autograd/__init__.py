@@ -1,4 +1,4 @@
-"""A reverse-mode engine that one can read in an evening, for numbers and NumPy arrays.
+"""A small engine for reverse-mode automatic differentiation of numbers and NumPy arrays.
 
 >>> from nnfoundations.autograd import Value, tanh
 >>> w, x = Value(0.5), Value(2.0)
@@ -7,8 +7,8 @@
 >>> round(w.grad.item(), 3)
 0.84
 
-`_engine.py` is the engine, `_operations.py` the table of derivatives; the rest is names, a network and a
-drawing.
+`_engine.py` holds the engine and `_operations.py` the table of derivatives. The other files hold functions, a
+network and drawings of the graph.
 """
 
 from nnfoundations.autograd._drawing import to_dot, to_svg

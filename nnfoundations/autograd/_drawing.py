@@ -1,4 +1,4 @@
-"""A graph as a picture: each value with its number or shape, each operation between what goes in and out."""
+"""Draws the graph of a value with Graphviz."""
 
 import shutil
 import subprocess
@@ -13,20 +13,26 @@ __all__ = ["to_dot", "to_svg"]
 
 
 def to_dot(value: Value, names: Mapping[str, Value] | None = None) -> str:
-    """The graph behind a value in Graphviz's DOT language, gradients with it after a backward.
+    r"""Write the graph of a value in Graphviz's DOT language.
 
-    A number is shown as it is, an array by its shape and its gradient's norm. What goes into an operation
-    stands in its order, the first on top: a - b is not b - a.
+    Each box shows a number, or the shape of an array, and after a backward its gradient or the gradient's
+    norm. The operands of an operation are drawn in order, the first at the top, because a - b differs from
+    b - a.
 
-    Args: names: labels of values, such as the weights of a net.
+    Args:
+        value: the result whose graph is drawn.
+        names: labels of values, such as the weights of a network.
+
+    Returns:
+        The DOT text.
 
     >>> x = Value(2.0)
     >>> print(to_dot(x * x, {"x": x}))
     digraph {
       rankdir=LR ordering=in
       node [fontname="Helvetica"]
-      v0 [shape=box label="mul\\n4"]
-      v1 [shape=box label="x\\n2" style=filled fillcolor="#e8eef7"]
+      v0 [shape=box label="mul\n4"]
+      v1 [shape=box label="x\n2" style=filled fillcolor="#e8eef7"]
       v1 -> v0
       v1 -> v0
     }
@@ -47,14 +53,22 @@ def to_dot(value: Value, names: Mapping[str, Value] | None = None) -> str:
 
 
 def to_svg(value: Value, names: Mapping[str, Value] | None = None) -> str:
-    """The same as an SVG picture, drawn by Graphviz's `dot`.
+    """Draw the graph of a value as an SVG picture, with Graphviz's program `dot`.
 
-    Raises: RuntimeError: there is no `dot` on this machine.
+    Args:
+        value: the result whose graph is drawn.
+        names: labels of values, such as the weights of a network.
+
+    Returns:
+        The SVG text.
+
+    Raises:
+        RuntimeError: `dot` is not installed.
     """
     if shutil.which("dot") is None:
         raise RuntimeError(
-            "to_svg needs Graphviz's program `dot`; it is not on the PATH. Install graphviz (apt install "
-            "graphviz, brew install graphviz), or paste to_dot's text into any viewer of DOT."
+            "to_svg needs Graphviz's program `dot`, which is not on the PATH. Install graphviz (apt install "
+            "graphviz, brew install graphviz), or paste the text of to_dot into a DOT viewer."
         )
     done = subprocess.run(
         ["dot", "-Tsvg"], input=to_dot(value, names), capture_output=True, text=True, check=True

@@ -1,17 +1,19 @@
-"""Reverse-mode differentiation: remember what was computed, then go back through it once.
+"""Reverse-mode differentiation: record the operations, then go back through them once.
 
-A `Value` is an array, the operation that made it and the values that went in. `backward` goes through all
-that a result was made of, the youngest first: so a value's gradient is complete, from every use of it, before
-it is passed on. Mathematics is in the table `OPERATIONS`, and nowhere here.
+A `Value` is an array, the operation that made it, and the values that the operation used. `backward` goes
+through all values behind a result, the newest first. So the gradient of a value is complete, with every use
+of it, before it is passed on. The derivatives are in the table `OPERATIONS`; this file contains none.
 """
 
+from collections.abc import Iterator
 from itertools import count
 from typing import Any, TypeAlias, Union
 
 import numpy as np
 
-from nnfoundations._errors import DtypeError, ShapeError
+from nnfoundations.autograd._arrays import integers, numbers, unbroadcast
 from nnfoundations.autograd._operations import OPERATIONS, UFUNCS
+from nnfoundations.errors import DtypeError, ShapeError
 from nnfoundations.formulas import Array
 
 __all__ = ["Operand", "Value", "apply", "as_value"]
@@ -19,16 +21,29 @@ __all__ = ["Operand", "Value", "apply", "as_value"]
 Operand: TypeAlias = Union["Value", Array, float]
 Axis: TypeAlias = int | tuple[int, ...] | None
 
-_births = count()
+_creation = count()
 
 
 class Value:
-    """A number or an array that remembers how it was made.
+    """A number or an array with the operation that made it.
+
+    Args:
+        data: a number, a list or an array; integers become float64.
+        operation: name of the operation in `OPERATIONS`; empty for a leaf.
+        parents: operands of the operation.
+        options: its options.
 
     Attributes:
-        data: the array. A leaf's may be changed in place, between a backward and the next forward.
-        grad: of the last `backward` in this value; None before. Set, not added to.
-        operation, parents, options: the name in `OPERATIONS`, and what it was applied to; a leaf has none.
+        data: the array. That of a leaf may be changed in place between a backward and the next forward.
+        grad: the gradient of the last `backward` with respect to this value; None before. Each backward sets
+            it, and does not add to it.
+        operation: name of the operation that made it.
+        parents: operands of the operation; a leaf has none.
+        options: options of the operation.
+        created: number of values created before this one.
+
+    Raises:
+        DtypeError: data is complex, masked, np.matrix, or not of numbers.
 
     >>> x = Value([1.0, 2.0, 3.0])
     >>> y = (x * x).sum()
@@ -37,7 +52,7 @@ class Value:
     array([2., 4., 6.])
     """
 
-    __slots__ = ("__weakref__", "born", "data", "grad", "operation", "options", "parents")
+    __slots__ = ("__weakref__", "created", "data", "grad", "operation", "options", "parents")
 
     def __init__(
         self,
@@ -52,29 +67,40 @@ class Value:
             self.data = self.data.astype(np.float64)
         self.grad: Array | None = None
         self.operation, self.parents, self.options = operation, parents, options or {}
-        self.born = next(_births)
+        self.created = next(_creation)
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
         return tuple(self.data.shape)
 
     @property
     def ndim(self) -> int:
+        """Number of axes."""
         return int(self.data.ndim)
 
     def item(self) -> float:
+        """Convert a value of one number to a float.
+
+        Returns:
+            The number.
+        """
         return float(self.data.item())
 
     def backward(self, grad: Array | None = None) -> None:
-        """Set `grad` of this value and of all that it was made of.
+        """Set `grad` of this value and of all values that it was computed from.
 
-        Args: grad: of the loss in this value, in its shape; None is 1, for a value that is one number.
-        Raises: ShapeError: None for an array, or another shape.
+        Args:
+            grad: gradient of the loss with respect to this value, in its shape; None is 1, for a value of one
+                number.
+
+        Raises:
+            ShapeError: grad is None for an array, or has another shape.
         """
         if grad is None and self.data.size != 1:
             raise ShapeError(
                 f"backward needs a gradient for a value of shape {self.shape}; got none. "
-                "Reduce the value to one number first, by sum() or mean(), or give backward(grad)."
+                "Reduce the value to one number first, with sum() or mean(), or call backward(grad)."
             )
         grad = np.ones_like(self.data) if grad is None else numbers(grad).astype(self.data.dtype)
         if grad.shape != self.shape:
@@ -85,38 +111,42 @@ class Value:
         for value in self.ancestry():
             value.grad = gradients.pop(id(value))
             if not value.operation:
-                value.grad = np.array(value.grad)  # its own, to be clipped in place
+                value.grad = np.array(value.grad)  # a copy, so that it can be clipped in place
                 continue
-            rule = OPERATIONS[value.operation].backward
-            arrays = [parent.data for parent in value.parents]
-            for parent, g in zip(
-                value.parents, rule(value.grad, value.data, *arrays, **value.options), strict=True
-            ):
+            operands = [parent.data for parent in value.parents]
+            differentiate = OPERATIONS[value.operation].backward
+            parts = differentiate(value.grad, value.data, *operands, **value.options)
+            for parent, g in zip(value.parents, parts, strict=True):
                 g = unbroadcast(g, parent.shape).astype(parent.data.dtype, copy=False)
                 known = gradients.get(id(parent))
                 gradients[id(parent)] = g if known is None else known + g
 
     def ancestry(self) -> list["Value"]:
-        """This value and all that it was made of, the youngest first: each before what it was made from."""
-        found, open_ = {id(self): self}, [self]
-        while open_:
-            for parent in open_.pop().parents:
+        """List this value and all values that it was computed from, the newest first.
+
+        Returns:
+            The values; each stands before its parents.
+        """
+        found, to_visit = {id(self): self}, [self]
+        while to_visit:
+            for parent in to_visit.pop().parents:
                 if id(parent) not in found:
                     found[id(parent)] = parent
-                    open_.append(parent)
-        return sorted(found.values(), key=lambda value: -value.born)
+                    to_visit.append(parent)
+        return sorted(found.values(), key=lambda value: -value.created)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Operand, **options: Any) -> "Value":
-        """NumPy's own functions of a Value: np.exp(x) is exp(x), and array + x is add(array, x).
+        """Let NumPy's functions take a Value: np.exp(x) is exp(x), and array + x is add(array, x).
 
-        Raises: TypeError: one that the table has not, or one into an array, which would remember nothing.
+        Raises:
+            TypeError: the table has no such function, or the result would go into a plain array.
         """
         if method != "__call__" or options or ufunc not in UFUNCS:
             known = ", ".join(f"np.{one.__name__}" for one in UFUNCS)
             came = f"np.{ufunc.__name__}" + (" in place" if "out" in options else "")
             raise TypeError(
-                f"Value takes {known}, and none in place; got {came}. "
-                "Write it with what OPERATIONS has, as a = a + x."
+                f"Value supports {known}, none of them in place; got {came}. "
+                "Write it with the operations in OPERATIONS, as in a = a + x."
             )
         return apply(UFUNCS[ufunc], *operands)
 
@@ -162,31 +192,98 @@ class Value:
     def __getitem__(self, index: Any) -> "Value":
         return apply("getitem", self, index=index)
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        raise DtypeError("A Value does not convert to an array, which has no gradient. Use x.data instead.")
+
+    def __bool__(self) -> bool:
+        if self.data.size != 1:
+            raise ShapeError(
+                f"A Value is true or false if it is one number; got shape {self.shape}. "
+                "Test its array, as in (x.data > 0).all()."
+            )
+        return bool(self.data.item())
+
+    def __eq__(self, other: object) -> Any:
+        """Compare the numbers, as NumPy does."""
+        return self.data == (other.data if isinstance(other, Value) else other)
+
+    def __ne__(self, other: object) -> Any:
+        return self.data != (other.data if isinstance(other, Value) else other)
+
+    __hash__ = object.__hash__  # as torch's tensors: a set or a dict holds a value by identity
+
+    def __iter__(self) -> Iterator["Value"]:
+        if not self.ndim:
+            raise ShapeError("Iteration needs a Value with rows; got one number. Use the value itself.")
+        return (self[row] for row in range(len(self.data)))
+
     def sum(self, axis: Axis = None, keepdims: bool = False) -> "Value":
+        """Sum the entries, over all axes or some.
+
+        Args:
+            axis: one axis or several; None for all.
+            keepdims: keep these axes, with size 1.
+
+        Returns:
+            The reduced value.
+        """
         return apply("sum", self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: Axis = None, keepdims: bool = False) -> "Value":
+        """Average the entries, over all axes or some.
+
+        Args:
+            axis: one axis or several; None for all.
+            keepdims: keep these axes, with size 1.
+
+        Returns:
+            The reduced value.
+        """
         return apply("mean", self, axis=axis, keepdims=keepdims)
 
     def max(self, axis: Axis = None, keepdims: bool = False) -> "Value":
+        """Take the largest entry, over all axes or some.
+
+        Args:
+            axis: one axis or several; None for all.
+            keepdims: keep these axes, with size 1.
+
+        Returns:
+            The reduced value.
+        """
         return apply("max", self, axis=axis, keepdims=keepdims)
 
     def reshape(self, *shape: Any) -> "Value":
-        """The sizes one by one, or as one tuple."""
-        return apply("reshape", self, shape=_integers(shape))
+        """Change the shape.
+
+        Args:
+            *shape: the sizes, one by one or as one tuple; -1 for the size that is left over.
+
+        Returns:
+            The value in the new shape.
+        """
+        return apply("reshape", self, shape=integers(shape))
 
     def transpose(self, *axes: Any) -> "Value":
-        """The axes one by one, or as one tuple; without them in reverse order."""
-        return apply("transpose", self, axes=_integers(axes) or tuple(reversed(range(self.ndim))))
+        """Reorder the axes.
+
+        Args:
+            *axes: the axes, one by one or as one tuple; none for the reverse order.
+
+        Returns:
+            The value with reordered axes.
+        """
+        return apply("transpose", self, axes=integers(axes) or tuple(reversed(range(self.ndim))))
 
     def __repr__(self) -> str:
         return f"Value({self.data}{', ' if self.operation else ''}{self.operation})"
 
 
 def apply(operation: str, *operands: Operand, **options: Any) -> Value:
-    """One operation of the table, remembered. Numbers, and integers in an array, take the others' dtype.
+    """Compute one operation of the table, and record it.
 
-    Raises: ShapeError: it does not take these shapes. DtypeError: an operand is neither number nor array.
+    Numbers, and arrays of integers, take the dtype of the other operand. Raises ShapeError if the operation
+    does not accept these shapes, DtypeError if an operand is neither a number nor an array.
     """
     dtype = next((operand.data.dtype for operand in operands if isinstance(operand, Value)), None)
     parents = tuple(as_value(operand, dtype) for operand in operands)
@@ -202,37 +299,9 @@ def apply(operation: str, *operands: Operand, **options: Any) -> Value:
 
 
 def as_value(operand: Operand, dtype: Any) -> Value:
-    """A leaf of what is none; numbers, and integers in an array, in this dtype."""
+    """Return a Value; numbers, and arrays of integers, are converted to this dtype."""
     if isinstance(operand, Value):
         return operand
     array = numbers(operand)
     keeps = dtype is None or (array.ndim and array.dtype.kind == "f")
     return Value(array if keeps else array.astype(dtype))
-
-
-def numbers(given: Any) -> Array:
-    """Raises: DtypeError: it is neither a number nor an array of them."""
-    try:
-        array = np.asarray(given)
-    except ValueError:  # rows of unlike lengths, or a Value within a list
-        array = np.empty(0, object)
-    if array.dtype.kind not in "fiub":
-        raise DtypeError(
-            f"Value needs a number or an array of them; got {given!r}. Give floats, in rows of one length."
-        )
-    return array
-
-
-def _integers(given: tuple[Any, ...]) -> tuple[int, ...]:
-    """As NumPy's methods take them: one by one, or as one tuple."""
-    one = len(given) == 1 and not isinstance(given[0], int | np.integer)
-    return tuple(given[0] or ()) if one else given
-
-
-def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
-    """The sum over what broadcasting repeated: the gradient of an array of this shape."""
-    if grad.shape == shape:
-        return grad
-    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
-    repeated = tuple(i for i, size in enumerate(shape) if size == 1 and grad.shape[i] != 1)
-    return grad.sum(axis=repeated, keepdims=True) if repeated else grad

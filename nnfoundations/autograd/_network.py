@@ -1,4 +1,4 @@
-"""A multilayer perceptron on the engine: the forward alone is written; the gradients follow."""
+"""A multilayer perceptron on the engine: only the forward is written, the engine finds the gradients."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from nnfoundations._errors import DtypeError, OptionError, ShapeError
 from nnfoundations.autograd import _functions
+from nnfoundations.autograd._arrays import numbers
 from nnfoundations.autograd._engine import Operand, Value, as_value
+from nnfoundations.errors import DtypeError, OptionError, ShapeError
 from nnfoundations.formulas import Array, initialization
 
 __all__ = ["MLP"]
@@ -21,17 +22,24 @@ _ACTIVATIONS: dict[str, Callable[[Value], Value]] = {
 
 
 class MLP:
-    r"""Affine maps with an activation between each two, on `Value`.
+    r"""Multilayer perceptron on `Value`: linear layers with an activation between each two.
 
-    Shape: x `(N, *)` with `sizes[0]` numbers a sample -> logits `(N, sizes[-1])`.
+    Shape: x `(N, *)` with `sizes[0]` numbers per sample -> logits `(N, sizes[-1])`.
+
     Args:
         sizes: features of the input, of each hidden layer and of the output.
         activation: "relu", "gelu", "silu", "tanh" or "sigmoid".
-        seed: of the weights, of variance 2 / in before relu, gelu and silu, else 1 / in; None draws one from
-            NumPy's global state. Biases are zero.
-        dtype: of the parameters; x in the same one, or of integers, gives all else in it.
-    Raises: ShapeError: fewer than two sizes, or one that is not positive. OptionError: another activation.
-        DtypeError: a dtype of other than floats.
+        seed: random seed of the weights, which have variance 2 / in before relu, gelu and silu, else 1 / in;
+            None draws a seed from NumPy's global generator. Biases are zero.
+        dtype: dtype of the parameters. x in this dtype, or of integers, gives everything in it.
+
+    Attributes:
+        values: the parameters as leaves of the graph, by name.
+
+    Raises:
+        ShapeError: there are fewer than two sizes, or one is not positive.
+        OptionError: activation is unknown.
+        DtypeError: dtype is not a floating-point dtype.
 
     >>> MLP([2, 8, 2], seed=0)(np.zeros((4, 2), np.float32)).shape
     (4, 2)
@@ -49,15 +57,15 @@ class MLP:
         if len(sizes) < 2 or not all(map(_is_count, sizes)):
             raise ShapeError(
                 f"MLP needs at least two sizes, all positive whole numbers; got {sizes}. "
-                "Name the features of the input, of each hidden layer and of the output: [64, 32, 10]."
+                "Give the features of the input, of each hidden layer and of the output: [64, 32, 10]."
             )
         if activation not in _ACTIVATIONS:
             raise OptionError(
                 f"MLP's activation must be one of {', '.join(_ACTIVATIONS)}; got {activation!r}. "
-                "Take 'relu' or 'gelu'."
+                "Use 'relu' or 'gelu'."
             )
-        if np.dtype(dtype).kind != "f":
-            raise DtypeError(f"MLP needs a dtype of floats; got {dtype}. Take 'float32' or 'float64'.")
+        if not _is_float(dtype):
+            raise DtypeError(f"MLP needs a floating-point dtype; got {dtype}. Use 'float32' or 'float64'.")
         self.activation = _ACTIVATIONS[activation]
         generator = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
         self.values: dict[str, Value] = {}
@@ -72,7 +80,7 @@ class MLP:
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays, by name; to be changed in place."""
+        """The arrays by name; an optimizer changes them in place."""
         return {name: value.data for name, value in self.values.items()}
 
     def __call__(self, x: Operand) -> Value:
@@ -84,8 +92,8 @@ class MLP:
             weight, bias = self.values[f"{index}.weight"], self.values[f"{index}.bias"]
             if h.ndim != 2 or h.shape[1] != weight.shape[1]:
                 raise ShapeError(
-                    f"MLP needs rows of {weight.shape[1]} numbers a sample; got {h.shape}. "
-                    "Give x as (N, *), and sizes that begin with what a sample has."
+                    f"MLP needs {weight.shape[1]} numbers per sample; got x of shape {h.shape}. "
+                    "Pass x as (N, *), and sizes that begin with the numbers per sample."
                 )
             h = h @ weight.transpose() + bias
             if index < layers - 1:
@@ -93,11 +101,26 @@ class MLP:
         return h
 
     def forward(self, x: Array) -> Array:
-        """The logits as an array."""
+        """Compute the logits without a gradient.
+
+        Args:
+            x: the input `(N, *)`.
+
+        Returns:
+            The logits `(N, sizes[-1])`, as an array.
+        """
         return self(x).data
 
     def differentiate(self, x: Array, target: Array) -> tuple[float, Array, dict[str, Array]]:
-        """The mean cross-entropy with labels `(N,)`, the logits, and the gradient of each parameter."""
+        """Compute the mean cross-entropy and its gradients.
+
+        Args:
+            x: the input `(N, *)`.
+            target: class indices `(N,)`.
+
+        Returns:
+            The loss, the logits, and the gradient of each parameter by name.
+        """
         logits = self(x)
         loss = _functions.softmax_cross_entropy(logits, target)
         loss.backward()
@@ -105,9 +128,21 @@ class MLP:
         return loss.item(), logits.data, gradients
 
     def bind(self, arrays: Mapping[str, Array]) -> None:
-        """Use these very arrays as parameters: what changes them from outside is seen here."""
+        """Use these arrays themselves as parameters, so that changes from outside take effect.
+
+        Args:
+            arrays: an array for each parameter, by name.
+        """
         for name, value in self.values.items():
-            value.data = arrays[name]
+            value.data = numbers(arrays[name])
+
+
+def _is_float(dtype: Any) -> bool:
+    try:
+        kind = np.dtype(dtype).kind
+    except TypeError:
+        return False
+    return bool(kind == "f")
 
 
 def _is_count(size: Any) -> bool:

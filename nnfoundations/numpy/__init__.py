@@ -1,6 +1,7 @@
-"""Networks on NumPy alone: each layer a forward and a backward that one can read, on the shared formulas.
+"""Neural networks on NumPy alone: each layer has a forward and a backward that you can read.
 
-No torch is imported, no gradient is found by anyone but the layers themselves:
+The mathematics is in `nnfoundations.formulas`. Nothing here imports torch: the layers compute all gradients
+themselves.
 
 >>> import numpy as np
 >>> from nnfoundations.numpy import MLP, SGD
@@ -14,11 +15,12 @@ from nnfoundations.numpy._activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU
 from nnfoundations.numpy._dropout import Dropout
 from nnfoundations.numpy._layer import Layer
 from nnfoundations.numpy._linear import Linear, he, xavier
-from nnfoundations.numpy._loss import CrossEntropyLoss, HuberLoss, MSELoss
+from nnfoundations.numpy._loss import CrossEntropyLoss, HuberLoss, Loss, MSELoss
 from nnfoundations.numpy._network import MLP, Sequential
 from nnfoundations.numpy._normalization import BatchNorm, LayerNorm, RMSNorm
 from nnfoundations.numpy._perceptron import Perceptron, novikoff_bound
-from nnfoundations.numpy._sgd import SGD, sgd_update
+from nnfoundations.numpy._perceptron_history import PerceptronHistory, PerceptronUpdate, PerceptronWeights
+from nnfoundations.numpy._sgd import SGD, check_sgd, sgd_update
 
 __all__ = [
     "GELU",
@@ -32,8 +34,12 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "Loss",
     "MSELoss",
     "Perceptron",
+    "PerceptronHistory",
+    "PerceptronUpdate",
+    "PerceptronWeights",
     "RMSNorm",
     "ReLU",
     "Sequential",
@@ -41,6 +47,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "check_sgd",
     "he",
     "novikoff_bound",
     "sgd_update",

@@ -1,87 +1,115 @@
-"""What comes from outside, looked at where it comes in: sizes, number formats, arrays, labels, gradients."""
+"""Checks of what a user passes in: sizes, dtypes, arrays, targets and gradients."""
 
+import math
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nnfoundations._errors import DtypeError, LabelError, OptionError, ShapeError
-from nnfoundations.numpy._layer import Array
+from nnfoundations.errors import DtypeError, LabelError, OptionError, ShapeError
+from nnfoundations.formulas import check_plain
 
 __all__ = [
+    "Array",
+    "as_labels",
+    "as_numbers",
+    "as_rows",
+    "as_samples",
+    "as_target",
+    "check_array",
     "check_dtype",
     "check_eps",
     "check_gradient",
     "check_sizes",
     "is_count",
-    "labels_of",
-    "needs_array",
-    "rows_of",
 ]
+
+Array: TypeAlias = NDArray[Any]
+
+_FLOATS, _NUMBERS = "f", "fiub"  # kinds of dtypes, as NumPy names them
 
 
 def is_count(size: Any) -> bool:
-    """Whether it is a whole number of at least 1."""
+    """Return whether this is a whole number of at least 1."""
     return isinstance(size, Integral) and int(size) >= 1
 
 
 def check_sizes(name: str, **sizes: Any) -> None:
-    """Raises: ShapeError: one of them is no positive whole number."""
+    """Raise ShapeError if one of these is not a positive whole number."""
     if not all(map(is_count, sizes.values())):
         came = ", ".join(f"{option}={size!r}" for option, size in sizes.items())
         raise ShapeError(
             f"{name} needs whole numbers of at least 1 for {' and '.join(sizes)}; got {came}. "
-            "Count the numbers of a sample, and the units to be built."
+            "Pass the number of features per sample, and the number of units."
         )
 
 
 def check_eps(name: str, eps: float) -> None:
-    """Raises: OptionError: it is negative."""
+    """Raise OptionError if eps is negative."""
     if not eps >= 0:
         raise OptionError(f"{name} needs an eps of at least 0; got {eps}. 1e-5 is usual.")
 
 
 def check_dtype(name: str, dtype: Any) -> None:
-    """Raises: DtypeError: weights in this dtype could not be learnt, or it is none."""
+    """Raise DtypeError if this is not a floating-point dtype."""
     try:
         fits = np.dtype(dtype).kind == "f"
     except TypeError:
         fits = False
     if not fits:
-        raise DtypeError(f"{name} needs a dtype of floats; got {dtype!r}. Take 'float32' or 'float64'.")
+        raise DtypeError(f"{name} needs a floating-point dtype; got {dtype!r}. Use 'float32' or 'float64'.")
 
 
-def needs_array(name: str, x: Any, *, kinds: str = "f") -> None:
-    """Raises: DtypeError: x is no array, or one of other than numbers."""
+def check_array(name: str, x: Any, *, kinds: str = _FLOATS) -> None:
+    """Raise DtypeError if x is not a plain array with a dtype of these kinds."""
     if not isinstance(x, np.ndarray | np.generic):
         raise DtypeError(
             f"{name} needs a NumPy array; got {type(x).__name__}. Convert it: np.asarray(x, 'float32')."
         )
-    if x.dtype.kind not in kinds:
-        raise DtypeError(
-            f"{name} needs an array of {'floats' if kinds == 'f' else 'numbers'}; got {x.dtype}. "
-            "Convert it: x.astype('float32')."
-        )
+    check_plain(name, x)
+    _check_kind(name, x, kinds)
 
 
-def rows_of(name: str, x: Any, features: int, dtype: Any) -> Array:
-    """x, if it is rows of so many features; integers become floats of this dtype, which promotes nothing.
+def _check_kind(name: str, x: Any, kinds: str) -> None:
+    if x.dtype.kind in kinds:
+        return
+    fix = "Convert it: x.astype('float32')."
+    if x.dtype.kind == "c":
+        fix = "Pass x.real, np.abs(x), or both parts as features of their own."
+    wanted = "floats" if kinds == _FLOATS else "real numbers"
+    raise DtypeError(f"{name} needs an array of {wanted}; got {x.dtype}. {fix}")
 
-    Raises: DtypeError: it is no array of numbers. ShapeError: it is not such rows.
+
+def as_rows(name: str, x: Any, features: int, dtype: Any) -> Array:
+    """Return x of shape (N, features); integers and half precision are converted to this dtype.
+
+    Float32 and float64 stay as they are. Half precision overflows in a sum of squares, so it is raised.
     """
-    needs_array(name, x, kinds="fiub")
+    check_array(name, x, kinds=_NUMBERS)
     if x.ndim != 2 or x.shape[1] != features:
         raise ShapeError(
             f"{name} needs rows of {features} features; got x of shape {x.shape}. "
-            "Reshape x to (N, features), or build the layer for the features that x has."
+            "Reshape x to (N, features), or build the layer for the number of features in x."
         )
-    rows: Array = x if x.dtype.kind == "f" else x.astype(dtype)
+    keep = x.dtype.kind == "f" and x.dtype.itemsize >= 4
+    rows: Array = x if keep else x.astype(dtype)
+    return rows
+
+
+def as_samples(name: str, x: Any) -> Array:
+    """Return x (N, *) as one row per sample, (N, features)."""
+    check_array(name, x, kinds=_NUMBERS)
+    if not x.ndim:
+        raise ShapeError(f"{name} needs a batch (N, *); got one number. Pass an array with a row per sample.")
+    features = math.prod(x.shape[1:])
+    rows: Array = x.reshape(len(x), features)
     return rows
 
 
 def check_gradient(name: str, grad_output: Any, shape: tuple[int, ...]) -> None:
-    """Raises: DtypeError, ShapeError: it is no gradient of the forward's output."""
-    needs_array(f"{name}.backward", grad_output)
+    """Raise DtypeError or ShapeError if this is not a gradient of the last output."""
+    check_array(f"{name}.backward", grad_output)
     if grad_output.shape != shape:
         raise ShapeError(
             f"{name}.backward needs the gradient of its last output, of shape {shape}; "
@@ -89,18 +117,33 @@ def check_gradient(name: str, grad_output: Any, shape: tuple[int, ...]) -> None:
         )
 
 
-def labels_of(name: str, x: Any, target: Any) -> Array:
-    """The classes (N,) of logits (N, C), as an array.
+def as_target(name: str, x: Any, target: Any) -> tuple[Array, Array]:
+    """Return x and a target of the same shape, both in the dtype of x.
 
-    Raises: DtypeError, ShapeError, LabelError: x or target is not that.
+    A target in float64 would otherwise raise all gradients to float64. Half precision is raised to float32:
+    the square of a residual above 256 would overflow.
     """
-    needs_array(name, x)
-    labels: Array = np.asarray(target)
+    check_array(name, x)
+    target = as_numbers(f"{name}'s target", target)
+    if x.shape != target.shape:  # broadcasting would compare every row with every other
+        raise ShapeError(
+            f"{name} needs x and target of one shape; got {x.shape} and {target.shape}. Reshape one of them."
+        )
+    dtype = np.dtype("float32") if x.dtype == np.float16 else x.dtype
+    return np.asarray(x, dtype), np.asarray(target, dtype)
+
+
+def as_labels(name: str, x: Any, target: Any) -> tuple[Array, Array]:
+    """Return logits (N, C), in float32 at least, and the class index of each row (N,)."""
+    check_array(name, x)
+    labels = _as_array(f"{name}'s target", target)
     if x.ndim != 2 or labels.shape != x.shape[:1]:
         raise ShapeError(
             f"{name} needs logits (N, C) and class indices (N,); got {x.shape} and {labels.shape}. "
-            "Give one row of logits and one index a sample."
+            "Pass one row of logits and one index per sample."
         )
+    if not labels.size and labels.dtype.kind == "f":
+        labels = labels.astype(np.int64)  # an empty list becomes an array of floats
     if labels.dtype.kind not in "iu":
         raise DtypeError(
             f"{name} needs class indices, which are integers; got {labels.dtype}. "
@@ -111,4 +154,21 @@ def labels_of(name: str, x: Any, target: Any) -> Array:
             f"{name} needs class indices from 0 to {x.shape[1] - 1}; got {labels.min()} to {labels.max()}. "
             "Give the network as many outputs as there are classes."
         )
-    return labels
+    return (x.astype(np.float32) if x.dtype == np.float16 else x), labels
+
+
+def as_numbers(name: str, given: Any) -> Array:
+    """Return an array of real numbers; a list or a number is converted."""
+    array = _as_array(name, given)
+    _check_kind(name, array, _NUMBERS)
+    return array
+
+
+def _as_array(name: str, given: Any) -> Array:
+    """Return an array of this list or number, with its numbers unchanged."""
+    check_plain(name, given)
+    try:
+        array: Array = np.asarray(given)
+    except ValueError as error:
+        raise ShapeError(f"{name} needs rows of one length; got a ragged list. Pad or cut them.") from error
+    return array

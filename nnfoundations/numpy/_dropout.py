@@ -1,8 +1,8 @@
 """Dropout."""
 
 from nnfoundations import formulas
-from nnfoundations._errors import OptionError
-from nnfoundations.numpy._check import check_gradient, needs_array
+from nnfoundations.errors import OptionError
+from nnfoundations.numpy._check import check_array, check_gradient
 from nnfoundations.numpy._layer import XP, Array, Layer
 from nnfoundations.numpy._linear import Generator, generator_of
 
@@ -10,21 +10,31 @@ __all__ = ["Dropout"]
 
 
 class Dropout(Layer):
-    r"""In training y = m x with m 0 for a share p of the entries, else 1 / (1 - p); in evaluation y = x.
+    r"""Set a random fraction p of the entries to zero in training; do nothing in evaluation.
 
-    Args: p: share of zeros, at least 0 and less than 1. seed: of the masks, as in Linear.
-    Raises: OptionError: p is outside [0, 1).
-    Source: Srivastava et al. 2014, section 4; scaled in training ("inverted"), so that evaluation is bare.
+    In training y = m x, where the mask m is 0 with probability p, else 1 / (1 - p), so that the mean of y
+    is x ("inverted" dropout).
+
+    Args:
+        p: probability of a zero, at least 0 and less than 1.
+        seed: random seed of the masks, or a generator; None draws a seed from NumPy's global generator.
+
+    Raises:
+        OptionError: p is outside [0, 1).
+
+    Source: Srivastava et al. 2014, section 4.
     """
 
     def __init__(self, p: float = 0.5, *, seed: int | Generator | None = None) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise OptionError(f"Dropout's p must be at least 0 and less than 1; got {p}. Take 0.1 to 0.5.")
+            raise OptionError(
+                f"Dropout's p must be at least 0 and less than 1; got {p}. 0.1 to 0.5 is usual."
+            )
         self.p, self.generators = p, [generator_of(seed)]
 
     def forward(self, x: Array) -> Array:
-        needs_array("Dropout", x)
+        check_array("Dropout", x)
         if not self.training or not self.p:
             self._kept = (None, x.shape)
             return x

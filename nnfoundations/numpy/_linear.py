@@ -1,10 +1,10 @@
-"""The affine map of rows."""
+"""The linear layer, and the initial values of its weights."""
 
 import numpy as np
 
-from nnfoundations._errors import OptionError
+from nnfoundations.errors import OptionError
 from nnfoundations.formulas import initialization, linear, linear_backward
-from nnfoundations.numpy._check import check_dtype, check_gradient, check_sizes, rows_of
+from nnfoundations.numpy._check import as_rows, check_dtype, check_gradient, check_sizes
 from nnfoundations.numpy._layer import XP, Array, Layer
 
 __all__ = ["Generator", "Linear", "generator_of", "he", "xavier"]
@@ -13,19 +13,44 @@ Generator = np.random.Generator
 
 
 def generator_of(seed: int | Generator | None) -> Generator:
-    """A generator of one's own; for None its seed comes from NumPy's global one, which programs do seed."""
+    """Return a generator of this seed.
+
+    None draws a seed from NumPy's global generator, so that `np.random.seed` still decides.
+    """
     if isinstance(seed, Generator):
         return seed
     return np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
 
 
 def he(shape: tuple[int, int], *, gain: float, generator: Generator) -> Array:
-    """Normal weights (out, in) of deviation gain / sqrt(in): He et al. 2015, eq. 10."""
+    """Draw normal weights with standard deviation gain / sqrt(in).
+
+    Args:
+        shape: (out, in).
+        gain: factor for the activation that follows: sqrt(2) for rectifiers, 1 for none.
+        generator: source of the random numbers.
+
+    Returns:
+        Weights `(out, in)` in float64.
+
+    Source: He et al. 2015, eq. 10.
+    """
     return generator.normal(0.0, initialization.he_std(shape[1], gain), shape)
 
 
 def xavier(shape: tuple[int, int], *, gain: float, generator: Generator) -> Array:
-    """Normal weights (out, in) of deviation gain sqrt(2 / (in + out)): Glorot and Bengio 2010, eq. 12."""
+    """Draw normal weights with standard deviation gain sqrt(2 / (in + out)).
+
+    Args:
+        shape: (out, in).
+        gain: factor for the activation that follows, 1 for none.
+        generator: source of the random numbers.
+
+    Returns:
+        Weights `(out, in)` in float64.
+
+    Source: Glorot and Bengio 2010, eq. 12.
+    """
     return generator.normal(0.0, initialization.xavier_std(shape[1], shape[0], gain), shape)
 
 
@@ -33,16 +58,24 @@ _INITS = {"he": he, "xavier": xavier}
 
 
 class Linear(Layer):
-    r"""y = x W^T + b.
+    r"""Linear layer: y = x W^T + b.
 
     Shape: x `(N, in)` -> `(N, out)`; weight `(out, in)`, bias `(out,)`: as in torch.
+
     Args:
-        in_features, out_features: in and out.
-        init: "he", weights of deviation gain / sqrt(in), or "xavier", gain sqrt(2 / (in + out)).
-        gain: for what follows: sqrt(2) before a rectifier, 1 before nothing.
-        seed: of the weights, or a generator; None draws one from NumPy's global state. Biases are zero.
-        dtype: of the parameters; x in the same one, or of integers, gives y in it.
-    Raises: OptionError: an init that is not known. ShapeError: a size below 1; x is no rows of `in` features.
+        in_features: number of features of x.
+        out_features: number of units, the features of y.
+        init: "he", weights of standard deviation gain / sqrt(in), or "xavier", gain sqrt(2 / (in + out)).
+        gain: factor for the activation that follows: sqrt(2) for rectifiers, 1 for none.
+        seed: random seed of the weights, or a generator; None draws a seed from NumPy's global generator.
+            Biases are zero.
+        dtype: dtype of the parameters. x in this dtype, or of integers, gives y in it.
+
+    Raises:
+        OptionError: init is unknown or gain is negative.
+        ShapeError: a size is below 1.
+        DtypeError: dtype is not a floating-point dtype.
+
     Source: Goodfellow, Bengio, Courville 2016, section 6.5.
 
     >>> Linear(3, 2, seed=0)(np.ones((5, 3), np.float32)).shape
@@ -62,10 +95,12 @@ class Linear(Layer):
         super().__init__()
         if init not in _INITS:
             raise OptionError(
-                f"Linear's init must be 'he' or 'xavier'; got {init!r}. Take 'he' for rectifiers."
+                f"Linear's init must be 'he' or 'xavier'; got {init!r}. Use 'he' before a rectifier."
             )
         if not gain >= 0:
-            raise OptionError(f"Linear needs a gain of at least 0; got {gain}. sqrt(2) is for rectifiers.")
+            raise OptionError(
+                f"Linear needs a gain of at least 0; got {gain}. Use sqrt(2) before a rectifier."
+            )
         check_sizes("Linear", in_features=in_features, out_features=out_features)
         check_dtype("Linear", dtype)
         weight = _INITS[init]((out_features, in_features), gain=gain, generator=generator_of(seed))
@@ -73,7 +108,7 @@ class Linear(Layer):
 
     def forward(self, x: Array) -> Array:
         weight = self.parameters["weight"]
-        x = rows_of("Linear", x, weight.shape[1], weight.dtype)
+        x = as_rows("Linear", x, weight.shape[1], weight.dtype)
         self._kept = (x,)
         y: Array = linear(x, weight, self.parameters["bias"], xp=XP)
         return y

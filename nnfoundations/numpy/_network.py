@@ -1,14 +1,13 @@
-"""Layers in a row, and the multilayer perceptron."""
+"""A sequence of layers, and the multilayer perceptron."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from nnfoundations._errors import OptionError, ShapeError
+from nnfoundations.errors import OptionError, ShapeError
 from nnfoundations.formulas import initialization
 from nnfoundations.numpy import _activation
-from nnfoundations.numpy._check import is_count, needs_array
+from nnfoundations.numpy._check import as_samples, is_count
 from nnfoundations.numpy._layer import Array, Layer
 from nnfoundations.numpy._linear import Generator, Linear, generator_of
 from nnfoundations.numpy._loss import CrossEntropyLoss, Loss
@@ -17,12 +16,17 @@ __all__ = ["MLP", "Sequential"]
 
 
 class Sequential(Layer):
-    """Layers one after the other; back-propagation is the same way back.
+    """Layers applied one after the other; backpropagation goes through them in reverse.
 
     Parameters, gradients and buffers are those of the layers, each named `INDEX.NAME` ("0.weight").
 
-    Args: layers: in the order of the forward. loss: what `differentiate` minimises.
-    Raises: TypeError: one of them is no layer, or the loss none.
+    Args:
+        *layers: layers in the order of the forward.
+        loss: the loss that `differentiate` uses; None for CrossEntropyLoss.
+
+    Raises:
+        TypeError: an argument is not a layer, or loss is not a loss.
+
     Source: Rumelhart, Hinton and Williams 1986.
     """
 
@@ -31,12 +35,12 @@ class Sequential(Layer):
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(
-                    f"Sequential needs layers, one an argument; got {layer!r}. "
+                    f"Sequential needs layers, one per argument; got {layer!r}. "
                     "Call a class, as in ReLU(); unpack a list, as in Sequential(*layers)."
                 )
         if isinstance(loss, type) or (loss is not None and not hasattr(loss, "backward")):
             raise TypeError(
-                f"Sequential needs a loss with a backward; got {loss!r}. Give MSELoss() or the like."
+                f"Sequential needs a loss with a backward; got {loss!r}. Pass MSELoss() or similar."
             )
         self.generators = [generator for layer in layers for generator in layer.generators]
         self.layers, self.loss = layers, loss or CrossEntropyLoss()
@@ -57,12 +61,11 @@ class Sequential(Layer):
         return x
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
-        """The last layer first. No parameter changes on the way: the layers below need it as it was."""
         grad: Array | None = grad_output
         self.gradients = {}
         for index in reversed(range(len(self.layers))):
             assert grad is not None
-            self.layers[index].gradients = {}  # their memory serves the new ones
+            self.layers[index].gradients = {}  # frees the old gradients for the new ones
             grad = self.layers[index].backward(grad, grad_input=grad_input or index > 0)
         self.gradients = {
             f"{index}.{name}": array
@@ -72,7 +75,15 @@ class Sequential(Layer):
         return grad
 
     def differentiate(self, x: Array, target: Array) -> tuple[float, Array, dict[str, Array]]:
-        """One forward and one backward: the mean loss, the output, and the gradient of each parameter."""
+        """Do one forward and one backward pass.
+
+        Args:
+            x: the input, one row per sample.
+            target: what the loss compares the output with.
+
+        Returns:
+            The mean loss, the output, and the gradient of each parameter by name.
+        """
         output = self.forward(x)
         loss = self.loss(output, target)
         self.backward(self.loss.backward(), grad_input=False)
@@ -99,17 +110,23 @@ class Sequential(Layer):
 
 
 class MLP(Sequential):
-    r"""Affine maps with an activation between each two, as `nnfoundations.models.MLP` is on torch.
+    r"""Multilayer perceptron: linear layers with an activation between each two.
 
-    Shape: x `(N, *)` with `sizes[0]` numbers a sample -> `(N, sizes[-1])`.
+    `nnfoundations.models.MLP` is the same on torch.
+
+    Shape: x `(N, *)` with `sizes[0]` numbers per sample -> `(N, sizes[-1])`.
+
     Args:
         sizes: features of the input, of each hidden layer and of the output.
-        activation: the name of one in this package ("ReLU", "Tanh"), or what builds one.
-        init: "he" for weights of variance 2 / in, the last map's 1 / in; "xavier" for 2 / (in + out).
-        seed: of the weights, as in Linear.
-        dtype: of the parameters.
-    Raises: ShapeError: fewer than two sizes, or one that is not positive. OptionError: an activation or an
-        init that is not known.
+        activation: the name of an activation in this package ("ReLU", "Tanh"), or a function that builds a
+            layer.
+        init: "he" for weights of variance 2 / in, 1 / in in the last layer; "xavier" for 2 / (in + out).
+        seed: random seed of the weights, as in Linear.
+        dtype: dtype of the parameters.
+
+    Raises:
+        ShapeError: there are fewer than two sizes, or one is not positive.
+        OptionError: activation or init is unknown.
 
     >>> import numpy as np
     >>> MLP([64, 32, 10], seed=0)(np.zeros((5, 1, 8, 8), np.float32)).shape
@@ -129,7 +146,7 @@ class MLP(Sequential):
         if len(sizes) < 2 or not all(map(is_count, sizes)):
             raise ShapeError(
                 f"MLP needs at least two sizes, all positive whole numbers; got {sizes}. "
-                "Name the features of the input, of each hidden layer and of the output: [784, 128, 10]."
+                "Give the features of the input, of each hidden layer and of the output: [784, 128, 10]."
             )
         generator = generator_of(seed)
         layers: list[Layer] = []
@@ -143,8 +160,7 @@ class MLP(Sequential):
         super().__init__(*layers[:-1])
 
     def forward(self, x: Array) -> Array:
-        needs_array("MLP", x, kinds="fiub")
-        return super().forward(x.reshape(*x.shape[:1], math.prod(x.shape[1:])))
+        return super().forward(as_samples("MLP", x))
 
 
 def _build(activation: str | Callable[[], Layer]) -> Layer:
@@ -153,7 +169,7 @@ def _build(activation: str | Callable[[], Layer]) -> Layer:
     if activation not in _activation.__all__:
         raise OptionError(
             f"MLP's activation must be one of {', '.join(_activation.__all__)}; got {activation!r}. "
-            "Name one of them, or hand over what builds a layer, as its class does."
+            "Use one of these names, or pass a function or class that builds a layer."
         )
     built: Layer = getattr(_activation, activation)()
     return built

@@ -1,26 +1,34 @@
-"""Normalization of rows: over the batch, over the features, by the root mean square."""
+"""Batch, layer and RMS normalization of rows."""
 
 import numpy as np
 
 from nnfoundations import formulas
-from nnfoundations._errors import OptionError, ShapeError
-from nnfoundations.numpy._check import check_dtype, check_eps, check_gradient, check_sizes, rows_of
+from nnfoundations.errors import OptionError, ShapeError
+from nnfoundations.numpy._check import as_rows, check_dtype, check_eps, check_gradient, check_sizes
 from nnfoundations.numpy._layer import XP, Array, Layer
 
 __all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
 
 
 class BatchNorm(Layer):
-    r"""Each feature to mean 0 and variance 1 over the batch, then y = n w + b.
+    r"""Batch normalization: each feature to mean 0 and variance 1 over the batch, then y = n w + b.
 
-    In training by the batch's own mean and biased variance; the running ones move towards them by `momentum`,
-    the variance unbiased, as in torch. In evaluation by the running ones.
+    Training uses the mean and the biased variance of the batch, and moves the running statistics towards
+    them by `momentum`, the variance unbiased, as in torch. Evaluation uses the running statistics.
 
     Shape: x `(N, num_features)` -> the same; N at least 2 in training.
-    Args: num_features: of a row. eps: added to the variance. momentum: share of the newest batch in the
-        running statistics. dtype: of parameters and statistics.
-    Raises: ShapeError: other features, or a training batch of one row, whose variance says nothing.
+
+    Args:
+        num_features: features of a row.
+        eps: number added to the variance.
+        momentum: weight of the newest batch in the running statistics, from 0 to 1.
+        dtype: dtype of the parameters and statistics.
+
+    Raises:
+        ShapeError: num_features is below 1; at a call, x has one row in training.
+        DtypeError: dtype is not a floating-point dtype.
         OptionError: eps or momentum is outside its range.
+
     Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.1.
     """
 
@@ -42,18 +50,18 @@ class BatchNorm(Layer):
 
     def forward(self, x: Array) -> Array:
         weight, bias = self.parameters["weight"], self.parameters["bias"]
-        x = rows_of("BatchNorm", x, len(weight), weight.dtype)
+        x = as_rows("BatchNorm", x, len(weight), weight.dtype)
         y: Array
         if not self.training:
             mean, variance = self.buffers["running_mean"], self.buffers["running_var"]
             y = formulas.standardize_by(x, mean, variance, weight, bias, along=(1,), eps=self.eps, xp=XP)
-            # Copies, since the next training step moves the statistics in place.
+            # Copies, because the next training step changes the statistics in place.
             self._kept = (x, mean.copy(), variance.copy(), True)
             return y
         if len(x) < 2:
             raise ShapeError(
                 f"BatchNorm needs 2 rows or more in training; got x of shape {x.shape}. "
-                "Take a larger batch, or call eval() first."
+                "Use a larger batch, or call eval() first."
             )
         y, mean, variance = formulas.standardize(x, weight, bias, over=(0,), along=(1,), eps=self.eps, xp=XP)
         unbiased = variance * (len(x) / (len(x) - 1))
@@ -80,11 +88,20 @@ class BatchNorm(Layer):
 
 
 class LayerNorm(Layer):
-    r"""Each row to mean 0 and variance 1 over its features, then y = n w + b.
+    r"""Layer normalization: each row to mean 0 and variance 1 over its features, then y = n w + b.
 
     Shape: x `(N, num_features)` -> the same.
-    Args: num_features: of a row. eps: added to the variance. dtype: of the parameters.
-    Raises: ShapeError: x is no rows of so many features.
+
+    Args:
+        num_features: features of a row.
+        eps: number added to the variance.
+        dtype: dtype of the parameters.
+
+    Raises:
+        ShapeError: num_features is below 1.
+        DtypeError: dtype is not a floating-point dtype.
+        OptionError: eps is negative.
+
     Source: Ba, Kiros and Hinton 2016, eq. 3.
     """
 
@@ -98,7 +115,7 @@ class LayerNorm(Layer):
 
     def forward(self, x: Array) -> Array:
         weight, bias = self.parameters["weight"], self.parameters["bias"]
-        x = rows_of("LayerNorm", x, len(weight), weight.dtype)
+        x = as_rows("LayerNorm", x, len(weight), weight.dtype)
         y: Array
         y, mean, variance = formulas.standardize(x, weight, bias, over=(1,), along=(1,), eps=self.eps, xp=XP)
         self._kept = (x, mean, variance)
@@ -116,11 +133,20 @@ class LayerNorm(Layer):
 
 
 class RMSNorm(Layer):
-    r"""Each row divided by the root of its mean square, then y = n w.
+    r"""RMS normalization: each row divided by the root of its mean square, then y = n w.
 
     Shape: x `(N, num_features)` -> the same.
-    Args: num_features: of a row. eps: added to the mean square. dtype: of the weight.
-    Raises: ShapeError: x is no rows of so many features.
+
+    Args:
+        num_features: features of a row.
+        eps: number added to the mean square.
+        dtype: dtype of the weight.
+
+    Raises:
+        ShapeError: num_features is below 1.
+        DtypeError: dtype is not a floating-point dtype.
+        OptionError: eps is negative.
+
     Source: Zhang and Sennrich 2019, eq. 4.
     """
 
@@ -134,7 +160,7 @@ class RMSNorm(Layer):
 
     def forward(self, x: Array) -> Array:
         weight = self.parameters["weight"]
-        x = rows_of("RMSNorm", x, len(weight), weight.dtype)
+        x = as_rows("RMSNorm", x, len(weight), weight.dtype)
         y: Array
         y, mean_square = formulas.rms_norm(x, weight, eps=self.eps, xp=XP)
         self._kept = (x, mean_square)
