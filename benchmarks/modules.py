@@ -1,10 +1,11 @@
-"""Forward plus backward of every module of ours against torch.nn's, interleaved in one run.
+"""Time forward and backward of each of our modules against torch.nn's, interleaved in one run.
 
     python benchmarks/modules.py [--output ROWS.csv] [--sizes 10 14 20] [--threads 1] [--modules ReLU GELU]
 
-Sizes are powers of two, the elements of the input. A round times ours and torch's one after the other, in
-turn first; a cell is the median of its rounds. On CPU the time is the process's CPU time, which other
-processes disturb least (summed over threads); on CUDA it is the time between two events.
+A size is the base-2 logarithm of the number of input elements. Each round times ours and torch's one after
+the other, and alternates which comes first; the result is the median over rounds. On CPU the time is the CPU
+time of the process, summed over threads, which other processes disturb least. On CUDA it is the time between
+two events.
 """
 
 import argparse
@@ -65,7 +66,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 
 
 class _SwiGLU(torch.nn.Module):
-    """What one writes for it in torch."""
+    """The same module, written with torch's functions."""
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
@@ -77,7 +78,7 @@ class _SwiGLU(torch.nn.Module):
 
 
 def kinds() -> dict[str, tuple[type[torch.nn.Module], type[torch.nn.Module]]]:
-    """name: (ours, torch's) of every module that is ours."""
+    """Map the name of each of our modules to (ours, torch's)."""
     found = {}
     for name, ours in sorted(vars(nn).items()):
         theirs = _SwiGLU if name == "SwiGLU" else getattr(torch.nn, name, None)
@@ -87,7 +88,7 @@ def kinds() -> dict[str, tuple[type[torch.nn.Module], type[torch.nn.Module]]]:
 
 
 def inputs(name: str, size: int, dtype: torch.dtype, device: str) -> tuple[Tensor, ...]:
-    """What forward takes, with `size` elements in the first."""
+    """Make the arguments of forward; the first has `size` elements."""
     shape = (size // 16, 16) if name == "Bilinear" else SHAPES.get(name, ROWS)(size)
     x = torch.randn(shape, dtype=dtype, device=device)
     target = torch.rand(shape, dtype=dtype, device=device)
@@ -104,7 +105,7 @@ def inputs(name: str, size: int, dtype: torch.dtype, device: str) -> tuple[Tenso
 
 
 def step(module: torch.nn.Module, given: tuple[Tensor, ...]) -> Callable[[], None]:
-    """Forward and backward once, to the gradients of inputs and parameters."""
+    """Return a function that runs forward and backward once, for all inputs and parameters."""
     wanted = [x for x in (*given, *module.parameters()) if x.requires_grad]
     grad_output = torch.ones_like(module(*given))
 
@@ -135,7 +136,7 @@ def _cuda_seconds(run: Callable[[], None], count: int) -> float:
 def compare(
     ours: Callable[[], None], theirs: Callable[[], None], device: str, budget: float
 ) -> dict[str, Any]:
-    """Medians in microseconds over interleaved rounds: as many as fit the budget, 5 to 51."""
+    """Medians in microseconds over interleaved rounds: as many as fit the time budget, from 5 to 51."""
     seconds = _cuda_seconds if device == "cuda" else _cpu_seconds
     for run in (ours, theirs):
         run()
@@ -151,7 +152,7 @@ def compare(
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures depend on, without a name."""
+    """Hardware and versions on which the times depend, without a host name."""
     name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
     versions = {"torch": torch.__version__, "python": platform.python_version()}
     return {"machine": f"{name}, {os.cpu_count()} cores", **versions}
@@ -160,7 +161,7 @@ def machine(device: str) -> dict[str, Any]:
 def measure(
     names: list[str], sizes: list[int], threads: list[int], device: str, dtype: torch.dtype, budget: float
 ) -> Iterator[dict[str, Any]]:
-    """A row a module, size and thread count."""
+    """One row per module, size and thread count."""
     about = machine(device)
     for name in names:
         ours, theirs = kinds()[name]
@@ -179,7 +180,7 @@ def measure(
 
 
 def means(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Geometric means of the ratios, a line a thread count."""
+    """Geometric means of the ratios, one line per thread count."""
     for count in sorted({row["threads"] for row in rows}):
         chosen = [row for row in rows if row["threads"] == count]
         cells = []
@@ -200,12 +201,16 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="powers of two")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=SIZES, help="base-2 logarithms of the number of elements"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--modules", nargs="+", default=list(kinds()), choices=list(kinds()))
     parser.add_argument("--device", default="cuda" if cuda else "cpu", choices=("cpu", "cuda"))
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16", "float64"))
-    parser.add_argument("--budget", type=float, default=0.3, help="seconds a cell, if 5 rounds fit into it")
+    parser.add_argument(
+        "--budget", type=float, default=0.3, help="seconds per measurement, if 5 rounds fit into it"
+    )
     parser.add_argument("--output", type=Path)
     chosen = parser.parse_args()
     threads = [1] if chosen.device == "cuda" else list(chosen.threads)

@@ -1,10 +1,10 @@
-"""A step of our optimizers beside torch.optim's foreach: one interleaved run, a row an optimizer.
+"""Time a step of our optimizers against torch.optim with foreach, interleaved, one row per optimizer.
 
     python benchmarks/optim.py --output docs/results/optim.csv
 
-10 million float32 parameters in 200 tensors. Ours and torch's take turns, a step each, and which of the two
-goes first alternates; `ratio` is the median of ours over the median of torch's. On a GPU a step ends with a
-synchronisation.
+There are 10 million float32 parameters in 200 tensors. Ours and torch's take one step each in turn, and
+alternate which goes first. `ratio` is the median time of ours divided by the median time of torch's. On a
+GPU a step ends with a synchronization.
 """
 
 import argparse
@@ -32,11 +32,11 @@ FIELDS = ["optimizer", "parameters", "tensors", "device", "threads", "steps", "o
 FIELDS += ["torch_version"]
 
 
-def measured(
+def measure(
     case: str, parameters: int, tensors: int, device: str, steps: int
 ) -> tuple[list[float], list[float]]:
     name, options = CASES[case]
-    rivals = []
+    optimizers = []
     for package in (optim, torch.optim):
         generator = torch.Generator().manual_seed(0)
         params = []
@@ -44,22 +44,22 @@ def measured(
             p = torch.nn.Parameter(torch.randn(parameters // tensors, generator=generator).to(device))
             p.grad = torch.randn(parameters // tensors, generator=generator).to(device)
             params.append(p)
-        rivals.append(getattr(package, name)(params, **options, foreach=True))
+        optimizers.append(getattr(package, name)(params, **options, foreach=True))
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(steps + 3):
         for which in (0, 1) if turn % 2 else (1, 0):
             start = time.perf_counter()
-            rivals[which].step()
+            optimizers[which].step()
             if device != "cpu":
                 torch.cuda.synchronize()
-            if turn >= 3:  # the first ones make the state
+            if turn >= 3:  # the first steps create the state
                 times[which].append(1e3 * (time.perf_counter() - start))
     return times
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, help="a CSV file for the rows")
+    parser.add_argument("--output", type=Path, help="CSV file for the rows")
     parser.add_argument("--parameters", type=int, default=10_000_000)
     parser.add_argument("--tensors", type=int, default=200)
     parser.add_argument("--steps", type=int, default=40)
@@ -70,7 +70,7 @@ def main() -> None:
     device = platform.machine() if args.device == "cpu" else torch.cuda.get_device_name()
     rows = []
     for case in CASES:
-        ours, theirs = measured(case, args.parameters, args.tensors, args.device, args.steps)
+        ours, theirs = measure(case, args.parameters, args.tensors, args.device, args.steps)
         mine, other = statistics.median(ours), statistics.median(theirs)
         values = (case, args.parameters, args.tensors, device, args.threads, args.steps)
         measures = (f"{mine:.3f}", f"{other:.3f}", f"{mine / other:.3f}", torch.__version__)

@@ -1,6 +1,6 @@
 """Write docs/modules.md from the docstrings of nnfoundations.nn.
 
-python docs/generate_modules.py
+Run `python docs/generate_modules.py` after a change of these docstrings.
 """
 
 import inspect
@@ -14,43 +14,44 @@ from pathlib import Path
 from nnfoundations import nn
 
 PAGE = Path(__file__).with_name("modules.md")
-FIELDS = ("Shape", "Args", "Returns", "Raises", "Source")
+SECTIONS = ("Shape", "Args", "Raises", "Source", "Example")
 
 HEAD = """# Modules
 
-`from nnfoundations import nn` in place of `from torch import nn`. These modules are ours, forward and
-backward; every other name of `torch.nn` is handed on as it is. Written by `docs/generate_modules.py` from
-the docstrings.
+Write `from nnfoundations import nn` instead of `from torch import nn`. The modules on this page are computed
+by our own formulas, forward and backward. Every other name of `torch.nn` is torch's own.
+`docs/generate_modules.py` writes this page from the docstrings.
 
-Where a model can tell them from torch's:
+A program can notice these differences from torch:
 
-- `type(layer)` differs. `isinstance` holds both ways, of torch's layer and `nn.Linear` too, since the layers
-  that torch builds itself, of an encoder or a backbone, stay torch's.
-- Nested and sparse tensors, and `torch.jit.script`, need torch's layers: `convert.to_torch(model)` first.
-- Cross-entropy keeps the logits themselves. Whoever writes over them before the backward gets torch's error.
-- Dropout and RReLU draw torch's numbers on the CPU in eager mode; on CUDA and compiled, others.
-- An InstanceNorm with affine takes an empty batch, where torch's module raises.
-- The third derivative of LayerNorm and `jacfwd` of `jacfwd` of normalizations are wrong in torch 2.15, the
-  third derivative of BatchNorm is missing. Ours are right.
+- `type(layer)` differs. `isinstance` works in both directions: a layer of torch is also an instance of our
+  class, because torch builds its own layers inside encoders and backbones.
+- Nested and sparse tensors, and `torch.jit.script`, need torch's layers: call `convert.to_torch(model)`
+  first.
+- Cross-entropy saves the logits themselves. Overwriting them before the backward raises torch's error.
+- Dropout and RReLU draw the same random numbers as torch on the CPU in eager mode, but not on CUDA or
+  compiled.
+- InstanceNorm with `affine=True` accepts an empty batch; torch's module raises.
+- In torch 2.15 the third derivative of LayerNorm and `jacfwd` of `jacfwd` of normalizations are wrong, and
+  the third derivative of BatchNorm is missing. Ours are correct.
 
 """
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A docstring, taken apart."""
+    """A docstring, split into its parts."""
 
     name: str
     family: str
-    sentence: str
+    summary: str
     mathematics: tuple[str, ...]  # the formula, then its derivatives
     prose: str
-    fields: dict[str, str]
-    example: str
+    sections: dict[str, str]  # name to dedented text
 
 
 def entries() -> Iterator[Entry]:
-    """Every class that nn has in place of torch's, or beside them, in the order of our files."""
+    """Every module class that we define, in the order of our files."""
     ours = {
         value: name
         for name, value in vars(nn).items()
@@ -58,49 +59,45 @@ def entries() -> Iterator[Entry]:
         if value.__module__.startswith("nnfoundations.")
     }
     for kind in sorted(ours, key=lambda kind: (kind.__module__, _line(kind))):
-        yield parsed(kind)
+        yield parse(kind)
 
 
 def _line(kind: type) -> int:
     return inspect.getsourcelines(kind)[1]
 
 
-def parsed(kind: type) -> Entry:
-    """Its docstring in parts. Raises ValueError if one is missing."""
-    text = inspect.getdoc(kind) or ""
-    text, _, example = text.partition("\n>>> ")
-    pieces = re.split(rf"^({'|'.join(FIELDS)}): ", text, flags=re.M)
-    body, fields = pieces[0], dict(zip(pieces[1::2], map(_joined, pieces[2::2]), strict=True))
-    paragraphs = [part for part in re.split(r"\n\s*\n", body) if part.strip()]
+def parse(kind: type) -> Entry:
+    """Split the docstring of a class. Raises ValueError if a part is missing."""
+    pieces = re.split(rf"^({'|'.join(SECTIONS)}):\n", inspect.getdoc(kind) or "", flags=re.M)
+    sections = dict(zip(pieces[1::2], map(textwrap.dedent, pieces[2::2]), strict=True))
+    paragraphs = [part for part in re.split(r"\n\s*\n", pieces[0]) if part.strip()]
     formulas = [part for part in paragraphs if part.startswith(".. math::")]
     prose = [part for part in paragraphs[1:] if part not in formulas]
-    missing = [name for name in ("Shape", "Source") if name not in fields]
-    missing += [name for name, part in (("formula", formulas), ("example", example)) if not part]
+    missing = [name for name in ("Shape", "Source", "Example") if name not in sections]
+    missing += [] if formulas else ["formula"]
     if missing:
         raise ValueError(f"The docstring of {kind.__name__} lacks {', '.join(missing)}.")
     mathematics = [
-        _joined(piece).rstrip(",").strip()
+        _one_line(piece).rstrip(",").strip()
         for part in formulas
         for piece in re.split(r",?\s*\\qquad", part.removeprefix(".. math::"))
     ]
-    family = kind.__module__.rpartition(".")[2].strip("_").replace("_", " ").capitalize()
     return Entry(
         kind.__name__,
-        family,
-        _joined(paragraphs[0]),
+        kind.__module__.rpartition(".")[2].strip("_").removesuffix("_modules").replace("_", " ").capitalize(),
+        _one_line(paragraphs[0]),
         tuple(piece for piece in mathematics if piece),
-        "\n\n".join(map(_joined, prose)),
-        fields,
-        f">>> {example.rstrip()}",
+        "\n\n".join(map(_one_line, prose)),
+        sections,
     )
 
 
-def _joined(text: str) -> str:
-    return " ".join(textwrap.dedent(text).split())
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
-def _marked(text: str) -> str:
-    """reStructuredText's roles as GitHub reads them."""
+def _to_markdown(text: str) -> str:
+    """Write reStructuredText's mathematics as GitHub reads it."""
     return re.sub(r":math:`([^`]*)`", r"$\1$", text)
 
 
@@ -108,56 +105,71 @@ def _is_derivative(piece: str) -> bool:
     return any(sign in piece.partition("=")[0] for sign in ("'", r"\partial", r"\bar", r"\nabla", r"^\prime"))
 
 
-def _in_cell(text: str) -> str:
-    """Prose for a table."""
-    marked = re.sub(r"\$([^$]*)\$", lambda found: _formula(found[1]), _marked(text))
+def _table_cell(text: str) -> str:
+    marked = re.sub(r"\$([^$]*)\$", lambda found: _table_formula(found[1]), _to_markdown(text))
     return marked.replace("\n\n", " ").replace("|", r"\|")
 
 
-def _formula(text: str) -> str:
-    """Inline mathematics for a table, where a bar would end the cell."""
+def _table_formula(text: str) -> str:
+    """Inline mathematics without a bar, which would end the cell."""
     return "$" + text.replace(r"\|", r"\Vert ").replace("|", r"\vert ") + "$"
 
 
 def page() -> str:
     """The whole document."""
-    all_of_it = list(entries())
-    lines = [HEAD + "| module | what it does | formula | derivative | where it saturates, when to use it |"]
+    all_entries = list(entries())
+    lines = [HEAD + "| module | what it does | formula | derivative | notes |"]
     lines.append("|---|---|---|---|---|")
-    for entry in all_of_it:
-        formulas = [piece for piece in entry.mathematics if not _is_derivative(piece)]
-        derivatives = [_formula(piece) for piece in entry.mathematics if _is_derivative(piece)]
-        prose = _marked(entry.prose)
-        backward = re.search(r"Backward(.*?): (.*?)\.(?:\s|$)", prose, re.S)
-        if backward:
-            where = backward[1].strip(", ")
-            derivatives.append(_in_cell(f"{where}: {backward[2]}" if where else backward[2]))
-        notes = prose.replace(backward[0], "") if backward else prose
-        cells = [
-            f"[{entry.name}](#{entry.name.lower()})",
-            _in_cell(entry.sentence),
-            ", ".join(map(_formula, formulas)),
-            ", ".join(derivatives),
-            _in_cell(notes),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+    lines += map(_row, all_entries)
     family = ""
-    for entry in all_of_it:
+    for entry in all_entries:
         if entry.family != family:
             family = entry.family
             lines.append(f"\n## {family}")
-        lines.append(section(entry))
+        lines.append(_module(entry))
     return "\n".join(lines) + "\n"
 
 
-def section(entry: Entry) -> str:
+def _row(entry: Entry) -> str:
+    """A module's row in the table."""
+    formulas = [_table_formula(piece) for piece in entry.mathematics if not _is_derivative(piece)]
+    derivatives = [_table_formula(piece) for piece in entry.mathematics if _is_derivative(piece)]
+    prose = _to_markdown(entry.prose)
+    backward = re.search(r"Backward(.*?): (.*?)\.(?:\s|$)", prose, re.S)
+    if backward:
+        condition = backward[1].strip(", ")
+        derivatives.append(_table_cell(f"{condition}: {backward[2]}" if condition else backward[2]))
+    notes = prose.replace(backward[0], "") if backward else prose
+    link = f"[{entry.name}](#{entry.name.lower()})"
+    cells = [
+        link,
+        _table_cell(entry.summary),
+        ", ".join(formulas),
+        ", ".join(derivatives),
+        _table_cell(notes),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _module(entry: Entry) -> str:
     """A module's own part."""
-    parts = [f"\n### {entry.name}", _marked(entry.sentence)]
+    parts = [f"\n### {entry.name}", _to_markdown(entry.summary)]
     parts += ["```math\n" + r", \qquad ".join(entry.mathematics) + "\n```"]
-    parts += [_marked(entry.prose)] if entry.prose else []
-    parts += ["\n".join(f"- **{name}**: {_marked(text)}" for name, text in entry.fields.items())]
-    parts += [f"```python\n{entry.example}\n```"]
+    parts += [_to_markdown(entry.prose)] if entry.prose else []
+    listed = [name for name in SECTIONS if name in entry.sections and name != "Example"]
+    parts += ["\n".join(_section(name, entry.sections[name]) for name in listed)]
+    parts += [f"```python\n{entry.sections['Example'].strip()}\n```"]
     return "\n\n".join(parts)
+
+
+def _section(name: str, text: str) -> str:
+    """A section as a list item; its entries are items below it."""
+    if name == "Source":
+        return f"- **{name}**: {_one_line(text)}"
+    items = re.findall(r"^(\w+): (.*(?:\n +.*)*)", text, re.M)
+    return "\n".join(
+        [f"- **{name}**", *(f"  - `{item}`: {_to_markdown(_one_line(rest))}" for item, rest in items)]
+    )
 
 
 if __name__ == "__main__":

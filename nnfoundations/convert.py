@@ -1,4 +1,4 @@
-"""Swap the layers of a model: torch's for ours, and back.
+"""Converts the layers of a model: from torch's classes to ours, and back.
 
 >>> import torch
 >>> from nnfoundations import convert
@@ -6,9 +6,10 @@
 >>> type(model[0]).__module__.split(".")[0]
 'nnfoundations'
 
-A layer of ours is a subclass that adds no state, so that a swap is one assignment to `__class__`: parameters,
-buffers, hooks, names and the optimizer's references stay. Only exact types are swapped. Subclasses,
-quantised layers and layers that torch.nn.utils.parametrize wraps have a class of their own and are left.
+Our layers are subclasses of torch's that add no state. A conversion therefore only assigns `__class__`:
+parameters, buffers, hooks, names and the references of the optimizer stay. Only exact types are converted.
+Subclasses, quantized layers and layers changed by torch.nn.utils.parametrize have classes of their own and
+stay as they are.
 """
 
 import logging
@@ -29,34 +30,50 @@ _Model = TypeVar("_Model", bound=Module)
 
 
 def to_foundations(model: _Model) -> _Model:
-    """Make every layer of torch.nn that we have ours, in place; logs what was changed and left.
+    """Convert every torch.nn layer for which we have a class, in place, and log what changed.
 
-    Returns: the same model. Attention, convolutions and whatever else we don't have stay torch's.
+    Attention, convolutions and other layers that we do not have stay torch's.
+
+    Args:
+        model: the model to change.
+
+    Returns:
+        The same model.
+
+    Example:
+        >>> to_foundations(torch.nn.Linear(4, 2)).__class__ is nn.Linear
+        True
     """
-    return _swapped(model, {theirs: ours for ours, theirs in _pairs().items()}, "to_foundations")
+    return _convert(model, {torch_class: ours for ours, torch_class in _pairs().items()}, "to_foundations")
 
 
 def to_torch(model: _Model) -> _Model:
-    """Undo `to_foundations`: every layer of ours that torch.nn has becomes torch's, in place.
+    """Undo `to_foundations`: convert each of our layers to torch's class, in place, and log what changed.
 
-    Returns: the same model. A layer that torch lacks stays ours.
+    A layer that torch does not have stays ours.
+
+    Args:
+        model: the model to change.
+
+    Returns:
+        The same model.
     """
-    return _swapped(model, _pairs(), "to_torch")
+    return _convert(model, _pairs(), "to_torch")
 
 
 def _pairs() -> dict[type[Module], type[Module]]:
-    """Ours to torch's: every class that `nn` exports in place of torch's class of that name."""
+    """Map each of our classes to the torch class of the same name."""
     pairs: dict[type[Module], type[Module]] = {}
     for name, ours in vars(nn).items():
-        theirs = getattr(torch.nn, name, None)
-        if ours is theirs or not (isclass(ours) and isclass(theirs)):
+        torch_class = getattr(torch.nn, name, None)
+        if ours is torch_class or not (isclass(ours) and isclass(torch_class)):
             continue
-        if issubclass(theirs, Module) and issubclass(ours, theirs):
-            pairs[ours] = theirs
+        if issubclass(torch_class, Module) and issubclass(ours, torch_class):
+            pairs[ours] = torch_class
     return pairs
 
 
-def _swapped(model: _Model, pairs: dict[type[Module], type[Module]], name: str) -> _Model:
+def _convert(model: _Model, pairs: dict[type[Module], type[Module]], name: str) -> _Model:
     changed: Counter[str] = Counter()
     left: Counter[str] = Counter()
     for module in model.modules():
@@ -66,17 +83,21 @@ def _swapped(model: _Model, pairs: dict[type[Module], type[Module]], name: str) 
             changed[kind.__name__] += 1
         elif _is_layer(module):
             left[kind.__name__] += 1
-    _log.info("%s: changed %s; left %s", name, _listed(changed), _listed(left))
+    _log.info("%s: changed %s; left %s", name, _format_counts(changed), _format_counts(left))
     return model
 
 
 def _is_layer(module: Module) -> bool:
-    """Whether it computes by itself; what only holds layers is not worth a word."""
+    """Whether the module computes something itself; containers are not mentioned in the log."""
     if isinstance(module, _CONTAINERS):
         return False
     no_children = next(module.children(), None) is None
     return no_children or next(module.parameters(recurse=False), None) is not None
 
 
-def _listed(counts: Counter[str]) -> str:
+def _format_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,6 @@
-"""Networks of other kinds than those of `zoo.py`, as people write them. Nothing here is a test.
+"""Kinds of networks that `zoo.py` lacks, written as people write them. This file holds no tests.
 
-Each was once taken for ill by a rule that knew the ones of the zoo only.
+Each of them once caused a false alarm of a rule that was tuned on `zoo.py` only.
 """
 
 import torch
@@ -10,12 +10,12 @@ from zoo import Module
 
 
 def levels(x: Tensor) -> Tensor:
-    """Every fourth pixel as a word of a vocabulary of 17."""
+    """Take every fourth pixel as a word of a vocabulary of 17."""
     return ((x - x.min()) * 5).long().clamp(0, 16)[:, ::4]
 
 
 class Block(nn.Module):
-    """Pre-norm, initial values of GPT-2: what is added to the sum is smaller the more there is to add."""
+    """A pre-norm block with the initial values of GPT-2: the more blocks, the less each one adds."""
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class GPT(nn.Module):
 
 
 class Scaled(nn.Module):
-    """LayerScale (Touvron et al. 2021): a branch that begins at next to nothing."""
+    """LayerScale (Touvron et al. 2021): the branch starts with a very small scale."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def layer_scale() -> nn.Module:
 
 
 class Splines(nn.Module):
-    """A layer of learned functions (Liu et al. 2024), which begin near zero beside a usual linear layer."""
+    """A layer of learned functions (Liu et al. 2024). They start near zero, beside a usual linear layer."""
 
     def __init__(self, ins: int, outs: int, knots: int = 8) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ def splines() -> nn.Module:
 
 
 class Cell(nn.Module):
-    """An LSTM step by step, over an image with a blank margin: its first inputs are equal for all."""
+    """An LSTM cell that reads an image with a blank margin: its first inputs are the same for all samples."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Cell(nn.Module):
 
 
 class Grid(nn.Module):
-    """A network of places, the same for every sample, is asked before one of the data (DeepONet)."""
+    """DeepONet: a network of positions, which are the same for every sample, runs before that of the data."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Grid(nn.Module):
 
 
 class Margins(Module):
-    """An autoencoder whose sigmoid is sure, and right, that the margin is black."""
+    """An autoencoder whose sigmoid is saturated, and right, for the black margin of the images."""
 
     def target(self, x: Tensor, y: Tensor) -> Tensor:
         image = (x - x.min()) / (x.max() - x.min())
@@ -120,7 +120,7 @@ class Margins(Module):
 
 
 class HeadOnly(Module):
-    """Transfer learning as in Lightning's guide: the backbone in evaluation mode and without a graph."""
+    """Transfer learning as in Lightning's guide: the backbone is in evaluation mode and records no graph."""
 
     def forward(self, x: Tensor) -> Tensor:
         self.net[:-1].eval()
@@ -130,7 +130,7 @@ class HeadOnly(Module):
 
 
 def sparse() -> nn.Module:
-    """Each unit answers to few samples."""
+    """Each unit is active for few samples only."""
     net = nn.Sequential(nn.Linear(64, 1024), nn.ReLU(), nn.Linear(1024, 10))
     nn.init.constant_(net[0].bias, -1.0)
     return net

@@ -1,6 +1,7 @@
-"""PyTorch's own samples of its modules, given to ours. Run as a process: the import changes global flags.
+"""Runs our modules on the samples with which PyTorch tests its own.
 
-Prints one line of JSON: how many samples and error inputs were held, and what failed.
+Run it as a process, because the import changes global flags. It prints one line of JSON: the number of
+samples and of error inputs, and the failures.
 """
 
 import json
@@ -27,7 +28,7 @@ def built(kind: type[torch.nn.Module], given: Any, training: bool) -> torch.nn.M
 
 
 def results(module: torch.nn.Module, given: Any) -> list[Tensor]:
-    """Output, gradients of all that asks for one, buffers."""
+    """Output, all gradients, and buffers."""
     fresh = tree_map(
         lambda x: x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x,
         (given.args, given.kwargs),
@@ -40,8 +41,8 @@ def results(module: torch.nn.Module, given: Any) -> list[Tensor]:
     return [y, *(g for g in grads if g is not None), *module.buffers()]
 
 
-def hold(ours: type, theirs: type, sample: Any, training: bool, dtype: torch.dtype) -> None:
-    """Raises if they differ. (PyTorch's reference functions say no more: its own module is held to them.)"""
+def compare(ours: type, theirs: type, sample: Any, training: bool, dtype: torch.dtype) -> None:
+    """Raise if they differ. PyTorch compares its module with its reference functions, so we need not."""
     a = built(ours, sample.constructor_input, training)
     r = built(theirs, sample.constructor_input, training)
     given = sample.forward_input
@@ -51,8 +52,8 @@ def hold(ours: type, theirs: type, sample: Any, training: bool, dtype: torch.dty
         torch.testing.assert_close(x, y, equal_nan=True, **tolerance)
 
 
-def hold_error(ours: type, theirs: type, error: Any, training: bool) -> None:
-    """Raises if ours takes what torch refuses, or refuses it with another class of error."""
+def compare_error(ours: type, theirs: type, error: Any, training: bool) -> None:
+    """Raise if ours accepts an input that torch rejects, or raises another class of error."""
     given = error.module_error_input
 
     def run(kind: type) -> None:
@@ -61,7 +62,7 @@ def hold_error(ours: type, theirs: type, error: Any, training: bool) -> None:
             module(*given.forward_input.args, **given.forward_input.kwargs)
 
     try:
-        run(theirs)  # some are errors while training only
+        run(theirs)  # some inputs are invalid in training only
     except error.error_type:
         pass
     else:
@@ -98,12 +99,12 @@ def main() -> None:
                 for i, sample in enumerate(info.module_inputs_func(info, **options)):
                     samples[ours.__name__] += 1
                     name = f"{ours.__name__} {i} {sample.desc} {dtype} training={training}"
-                    failures += failure(name, hold, ours, info.module_cls, sample, training, dtype)
+                    failures += failure(name, compare, ours, info.module_cls, sample, training, dtype)
                 refused = info.module_error_inputs_func
                 for error in refused(info, **options) if refused else ():
                     errors += 1
                     name = f"{ours.__name__} error input {dtype} training={training}"
-                    failures += failure(name, hold_error, ours, info.module_cls, error, training)
+                    failures += failure(name, compare_error, ours, info.module_cls, error, training)
     print(json.dumps({"samples": samples, "errors": errors, "failures": failures}))
 
 

@@ -1,6 +1,6 @@
-"""Every module of ours, a line each, with its inputs.
+"""All our modules with inputs for the laws, one case per line. This file contains no test.
 
-A case is held against the module of torch.nn that has its name. Nothing here is a test.
+A case is compared with the module of torch.nn with the same name.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,25 +11,25 @@ import torch
 from torch import Tensor
 
 from nnfoundations import nn
-from nnfoundations.testing import HALF, Subject
+from nnfoundations.testing import HALF, LayerCase
 from nnfoundations.testing import assert_matches as assert_matches
-from nnfoundations.testing import backpropagated as backpropagated
+from nnfoundations.testing import run_backward as run_backward
 
 DTYPES = (torch.float64, torch.float32, *HALF)
 
-Law = Callable[[Subject], None]
+Law = Callable[[LayerCase], None]
 Draw = Callable[[torch.Generator, torch.dtype], Tensor]
 
 
 def normal(*shape: int, scale: float = 2.0) -> Draw:
-    """Numbers for which a gradient is asked."""
+    """Normal numbers that require a gradient."""
     return lambda generator, dtype: (
         (torch.randn(shape, generator=generator, dtype=torch.float64) * scale).to(dtype).requires_grad_()
     )
 
 
 def labels(*shape: int, classes: int, ignored: int | None = None) -> Draw:
-    """Class indices, the first of them `ignored` if that is given."""
+    """Class indices; the first one is `ignored` if that is given."""
 
     def draw(generator: torch.Generator, dtype: torch.dtype) -> Tensor:
         drawn = torch.randint(classes, shape, generator=generator)
@@ -41,7 +41,7 @@ def labels(*shape: int, classes: int, ignored: int | None = None) -> Draw:
 
 
 def probabilities(*shape: int) -> Draw:
-    """Distributions along axis 1, for which a gradient is asked too."""
+    """Distributions along axis 1 that require a gradient."""
 
     def draw(generator: torch.Generator, dtype: torch.dtype) -> Tensor:
         drawn = torch.rand(shape, generator=generator, dtype=torch.float64) + 0.1
@@ -51,25 +51,25 @@ def probabilities(*shape: int) -> Draw:
 
 
 def outcomes(*shape: int) -> Draw:
-    """Numbers from 0.05 to 0.95, for which a gradient is asked."""
+    """Numbers from 0.05 to 0.95 that require a gradient."""
     return lambda generator, dtype: (
         (torch.rand(shape, generator=generator, dtype=torch.float64) * 0.9 + 0.05).to(dtype).requires_grad_()
     )
 
 
 @dataclass(frozen=True)
-class Case(Subject):
-    """A module of ours, built with `arguments` and called with what `draws` draw."""
+class Case(LayerCase):
+    """One of our modules, built with `arguments`; each of `draws` makes one input."""
 
     ours: type[torch.nn.Module]
     arguments: dict[str, Any]
     draws: tuple[Draw, ...]
-    kind: str  # its line of the tolerance table, nnfoundations.testing.K
-    rows: int = field(default=0)  # of the input; what may be saved beyond torch is one number a row
+    kind: str  # row of nnfoundations.testing.TOLERANCES
+    extra_saved: int = field(default=0)  # numbers saved beyond torch: one per row of the input
     training: bool = True
-    looser: int = 1  # a factor on the table's k, with its reason beside it
-    reference: type[torch.nn.Module] | None = None  # where torch has no module of that name
-    leave_out: tuple[str, ...] = ()  # laws that it does not promise, with the reason beside it
+    tolerance_factor: int = 1  # multiplies the tolerance; give the reason in a comment
+    reference: type[torch.nn.Module] | None = None  # if torch has no module of that name
+    skip: tuple[str, ...] = ()  # laws that do not hold; give the reason in a comment
 
     @property
     def theirs(self) -> type[torch.nn.Module]:  # type: ignore[override]
@@ -77,7 +77,7 @@ class Case(Subject):
         return found
 
     def inputs(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, ...]:
-        """The same numbers at each call with one seed, rounded to the dtype."""
+        """Make the inputs; the same seed gives the same numbers, rounded to the dtype."""
         generator = torch.Generator().manual_seed(seed)
         return tuple(draw(generator, dtype) for draw in self.draws)
 
@@ -86,12 +86,12 @@ class Case(Subject):
         return f"{self.ours.__name__}({given})" + ("" if self.training else ".eval()")
 
 
-def _cross_entropy(*draws: Draw, rows: int, **arguments: Any) -> Case:
-    return Case(nn.CrossEntropyLoss, arguments, draws, "loss", rows)
+def _cross_entropy(*draws: Draw, extra_saved: int, **arguments: Any) -> Case:
+    return Case(nn.CrossEntropyLoss, arguments, draws, "loss", extra_saved)
 
 
 class SwiGLU(torch.nn.Module):
-    """What torch has in the place of ours: the parts."""
+    """The same module, written with torch's functions."""
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class SwiGLU(torch.nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         if input.shape[self.dim] % 2 or input.is_complex():
-            raise ValueError("torch's parts take more than ours")
+            raise ValueError("ours accepts less than torch's functions")
         a, b = input.chunk(2, self.dim)
         return torch.nn.functional.silu(a) * b
 
@@ -111,22 +111,22 @@ def _activation(
     ours: type[torch.nn.Module],
     *draws: Draw,
     kind: str = "elementwise",
-    leave_out: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
     **arguments: Any,
 ) -> Case:
-    return Case(ours, arguments, draws or (normal(2, 8),), kind, leave_out=leave_out)
+    return Case(ours, arguments, draws or (normal(2, 8),), kind, skip=skip)
 
 
 def _softmax(ours: type[torch.nn.Module], *draws: Draw, **arguments: Any) -> Case:
     return _activation(ours, *draws, kind="softmax", **arguments)
 
 
-_INSTANCE = "it_is_an_instance_of_torchs"
+_INSTANCE = "is_instance_of_torch_layer"
 _W = torch.tensor([0.5, 2.0, 1.0, 0.25])
 _NORM = "normalization"
-_EMPTY = ("an_empty_batch_is_taken",)  # torch raises in its own copying of the weights
-_META = ("it_moves_from_meta_to_memory",)  # torch asks the count for its number
-_AUTOCAST = ("autocast_gives_torchs_dtypes",)  # torch's inner product is rounded to half though y is float32
+_EMPTY = ("accepts_an_empty_batch",)  # torch raises when it copies the weights
+_META = ("builds_on_the_meta_device",)  # torch reads the value of the batch counter
+_AUTOCAST = ("autocast_dtypes_match_torch",)  # torch rounds intermediate values to half although y is float32
 CASES = (
     Case(nn.Linear, {"in_features": 5, "out_features": 3}, (normal(6, 5),), "linear", 6),
     Case(nn.Linear, {"in_features": 5, "out_features": 3, "bias": False}, (normal(6, 5),), "linear", 6),
@@ -134,23 +134,25 @@ CASES = (
     Case(nn.Linear, {"in_features": 4, "out_features": 1}, (normal(4),), "linear", 1),
     Case(nn.ReLU, {}, (normal(4, 5),), "elementwise"),
     Case(nn.ReLU, {}, (normal(),), "elementwise"),
-    _cross_entropy(normal(5, 4), labels(5, classes=4), rows=5),
-    _cross_entropy(normal(5, 4), labels(5, classes=4, ignored=-100), rows=5, reduction="sum"),
-    _cross_entropy(normal(5, 4), labels(5, classes=4, ignored=9), rows=5, reduction="none", ignore_index=9),
-    _cross_entropy(normal(5, 4), labels(5, classes=4, ignored=2), rows=5, ignore_index=2, weight=_W),
-    _cross_entropy(normal(5, 4), labels(5, classes=4, ignored=-100), rows=5, label_smoothing=0.1),
-    _cross_entropy(normal(5, 4), labels(5, classes=4), rows=5, label_smoothing=0.3, weight=_W),
+    _cross_entropy(normal(5, 4), labels(5, classes=4), extra_saved=5),
+    _cross_entropy(normal(5, 4), labels(5, classes=4, ignored=-100), extra_saved=5, reduction="sum"),
     _cross_entropy(
-        normal(5, 4), labels(5, classes=4), rows=5, label_smoothing=1.0, weight=_W, reduction="none"
+        normal(5, 4), labels(5, classes=4, ignored=9), extra_saved=5, reduction="none", ignore_index=9
     ),
-    _cross_entropy(normal(2, 4, 3), labels(2, 3, classes=4), rows=6, weight=_W),
-    _cross_entropy(normal(2, 4, 2, 2), labels(2, 2, 2, classes=4), rows=8, reduction="none"),
-    _cross_entropy(normal(4), labels(classes=4), rows=1),
-    _cross_entropy(normal(5, 4), probabilities(5, 4), rows=5),
+    _cross_entropy(normal(5, 4), labels(5, classes=4, ignored=2), extra_saved=5, ignore_index=2, weight=_W),
+    _cross_entropy(normal(5, 4), labels(5, classes=4, ignored=-100), extra_saved=5, label_smoothing=0.1),
+    _cross_entropy(normal(5, 4), labels(5, classes=4), extra_saved=5, label_smoothing=0.3, weight=_W),
     _cross_entropy(
-        normal(5, 4), probabilities(5, 4), rows=5, label_smoothing=0.2, weight=_W, reduction="sum"
+        normal(5, 4), labels(5, classes=4), extra_saved=5, label_smoothing=1.0, weight=_W, reduction="none"
     ),
-    _cross_entropy(normal(2, 4, 3), probabilities(2, 4, 3), rows=6, weight=_W, reduction="none"),
+    _cross_entropy(normal(2, 4, 3), labels(2, 3, classes=4), extra_saved=6, weight=_W),
+    _cross_entropy(normal(2, 4, 2, 2), labels(2, 2, 2, classes=4), extra_saved=8, reduction="none"),
+    _cross_entropy(normal(4), labels(classes=4), extra_saved=1),
+    _cross_entropy(normal(5, 4), probabilities(5, 4), extra_saved=5),
+    _cross_entropy(
+        normal(5, 4), probabilities(5, 4), extra_saved=5, label_smoothing=0.2, weight=_W, reduction="sum"
+    ),
+    _cross_entropy(normal(2, 4, 3), probabilities(2, 4, 3), extra_saved=6, weight=_W, reduction="none"),
     # losses
     Case(nn.NLLLoss, {}, (normal(5, 4), labels(5, classes=4)), "loss", 5),
     Case(nn.NLLLoss, {"weight": _W}, (normal(2, 4, 3), labels(2, 3, classes=4, ignored=-100)), "loss", 6),
@@ -164,13 +166,13 @@ CASES = (
     Case(nn.SmoothL1Loss, {"beta": 0.5}, (normal(4, 5), normal(4, 5)), "loss"),
     Case(nn.SmoothL1Loss, {"beta": 0.0, "reduction": "sum"}, (normal(3), normal(3)), "loss"),
     *[
-        # Both refuse what is no probability, and most of that law's values are none.
+        # Both reject numbers outside 0 to 1, as most values of that law are.
         Case(
             nn.BCELoss,
             arguments,
             (outcomes(5, 4), outcomes(5, 4)),
             "loss",
-            leave_out=("extreme_values_give_what_torch_gives",),
+            skip=("extreme_values_match_torch",),
         )
         for arguments in ({}, {"weight": _W, "reduction": "none"})
     ],
@@ -199,15 +201,15 @@ CASES = (
     _activation(nn.SELU),
     _activation(nn.PReLU),
     _activation(nn.PReLU, normal(2, 3, 2, 2), num_parameters=3),
-    # Torch has no float16 for it on the CPU; and only in plain eager are its draws, one for each negative
-    # number, ours too: their count is data.
+    # Torch has no float16 kernel on the CPU. It draws one number per negative element, and this count depends
+    # on the data, so the draws are equal in plain eager mode only.
     _activation(
         nn.RReLU,
-        leave_out=(
-            "autocast_gives_torchs_dtypes",
-            "func_transforms_agree_with_torch",
-            "it_compiles_into_one_graph",
-            "it_exports",
+        skip=(
+            "autocast_dtypes_match_torch",
+            "func_transforms_match_torch",
+            "compiles_into_one_graph",
+            "exports_with_torch_export",
         ),
     ),
     Case(nn.RReLU, {}, (normal(2, 8),), "elementwise", training=False),
@@ -224,9 +226,9 @@ CASES = (
     _activation(nn.Mish),
     _activation(nn.GLU, normal(3, 8)),
     _activation(nn.GLU, normal(2, 4, 3), dim=1),
-    # Torch has none that it could be an instance of.
-    Case(nn.SwiGLU, {}, (normal(3, 8),), "elementwise", reference=SwiGLU, leave_out=(_INSTANCE,)),
-    Case(nn.SwiGLU, {"dim": 1}, (normal(2, 4, 3),), "elementwise", reference=SwiGLU, leave_out=(_INSTANCE,)),
+    # Torch has no such class.
+    Case(nn.SwiGLU, {}, (normal(3, 8),), "elementwise", reference=SwiGLU, skip=(_INSTANCE,)),
+    Case(nn.SwiGLU, {"dim": 1}, (normal(2, 4, 3),), "elementwise", reference=SwiGLU, skip=(_INSTANCE,)),
     _softmax(nn.Softmax, normal(5, 4), dim=-1),
     _softmax(nn.Softmax, normal(2, 4, 3), dim=1),
     _softmax(nn.Softmin, normal(5, 4), dim=1),
@@ -248,7 +250,7 @@ CASES = (
         {"num_features": 2, "affine": False, "momentum": None},
         (normal(5, 2),),
         _NORM,
-        leave_out=_META,
+        skip=_META,
     ),
     Case(nn.BatchNorm2d, {"num_features": 2}, (normal(3, 2, 2, 2),), _NORM),
     Case(nn.BatchNorm2d, {"num_features": 2, "affine": False}, (normal(2, 2, 2, 2),), _NORM, training=False),
@@ -261,7 +263,7 @@ CASES = (
         (normal(2, 2, 2, 2),),
         _NORM,
         4,
-        leave_out=_EMPTY,
+        skip=_EMPTY,
     ),
     Case(nn.InstanceNorm3d, {"num_features": 2}, (normal(2, 2, 1, 2, 2),), _NORM, 4),
     Case(
@@ -270,7 +272,7 @@ CASES = (
         (normal(2, 2, 2, 2),),
         _NORM,
         training=False,
-        leave_out=_EMPTY,
+        skip=_EMPTY,
     ),
     # bilinear
     Case(
@@ -278,26 +280,26 @@ CASES = (
         {"in1_features": 3, "in2_features": 2, "out_features": 4},
         (normal(5, 3), normal(5, 2)),
         "linear",
-        leave_out=_AUTOCAST,
+        skip=_AUTOCAST,
     ),
     Case(
         nn.Bilinear,
         {"in1_features": 3, "in2_features": 2, "out_features": 2, "bias": False},
         (normal(2, 2, 3), normal(2, 2, 2)),
         "linear",
-        leave_out=_AUTOCAST,
+        skip=_AUTOCAST,
     ),
     # dropout
     _activation(nn.Dropout, p=0.3),
     _activation(nn.Dropout, p=1.0),
-    # Out comes the input itself, as with torch.
+    # Returns the input itself, as torch does.
     Case(
         nn.Dropout,
         {},
         (normal(4, 8),),
         "elementwise",
         training=False,
-        leave_out=("no_gradient_leaves_no_graph",),
+        skip=("no_grad_builds_no_graph",),
     ),
     _activation(nn.Dropout1d, normal(2, 3, 4)),
     _activation(nn.Dropout2d, normal(2, 3, 2, 2)),
@@ -307,27 +309,30 @@ CASES = (
 )
 
 
-def held(laws: Iterable[Law], *, a_class: Iterable[Law] = (), a_family: Iterable[Law] = ()) -> Any:
+def each_law(laws: Iterable[Law], *, per_class: Iterable[Law] = (), per_file: Iterable[Law] = ()) -> Any:
     """Parametrize a test over (case, law).
 
-    What takes seconds is asked in the fast run of each class's first case, or of the first in each file of
-    `nn`; of the others (all cases of a law in `a_class`, all classes of one in `a_family`) in the slow one.
+    Laws in `per_class` take seconds: the fast tier checks them for the first case of each class, the slow
+    tier for the other cases. Laws in `per_file` take longer: the fast tier checks them for one class per file
+    of `nn`, the slow tier for the other classes.
     """
-    import pytest  # here, so that benchmarks read the cases without it
+    import pytest  # not at the top, so that benchmarks can read the cases without pytest
 
     classes = list({case.ours: case for case in reversed(CASES)}.values())
-    families = list({case.ours.__module__: case for case in classes}.values())
-    held: list[tuple[Law, Sequence[Case], Sequence[Case]]]
-    held = [(law, CASES, CASES) for law in laws if law not in a_class and law not in a_family]
-    held += [(law, CASES, classes) for law in a_class] + [(law, classes, families) for law in a_family]
+    first_in_file = list({case.ours.__module__: case for case in classes}.values())
+    chosen: list[tuple[Law, Sequence[Case], Sequence[Case]]]
+    chosen = [(law, CASES, CASES) for law in laws if law not in per_class and law not in per_file]
+    chosen += [(law, CASES, classes) for law in per_class] + [
+        (law, classes, first_in_file) for law in per_file
+    ]
     return pytest.mark.parametrize(
         ("case", "law"),
         [
             pytest.param(
                 case, law, id=f"{case}-{law.__name__}", marks=() if case in fast else pytest.mark.slow
             )
-            for law, cases, fast in held
+            for law, cases, fast in chosen
             for case in cases
-            if law.__name__ not in case.leave_out
+            if law.__name__ not in case.skip
         ],
     )

@@ -1,4 +1,4 @@
-"""Whole models with their layers swapped: the same numbers, trained, and swapped back."""
+"""Converted models: same outputs and training as before, and converted back."""
 
 import copy
 import logging
@@ -24,7 +24,7 @@ def vit() -> torch.nn.Module:
     net: torch.nn.Module = transformer.VisionTransformer(
         image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, dropout=0.1
     )
-    torch.nn.init.normal_(net.heads[0].weight)  # type: ignore[index, arg-type]  # zeros would hide the rest
+    torch.nn.init.normal_(net.heads[0].weight)  # type: ignore[index, arg-type]  # initial zeros would hide the other layers
     return net
 
 
@@ -34,7 +34,7 @@ def encoder() -> torch.nn.Module:
 
 
 def everything() -> torch.nn.Module:
-    """Shared, nested, in a list, named as attributes, in a module with parameters of its own."""
+    """Shared and nested layers."""
     shared = torch.nn.Linear(6, 6)
     return torch.nn.Sequential(
         shared,
@@ -54,7 +54,7 @@ each_model = pytest.mark.parametrize("name", MODELS)
 
 
 def built(name: str) -> tuple[torch.nn.Module, torch.nn.Module, Tensor]:
-    """(torch's, converted, input) in float64, where 1e-9 is far below any difference of formulas."""
+    """(torch's, converted, input) in float64, where formulas that differ do so by far more than 1e-9."""
     make, shape = MODELS[name]
     torch.manual_seed(0)
     theirs = make().double()
@@ -118,7 +118,7 @@ def test_back_to_torchs_own_classes(name: str) -> None:
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "padded"])
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_the_fused_encoder_reads_our_layers(masked: bool) -> None:
-    """In eval mode without gradients torch hands the layers' weights to one fused operator."""
+    """In evaluation without gradients, torch passes the weights of the layers to one fused operator."""
     theirs, ours, x = built("encoder")
     theirs, ours = theirs.float().eval(), ours.float().eval()
     mask = torch.tensor([[False] * 5, [False, False, False, True, True]]) if masked else None
@@ -147,7 +147,7 @@ def test_autocast(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found[1], found[0], rtol=0.05, atol=0.05)
 
 
-def quantised() -> torch.nn.Module:
+def quantized() -> torch.nn.Module:
     from torch.ao.nn.qat import Linear
     from torch.ao.quantization import get_default_qat_qconfig
 
@@ -166,11 +166,11 @@ class Own(torch.nn.Linear):
         lambda: torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 3)),
         lambda: torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)),
         lambda: torch.nn.MultiheadAttention(4, 2).out_proj,
-        pytest.param(quantised, marks=pytest.mark.filterwarnings("ignore")),
+        pytest.param(quantized, marks=pytest.mark.filterwarnings("ignore")),
     ],
-    ids=["subclass", "parametrized", "parametrized ours", "of attention", "quantised"],
+    ids=["subclass", "parametrized", "parametrized ours", "of attention", "quantized"],
 )
-def test_what_is_no_exact_type_is_left(make: Callable[[], Any]) -> None:
+def test_other_types_are_not_converted(make: Callable[[], Any]) -> None:
     layer = make()
     kind = type(layer)
     assert type(convert.to_foundations(layer)) is kind
@@ -179,7 +179,7 @@ def test_what_is_no_exact_type_is_left(make: Callable[[], Any]) -> None:
 
 def test_hooks_and_shared_layers_stay() -> None:
     model = everything()
-    model[1].inplace = False  # type: ignore[index]  # torch refuses that after a backward hook
+    model[1].inplace = False  # type: ignore[index]  # torch does not allow in-place operations after a backward hook
     calls: list[str] = []
     model[0].register_forward_hook(lambda *_: calls.append("forward"))  # type: ignore[index]
     model[0].register_full_backward_hook(lambda *_: calls.append("backward"))  # type: ignore[index]
@@ -193,7 +193,7 @@ def test_hooks_and_shared_layers_stay() -> None:
     assert not torch.equal(before, model[0].weight)  # type: ignore[index]
 
 
-def test_one_line_says_what_was_changed_and_left(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_log_line_lists_changed_and_other_layers(caplog: pytest.LogCaptureFixture) -> None:
     model = torch.nn.Sequential(
         torch.nn.Linear(3, 3), torch.nn.Conv1d(3, 3, 1), torch.nn.Linear(3, 3), Own(3, 3)
     )
@@ -207,11 +207,15 @@ def test_one_line_says_what_was_changed_and_left(caplog: pytest.LogCaptureFixtur
     ]
 
 
-def test_every_class_of_ours_that_torch_has_is_swapped() -> None:
+def test_every_class_is_converted() -> None:
     from registry import CASES
 
     for kind in {case.ours: case for case in CASES}.values():
         if kind.reference is None:
-            ours, theirs = kind.fresh()
+            ours, theirs = kind.build_initial()
             assert type(convert.to_torch(ours)) is type(theirs)
             assert type(convert.to_foundations(theirs)) is kind.ours
+
+
+def test_dir_lists_public_names_only() -> None:
+    assert dir(convert) == ["to_foundations", "to_torch"]

@@ -1,4 +1,4 @@
-"""The MLP: what it takes, how it starts, that it learns, and that it is torch's network."""
+"""Models: accepted inputs, initial values, training, and equality with the same network of torch."""
 
 import copy
 import math
@@ -14,7 +14,7 @@ from nnfoundations.models import MLP, ResidualCNN, SmallCNN
 
 
 def as_torch(mlp: MLP) -> torch.nn.Sequential:
-    """The same network of torch's own modules."""
+    """The same network of torch's modules."""
     layers: list[torch.nn.Module] = [torch.nn.Flatten()]
     for layer in list(mlp.layers)[1:]:
         if isinstance(layer, torch.nn.Linear):
@@ -108,7 +108,7 @@ def test_copies() -> None:
         ('{"class_path": "torch.nn.LeakyReLU", "init_args": {"negative_slope": 0.3}}', torch.nn.LeakyReLU),
     ],
 )
-def test_the_command_line_can_say_it(activation: str, kind: type[torch.nn.Module]) -> None:
+def test_command_line_builds_it(activation: str, kind: type[torch.nn.Module]) -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(torch.nn.Module, "net")
     given = ["--net=nnfoundations.models.MLP", "--net.sizes=[4,3,2]", f"--net.activation={activation}"]
@@ -128,12 +128,12 @@ def test_the_command_line_can_say_it(activation: str, kind: type[torch.nn.Module
     ],
 )
 def test_convolutional_nets(net: torch.nn.Module, shape: tuple[int, ...]) -> None:
-    """Value and gradient are those of the same net of torch's layers."""
+    """Value and gradient equal those of the same network of torch's layers."""
     torch.manual_seed(0)
     net = net.double()
     theirs = convert.to_torch(copy.deepcopy(net))
     for part in (net, theirs):
-        part.eval()  # no dropout; the running statistics are those of the start
+        part.eval()  # no dropout, and the initial running statistics
     x = torch.randn(4, *shape, dtype=torch.float64)
     target = torch.tensor([0, 1, 2, 3])
     logits = net(x)
@@ -148,8 +148,8 @@ def test_convolutional_nets(net: torch.nn.Module, shape: tuple[int, ...]) -> Non
 
 @pytest.mark.parametrize("kind", [SmallCNN, ResidualCNN])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_convolutional_nets_start_knowing_nothing(kind: type[torch.nn.Module], seed: int) -> None:
-    """The first loss on images is that of even odds, log 10; and every layer learns from it."""
+def test_first_loss_of_convolutional_nets_is_random_guessing(kind: type[torch.nn.Module], seed: int) -> None:
+    """The first loss is that of random guessing, log 10, and every layer gets a gradient."""
     data = DigitsDataModule(batch_size=128)
     data.setup()
     x, target = next(iter(data.train_dataloader()))
@@ -161,7 +161,7 @@ def test_convolutional_nets_start_knowing_nothing(kind: type[torch.nn.Module], s
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
 
 
-def test_the_residual_net_bears_the_rate_of_its_config() -> None:
+def test_residual_net_trains_with_the_rate_of_its_config() -> None:
     data = DigitsDataModule(batch_size=128)
     data.setup()
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Activations beyond the registry's laws: in place, at kinks, in half precision, with bad input."""
+"""Activations beyond the laws of the registry: in place, at kinks, in half precision, invalid input."""
 
 import inspect
 from collections.abc import Callable
@@ -88,7 +88,8 @@ def test_function_signatures_are_torchs(name: str) -> None:
     assert _signature(getattr(F, name)) == _signature(getattr(torch.nn.functional, name))
 
 
-# Where a slope has to be chosen; 64 alike, since torch's vector loop and its tail differ for NaN.
+# Points without a unique derivative. Each is repeated 64 times, because torch's vectorized loop and its
+# remainder treat NaN differently.
 KINKS = (-6.0, -3.0, -1.0, -0.5, -0.1, -0.0, 0.0, 0.1, 0.5, 1.0, 3.0, 6.0, 20.0, INF)
 PIECES: list[tuple[Callable[..., Tensor], Callable[..., Tensor]]] = [
     (getattr(F, name), getattr(torch.nn.functional, name))
@@ -148,8 +149,8 @@ def test_a_negative_zero_keeps_its_sign() -> None:
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu_has_the_derivative_of_its_own_forward(approximate: str) -> None:
-    """D4: that of the other form is 8e-4 off at -1.9."""
-    x = torch.linspace(-6, 6, 61, dtype=torch.float64, requires_grad=True)  # 0 is one of them
+    """The derivative of the other approximation would be wrong by 8e-4 at -1.9."""
+    x = torch.linspace(-6, 6, 61, dtype=torch.float64, requires_grad=True)  # includes 0
     assert torch.autograd.gradcheck(lambda x: F.gelu(x, approximate=approximate), x, atol=1e-8, rtol=0)
 
 
@@ -206,7 +207,9 @@ def test_integers_stay_where_torch_lets_them() -> None:
 def test_complex_numbers_where_torch_takes_them(name: str) -> None:
     x = torch.randn(3, dtype=torch.complex128, requires_grad=True)
     function = getattr(F, name)
-    y = getattr(torch.nn.functional, name)(x.detach() if name == "silu" else x)  # torch's has no gradient
+    y = getattr(torch.nn.functional, name)(
+        x.detach() if name == "silu" else x
+    )  # torch's complex silu has no gradient
     torch.testing.assert_close(function(x), y, check_dtype=True)
     assert torch.autograd.gradcheck(function, x, check_forward_ad=True)
 
@@ -241,7 +244,7 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: F.celu(X, 0.0), RuntimeError, "alpha other than 0"),
     (lambda: F.rrelu(X, 2.0, 1.0), RuntimeError, "lower <= upper; got 2.0 and 1.0"),
     (lambda: nn.PReLU(4)(X), RuntimeError, r"each of the 3 channels on axis 1; got 4. Build PReLU\(3\)"),
-    (lambda: F.prelu(X, X), RuntimeError, r"one a channel; got \(5, 3\)"),
+    (lambda: F.prelu(X, X), RuntimeError, r"one per channel; got \(5, 3\)"),
     (lambda: nn.PReLU()(X.double()), RuntimeError, "one dtype; got torch.float64, torch.float32"),
     (lambda: nn.GLU()(X), RuntimeError, r"even size on axis -1; got \(5, 3\)"),
     (lambda: nn.SwiGLU()(torch.tensor(1.0)), RuntimeError, "an axis to halve; got a scalar"),
@@ -251,7 +254,7 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("call", "kind", "text"), BAD, ids=[text[:30] for *_, text in BAD])
-def test_errors_name_rule_what_came_and_fix(
+def test_errors_state_rule_found_value_and_fix(
     call: Callable[[], object], kind: type[Exception], text: str
 ) -> None:
     with pytest.raises(kind, match=text) as caught:

@@ -1,4 +1,4 @@
-"""Dropout beyond the registry's laws: torch's masks bit for bit, its random state, its odd corners."""
+"""Dropout beyond the laws of the registry: torch's masks bit for bit, random state, special cases."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def test_masks_and_random_state_are_torchs(name: str, p: float) -> None:
     "name", ["dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"]
 )
 def test_vmap_draws_torchs_masks(name: str, randomness: str) -> None:
-    """Also where x itself has no samples: a mask for each is then all that differs."""
+    """Also if x is not batched: then only the mask differs between samples."""
     x, shifts = torch.randn(4, 3, 5, 2), torch.zeros(3, 1, 1, 1, 1)
     for call in (
         lambda f: torch.vmap(lambda a: f(x + a, 0.5, True), randomness=randomness)(shifts),
@@ -112,7 +112,7 @@ def test_warnings_and_errors() -> None:
         for source in (F, torch.nn.functional):
             with pytest.warns(UserWarning, match=f"^{name}"):
                 getattr(source, name)(torch.ones(shape))
-    with pytest.raises(ValueError, match=r"p from 0 to 1, the share to drop; got 2.0"):
+    with pytest.raises(ValueError, match=r"probability p from 0 to 1; got 2.0"):
         F.dropout(torch.ones(3), 2.0)
     with pytest.raises(ValueError, match="between 0 and 1"):
         nn.Dropout(2.0)

@@ -1,4 +1,4 @@
-"""What the factory promises of every record: what runs, what is saved, what is left out."""
+"""What `Operation` guarantees for every formula: what runs, what is saved, what is not computed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nnfoundations import nn
 from nnfoundations.formulas import Namespace, torch_namespace
 from nnfoundations.nn._operation import Operation
-from nnfoundations.nn._record import Record
+from nnfoundations.nn._operation_spec import OperationSpec
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -44,7 +44,7 @@ FUSED = (
 
 
 class Dispatched(TorchDispatchMode):
-    """Names of the operators that reach a kernel."""
+    """Records the names of the operators that reach a kernel."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -56,7 +56,7 @@ class Dispatched(TorchDispatchMode):
 
 
 class Called(TorchFunctionMode):
-    """Modules and names of torch's Python functions that are called, also inside of ours."""
+    """Records torch's Python functions that are called, also inside our functions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,11 +98,16 @@ def test_only_wanted_gradients_are_computed(frozen: tuple[str, ...], products: i
     assert sum(name.startswith("sum") for name in dispatched.names) == sums
 
 
-SHARED = {nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss}  # the target's is x's with the other sign
+SHARED = {
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.HuberLoss,
+    nn.SmoothL1Loss,
+}  # the gradient of the target is the negative of the other one
 
 
 @each_case
-def test_each_gradient_that_nobody_wants_is_left_out(case: Case) -> None:
+def test_unwanted_gradients_are_not_computed(case: Case) -> None:
     def operators(*left_out: int) -> int:
         module, inputs = case.build()[0], case.inputs()
         wanted = [x for x in (*inputs, *module.parameters()) if x.requires_grad]
@@ -119,8 +124,8 @@ def test_each_gradient_that_nobody_wants_is_left_out(case: Case) -> None:
         assert operators(place) < operators() + (case.ours in SHARED)
 
 
-# A formula with all that the coming families have: statistics as further outputs, a mask, an option, a
-# second differentiable input.
+# A formula with everything that a spec supports: a statistic as second output, a mask, an option, a second
+# differentiable input.
 def centred(
     x: Tensor, scale: Tensor | None, mask: Tensor, *, power: int, xp: Namespace
 ) -> tuple[Tensor, Tensor]:
@@ -172,7 +177,9 @@ def centred_jvp(
 _XP = torch_namespace()
 _READ = ("x", "mean", "scale", "mask")
 CENTRED = Operation(
-    Record(centred, centred_backward, centred_jvp, needs={"x": _READ, "scale": _READ}, outputs=("y", "mean"))
+    OperationSpec(
+        centred, centred_backward, centred_jvp, needs={"x": _READ, "scale": _READ}, outputs=("y", "mean")
+    )
 )
 
 
@@ -223,7 +230,7 @@ def _backward(grad_output: Tensor, y: Tensor, *, xp: Namespace) -> Tensor:
 
 
 @pytest.mark.parametrize("needs", [{"x": ()}, {"x": ("z",)}, {"z": ("y",)}])
-def test_a_record_that_contradicts_its_formula_is_refused(needs: dict[str, tuple[str, ...]]) -> None:
+def test_a_spec_that_contradicts_its_formula_is_refused(needs: dict[str, tuple[str, ...]]) -> None:
     jvp: Callable[..., Any] = _backward
-    with pytest.raises(TypeError, match="must name what its backward reads"):
-        Record(_forward, _backward, jvp, needs=needs)
+    with pytest.raises(TypeError, match="must name exactly the inputs and outputs that the backward reads"):
+        OperationSpec(_forward, _backward, jvp, needs=needs)

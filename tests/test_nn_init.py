@@ -1,4 +1,4 @@
-"""Initial values against torch's, bit for bit."""
+"""Initial values equal torch's, bit for bit."""
 
 from typing import Any
 

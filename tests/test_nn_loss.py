@@ -1,4 +1,4 @@
-"""Losses where they are hard: extreme numbers, kinks, ignored rows, odd shapes, the old arguments."""
+"""Difficult inputs of losses: extreme numbers, kinks, ignored rows, unusual shapes, deprecated arguments."""
 
 import math
 import warnings
@@ -12,7 +12,7 @@ from torch import Tensor
 from nnfoundations import nn
 from nnfoundations.nn import functional as F
 
-# torch compiles its forward-mode decompositions that way.
+# Torch compiles its forward-mode decompositions with torch.jit.script.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
 
 
@@ -115,7 +115,7 @@ INF, NAN = math.inf, math.nan
 
 
 def _equal_to_torchs(name: str, *arrays: Tensor, **options: Any) -> None:
-    """Values and gradients, element by element."""
+    """Compare values and gradients, element by element."""
     results = []
     for source in (F, torch.nn.functional):
         given = [x.clone().requires_grad_(x.requires_grad) for x in arrays]
@@ -222,7 +222,9 @@ def test_two_dtypes_give_torchs(name: str, dtypes: tuple[str, str]) -> None:
     x, target = (torch.rand(6).to(getattr(torch, dtype)) for dtype in dtypes)
     found, expected = (getattr(f, name)(x, target) for f in (F, torch.nn.functional))
     assert found.dtype == expected.dtype
-    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)  # torch rounds halves on the way
+    torch.testing.assert_close(
+        found, expected, rtol=1e-2, atol=1e-2
+    )  # torch rounds intermediate half-precision values
 
 
 def test_certain_mistakes_of_probabilities_cost_a_hundred() -> None:
@@ -232,7 +234,7 @@ def test_certain_mistakes_of_probabilities_cost_a_hundred() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")  # torch's linearize
-def test_a_tracer_has_no_probabilities_to_look_at() -> None:
+def test_tracing_does_not_read_probabilities() -> None:
     x = torch.rand(4)
     results = [
         torch.func.linearize(lambda x, f=f: f.binary_cross_entropy(x, torch.full((4,), 0.5)), x)[1](x)

@@ -1,4 +1,4 @@
-"""Our modules on PyTorch's own samples of its modules: a second witness, beside the registry."""
+"""Our modules on the samples with which PyTorch tests its modules, independent of the registry."""
 
 import json
 import subprocess

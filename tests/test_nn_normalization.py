@@ -1,4 +1,4 @@
-"""Normalizations where they are hard: running statistics, means far from zero, mixed dtypes, transforms."""
+"""Difficult inputs of normalizations: running statistics, means far from zero, mixed dtypes, transforms."""
 
 import copy
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_running_statistics_in_each_dtype(name: str, dtype: torch.dtype) -> None
     for seed in range(5):
         x = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(seed)).to(dtype)
         ours(x), theirs(x)
-    # Torch rounds each instance's average to half before it averages them.
+    # Torch rounds the statistic of each instance to half precision before it averages them.
     close = {} if dtype == torch.float32 or name == "BatchNorm1d" else {"rtol": 3 * torch.finfo(dtype).eps}
     for a, r in zip(ours.buffers(), theirs.buffers(), strict=True):
         torch.testing.assert_close(a, r, **close, **({"atol": 1e-3} if close else {}))
@@ -171,7 +171,7 @@ def test_a_gradient_transform_leaves_torchs_statistics() -> None:
 
         results.append((grad(total)(x), hessian(total)(x), mean, variance))
     torch.testing.assert_close(*results)
-    for module in both("BatchNorm1d", 3):  # the count of batches is a captured number in torch's too
+    for module in both("BatchNorm1d", 3):  # torch's module captures the batch counter too
         with pytest.raises(RuntimeError, match="captured"):
             grad(lambda x, module=module: module(x).sum())(x.float())
 
@@ -182,7 +182,7 @@ def test_a_gradient_transform_leaves_torchs_statistics() -> None:
     ids=["layer_norm", "batch_norm"],
 )
 def test_third_derivatives(function: Callable[[Tensor], Tensor], axis: int) -> None:
-    """Against autograd of the definition: torch's own layer_norm has a wrong one, its batch_norm none."""
+    """Against autograd of the definition: torch's is wrong for layer_norm and missing for batch_norm."""
 
     def definition(x: Tensor) -> Tensor:
         d = x - x.mean(axis, keepdim=True)
@@ -258,27 +258,27 @@ def test_fx_traces_it_as_one_call(name: str) -> None:
 X, IMAGES = torch.randn(4, 6), torch.randn(2, 4, 3, 3)
 BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: nn.LayerNorm(5)(X), RuntimeError, r"end in \(5,\); got \(4, 6\)"),
-    (lambda: F.layer_norm(X, ()), RuntimeError, r"one axis or more; got \(\)"),
+    (lambda: F.layer_norm(X, ()), RuntimeError, r"at least one axis; got \(\)"),
     (lambda: F.layer_norm(X, (6,), torch.ones(1)), RuntimeError, r"weight of shape \(6,\); got \(1,\)"),
     (lambda: nn.LayerNorm(6)(X.double()), RuntimeError, "of one dtype.*got torch.float64, torch.float32"),
     (lambda: nn.LayerNorm(6).half()(X), RuntimeError, "got torch.float32, torch.float16"),
     (lambda: nn.RMSNorm(6)(X.long()), RuntimeError, "floating-point numbers; got torch.int64"),
     (lambda: nn.GroupNorm(2, 6)(IMAGES), RuntimeError, r"weight of shape \(4,\).*got \(6,\)"),
     (lambda: F.group_norm(X, 4), RuntimeError, "that 4 groups divide; got 6"),
-    (lambda: F.group_norm(X[:1], 6), ValueError, r"more than one value a group; got \(1, 6\)"),
+    (lambda: F.group_norm(X[:1], 6), ValueError, r"more than one value per group; got \(1, 6\)"),
     (lambda: F.group_norm(X[0], 2), RuntimeError, r"shape \(N, C, \*\).*got \(6,\)"),
     (lambda: nn.BatchNorm1d(6)(X[:1]), ValueError, r"more than one value per channel.*got \(1, 6\)"),
     (lambda: nn.BatchNorm1d(5)(X), RuntimeError, r"shape \(5,\)|shape \(6,\)"),
-    (lambda: nn.BatchNorm2d(6)(X), ValueError, r"BatchNorm2d needs x of 4 axes.*got \(4, 6\)"),
-    (lambda: nn.BatchNorm1d(6)(IMAGES), ValueError, "BatchNorm1d needs x of 2 or 3 axes"),
+    (lambda: nn.BatchNorm2d(6)(X), ValueError, r"BatchNorm2d needs x with 4 axes.*got \(4, 6\)"),
+    (lambda: nn.BatchNorm1d(6)(IMAGES), ValueError, "BatchNorm1d needs x with 2 or 3 axes"),
     (lambda: F.batch_norm(X, None, None), RuntimeError, "both running_mean and running_var.*got none"),
     (lambda: F.batch_norm(X, X[0], None, training=True), ValueError, "both running_mean.*got one"),
-    (lambda: F.batch_norm(X, None, None, training=True, eps=0.0), ValueError, "eps above 0.*got 0.0"),
+    (lambda: F.batch_norm(X, None, None, training=True, eps=0.0), ValueError, "eps > 0.*got 0.0"),
     (lambda: F.batch_norm(X.long(), None, None, training=True), RuntimeError, "got torch.int64"),
     (
         lambda: F.batch_norm(X, torch.ones(6, requires_grad=True), torch.ones(6)),
         RuntimeError,
-        "running statistics no gradient",
+        "no gradient of running statistics",
     ),
     (lambda: F.instance_norm(X), ValueError, r"more than one value per channel.*got \(4, 6\)"),
     (
@@ -295,7 +295,7 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("call", "kind", "text"), BAD_INPUT, ids=[text[:40] for *_, text in BAD_INPUT])
-def test_errors_name_rule_what_came_and_fix(
+def test_errors_state_rule_found_value_and_fix(
     call: Callable[[], object], kind: type[Exception], text: str
 ) -> None:
     with pytest.raises(kind, match=text) as caught:

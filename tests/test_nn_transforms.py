@@ -1,22 +1,22 @@
-"""Every module of the registry under autograd's checks, torch.func, compile, export and FX."""
+"""Every module of the registry with gradient checks, torch.func, compile, export and FX."""
 
 import pytest
 import torch
-from registry import CASES, Case, Law, held
+from registry import CASES, Case, Law, each_law
 
 from nnfoundations.models import MLP
-from nnfoundations.testing import LAWS, TRANSFORMS, called
+from nnfoundations.testing import LAWS, TRANSFORM_LAWS, run_forward
 
-# Torch's own hessian and jvp compile their decompositions that way.
+# Torch's hessian and jvp compile their decompositions with torch.jit.script.
 own_script = pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
-# torch has no batching rule for its own kl_div.
+# Torch has no batching rule for its own kl_div.
 own_kl_div = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 
 
-@held(
-    TRANSFORMS,
-    a_class=[LAWS["it_compiles_into_one_graph"], LAWS["it_exports"]],
-    a_family=[LAWS["it_compiles_no_more_often_than_torch"]],
+@each_law(
+    TRANSFORM_LAWS,
+    per_class=[LAWS["compiles_into_one_graph"], LAWS["exports_with_torch_export"]],
+    per_file=[LAWS["recompiles_no_more_often_than_torch"]],
 )
 @own_script
 @own_kl_div
@@ -38,16 +38,16 @@ def test_fx_traces_it_as_one_call(case: Case) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", list({case.ours: case for case in reversed(CASES)}.values()), ids=str)
 def test_sizes_and_options_may_be_variable(case: Case) -> None:
-    """dynamic=True: numbers, too, that a formula takes as options."""
+    """With dynamic=True also the numbers that a formula takes as options."""
     for module in case.build()[::-1]:
         torch.compiler.reset()
         compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="aot_eager")
         try:
-            called(compiled, case.inputs())
+            run_forward(compiled, case.inputs())
         except RuntimeError:
             if type(module) is case.ours:
                 raise
-            return  # torch's own cannot
+            return  # torch's module cannot be compiled either
 
 
 def test_a_model_compiles_no_more_often_than_torchs() -> None:

@@ -1,13 +1,13 @@
-"""Values and gradients of every module in the registry, on all kinds of input."""
+"""Values and gradients of every module in the registry, for all kinds of input."""
 
 import pytest
-from registry import Case, Law, held
+from registry import Case, Law, each_law
 
-from nnfoundations.testing import VALUES
+from nnfoundations.testing import VALUE_LAWS
 
 
-# Torch's own RMSNorm says so under autocast, once a process.
+# Torch's RMSNorm warns under autocast, once per process.
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight:UserWarning")
-@held(VALUES)
+@each_law(VALUE_LAWS)
 def test_law(case: Case, law: Law) -> None:
     law(case)

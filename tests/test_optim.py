@@ -1,4 +1,4 @@
-"""The optimizers against torch's: 200 steps, state dicts both ways, and what is refused."""
+"""Optimizers against torch's: 200 steps, state dicts in both directions, rejected options."""
 
 import copy
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nnfoundations import optim
-from nnfoundations._errors import DtypeError, OptionError
+from nnfoundations.errors import DtypeError, OptionError
 
 CASES = [
     ("SGD", {"lr": 0.05}),
@@ -24,7 +24,7 @@ CASES = [
     ("AdamW", {"lr": 1e-3}),
     ("AdamW", {"lr": 1e-3, "weight_decay": 0.5, "amsgrad": True}),
 ]
-GIVEN, OWN = 64, 256  # k of the tolerance table: given gradients, and the net's own
+GIVEN, OWN = 64, 256  # tolerances in eps: for given gradients, and for gradients of the network itself
 each_case = pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: str(value))
 
 
@@ -44,7 +44,7 @@ def give_gradients(params, seed):
 
 
 def assert_close(ours, theirs, k):
-    """Within k eps of the largest parameter: one that has walked to 0 keeps the roundings of its way."""
+    """Compare within k eps of the largest parameter: one near 0 keeps the rounding errors of its path."""
     ours, theirs = list(ours), list(theirs)
     scale = max(other.abs().max().item() for other in theirs)
     for mine, other in zip(ours, theirs, strict=True):
@@ -75,7 +75,7 @@ def test_200_steps_on_given_gradients(name, options, dtype, foreach, maximize):
 
 @each_case
 def test_200_steps_of_a_network(name, options):
-    """Its own gradients feed back what rounding did; as closures."""
+    """The gradients depend on the rounded parameters; steps use closures."""
     torch.manual_seed(0)
     ours = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3)).double()
     theirs = copy.deepcopy(ours)
@@ -96,7 +96,7 @@ def test_200_steps_of_a_network(name, options):
 
 @each_case
 def test_state_dicts_load_both_ways(name, options):
-    """50 steps with one, 50 with the other, against 100 with torch's."""
+    """50 steps with one package and 50 with the other, against 100 steps of torch."""
     for first, then in ((optim, torch.optim), (torch.optim, optim)):
         params, reference = parameters(), parameters()
         one, whole = getattr(first, name)(params, **options), getattr(torch.optim, name)(reference, **options)
@@ -121,7 +121,7 @@ def test_groups_have_options_of_their_own(name, options):
     for seed in range(20):
         for params, optimizer in zip((ours, theirs), pairs, strict=True):
             give_gradients(params, seed)
-            params[seed % 4].grad = None  # not every parameter takes part in every step
+            params[seed % 4].grad = None  # not every parameter has a gradient in every step
             optimizer.step()
     assert_close(ours, theirs, GIVEN)
 
@@ -138,10 +138,9 @@ LATER = [
 @pytest.mark.parametrize(("name", "later", "array"), LATER, ids=lambda value: str(value))
 @pytest.mark.parametrize("first", [optim, torch.optim], ids=["ours first", "torch first"])
 def test_an_option_set_later_starts_from_zero(name, later, array, first):
-    """As if its array had been there; where torch misses it, the reference is given one by hand.
+    """An array that a later option needs starts at zero; torch's reference gets one by hand.
 
-    10 steps, the change, 10 steps and 10 more: one of the two packages takes the first ten and hands over its
-    state, the other way round for the last ten.
+    10 steps, the change, then 10 steps with our optimizer and 10 with torch's. The state is handed over.
     """
     params, reference = parameters(), parameters()
     whole = getattr(torch.optim, name)(reference, lr=1e-3)
@@ -175,7 +174,7 @@ def test_a_group_added_later_is_checked_and_stepped(name):
             OptionError, match=f"{name} needs lr.*{next(iter(bad))}={next(iter(bad.values()))}"
         ):
             pairs[0].add_param_group({"params": [torch.nn.Parameter(torch.ones(2))], **bad})
-    assert len(pairs[0].param_groups) == 2  # what is refused is not there
+    assert len(pairs[0].param_groups) == 2  # rejected groups were not added
     for seed in range(20):
         for params, optimizer in zip((ours, theirs), pairs, strict=True):
             give_gradients(params, seed)
@@ -184,7 +183,7 @@ def test_a_group_added_later_is_checked_and_stepped(name):
 
 
 @pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW"])
-def test_what_is_refused_is_said(name):
+def test_rejected_parameters_and_options(name):
     make = getattr(optim, name)
     half = torch.nn.Parameter(torch.ones(3, dtype=torch.float16))
     half.grad = torch.zeros_like(half)
@@ -224,7 +223,7 @@ def test_options_are_checked(call, text):
 @pytest.mark.parametrize("norm_type", [2.0, 1.0, math.inf])
 @pytest.mark.parametrize("max_norm", [0.5, 1000.0])
 def test_clipping_by_norm(norm_type, max_norm):
-    """D10: the norm of all gradients at once; the direction stays; below the limit nothing changes."""
+    """The norm is that of all gradients together; the direction stays; below the limit nothing changes."""
     ours, theirs = parameters(), parameters()
     give_gradients(ours, 0)
     give_gradients(theirs, 0)
@@ -274,8 +273,8 @@ def test_warmup_and_cosine():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
 
 
-def test_past_its_end_a_warmed_up_cosine_stays_at_zero():
-    """Where a bare one rises again; also from a state dict that was saved at the end."""
+def test_after_its_end_the_schedule_stays_at_zero():
+    """A plain cosine would rise again; also after loading a state dict that was saved at the end."""
     optimizer = optim.SGD(parameters(), lr=1.0)
     schedule = optim.WarmupCosineLR(optimizer, warmup=2, total=6)
     for step in range(1, 16):

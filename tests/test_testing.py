@@ -1,4 +1,4 @@
-"""`check_drop_in` passes what is a drop-in and names the law that anything else breaks."""
+"""`check_drop_in` accepts drop-ins and names the laws that other layers break."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from nnfoundations import nn
 from nnfoundations.testing import LAWS, check_drop_in
 
 X = torch.linspace(-3, 3, 8, dtype=torch.float64).reshape(2, 4).requires_grad_()
-QUICK = ["it_compiles_into_one_graph", "it_compiles_no_more_often_than_torch", "it_exports"]
+QUICK = ["compiles_into_one_graph", "recompiles_no_more_often_than_torch", "exports_with_torch_export"]
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
@@ -20,12 +20,16 @@ def test_ours_and_torchs_own_pass() -> None:
     )
     check_drop_in(torch.nn.Dropout, torch.nn.Dropout, [X], arguments={"p": 0.3})
     check_drop_in(
-        torch.nn.CrossEntropyLoss, torch.nn.CrossEntropyLoss, [X, torch.tensor([1, 3])], kind="loss", rows=2
+        torch.nn.CrossEntropyLoss,
+        torch.nn.CrossEntropyLoss,
+        [X, torch.tensor([1, 3])],
+        kind="loss",
+        extra_saved=2,
     )
 
 
 class _Doubled(torch.autograd.Function):
-    """Second derivative wrong: a number that the backward uses was not recorded."""
+    """Wrong second derivative: the backward uses a tensor that autograd did not record."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -88,7 +92,7 @@ class Forgetful(torch.nn.Tanh):
 
 
 class _View(torch.autograd.Function):
-    """What a formula returns is a view of it."""
+    """Returns a view."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -111,7 +115,7 @@ class Transposing(torch.nn.Tanh):
 
 
 class _Once(torch.autograd.Function):
-    """Its tangent has no tangent: torch has switched forward mode off."""
+    """Its tangent has no tangent, because torch switches forward mode off in jvp."""
 
     generate_vmap_rule = True
 
@@ -147,47 +151,49 @@ class Hoarding(torch.nn.Tanh):
     ("layer", "law"),
     [
         (Detached, "second_gradients_pass_gradgradcheck"),
-        (Detached, "tangents_pass_gradcheck"),
-        (Detached, "vmap_runs_over_samples"),
+        (Detached, "forward_mode_passes_gradcheck"),
+        (Detached, "vmap_over_samples_matches_torch"),
         (Coarse, "values_and_gradients_match_float64"),
-        (Renamed, "signatures_are_torchs"),
-        (Branching, "it_compiles_into_one_graph"),
-        (Branching, "it_exports"),
-        (Talkative, "repr_is_torchs"),
-        (Stranger, "it_is_an_instance_of_torchs"),
-        (Writing, "inputs_are_not_written"),
-        (Random, "the_random_state_ends_as_torchs"),
+        (Renamed, "signatures_match_torch"),
+        (Branching, "compiles_into_one_graph"),
+        (Branching, "exports_with_torch_export"),
+        (Talkative, "repr_matches_torch"),
+        (Stranger, "is_instance_of_torch_layer"),
+        (Writing, "inputs_are_not_modified"),
+        (Random, "random_state_matches_torch"),
         (Forgetful, "gradients_pass_gradcheck"),
-        (Hoarding, "it_saves_no_more_than_torch"),
-        (Hoarding, "extreme_values_give_what_torch_gives"),
-        (Viewing, "the_output_may_be_changed_in_place"),
-        (Transposing, "any_strides_are_taken"),
-        (Forward, "func_transforms_agree_with_torch"),
+        (Hoarding, "saves_no_more_memory_than_torch"),
+        (Hoarding, "extreme_values_match_torch"),
+        (Viewing, "output_can_be_modified_in_place"),
+        (Transposing, "accepts_any_strides"),
+        (Forward, "func_transforms_match_torch"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
-def test_the_broken_law_is_named(layer: type[torch.nn.Module], law: str) -> None:
+def test_broken_laws_are_named(layer: type[torch.nn.Module], law: str) -> None:
     others = [name for name in LAWS if name != law]
-    theirs = torch.nn.Softsign if layer is Viewing else torch.nn.Tanh  # which itself reads its output
+    theirs = (
+        torch.nn.Softsign if layer is Viewing else torch.nn.Tanh
+    )  # the backward of Tanh itself reads its output
     with pytest.raises(
         AssertionError, match=rf"{layer.__name__} breaks 1 of 1 laws .*torch.*|{law}: "
     ) as caught:
-        check_drop_in(layer, theirs, [X], leave_out=others)
+        check_drop_in(layer, theirs, [X], skip=others)
     assert f"{law}: " in str(caught.value)
 
 
 def test_the_random_state_of_the_user_stays() -> None:
     before = torch.get_rng_state()
-    check_drop_in(nn.ReLU, torch.nn.ReLU, [X], leave_out=QUICK)
+    check_drop_in(nn.ReLU, torch.nn.ReLU, [X], skip=QUICK)
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "tanh"}, {"leave_out": ["tanh"]}])
-def test_unknown_names_are_refused(wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("wrong", [{"kind": "tanh"}, {"skip": ["tanh"]}])
+def test_unknown_names_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="got tanh"):
         check_drop_in(nn.ReLU, torch.nn.ReLU, [X], **wrong)
 
 
-def test_each_law_says_what_it_means() -> None:
+def test_each_law_has_a_docstring() -> None:
     assert all(law.__doc__ for law in LAWS.values())
     assert len(LAWS) > 25

@@ -1,4 +1,4 @@
-"""Networks built from our modules."""
+"""Networks built from the modules of `nnfoundations.nn`."""
 
 from nnfoundations.models._cnn import ResidualCNN, SmallCNN
 from nnfoundations.models._mlp import MLP

@@ -1,7 +1,7 @@
 """Convolutional networks for small images: a plain one, and one with residual blocks.
 
-Weights and activations are kept with the channels innermost (`torch.channels_last`): convolutions in half
-precision on a GPU want that, and on a CPU it takes 0.4 to 0.7 of the time.
+Weights and activations use the channels-last memory format: half-precision convolutions on a GPU are faster
+with it, and on a CPU it takes 0.4 to 0.7 of the time.
 """
 
 from collections.abc import Sequence
@@ -11,32 +11,40 @@ import torch
 from torch import Tensor
 
 from nnfoundations import nn
-from nnfoundations._errors import ShapeError
+from nnfoundations.errors import ShapeError
 
 __all__ = ["ResidualCNN", "SmallCNN"]
 
-LOGIT_SCALE = 0.125
+_LOGIT_SCALE = 0.125
 
 
 class SmallCNN(nn.Module):
-    r"""Convolution, normalization, rectifier and pooling to half the side, twice; then two affine maps.
+    r"""Blocks of convolution, batch norm, ReLU and pooling, followed by two linear layers.
 
     .. math:: h_l = \mathrm{pool}(\mathrm{ReLU}(\mathrm{BN}(W_l * h_{l-1}))), \quad
         y = W_2\,\mathrm{dropout}(\mathrm{ReLU}(W_1\,\mathrm{flatten}(h_L) + b_1)) + b_2
 
-    Shape: x `(N, *shape)` -> `(N, num_classes)`.
+    Shape:
+        input: `(N, *shape)`.
+        output: `(N, num_classes)`.
+
     Args:
         shape: channels, height and width of an image.
-        num_classes: logits.
-        channels: of each convolution; each halves height and width.
-        hidden: features between the two affine maps.
-        dropout: probability, before the last map.
-    Raises: ShapeError: shape is not of three sizes, or an image is too small to be halved that often.
-    Source: LeCun et al. 1998, with the parts of Ioffe and Szegedy 2015 and Srivastava et al. 2014.
+        num_classes: number of logits.
+        channels: output channels of each block; each block halves height and width.
+        hidden: features between the two linear layers.
+        dropout: probability of dropout in front of the last layer.
 
-    >>> import torch
-    >>> SmallCNN()(torch.zeros(5, 1, 28, 28)).shape
-    torch.Size([5, 10])
+    Raises:
+        ShapeError: shape does not have three sizes, or the images are too small for this many blocks.
+
+    Source:
+        LeCun et al. 1998, with elements of Ioffe and Szegedy 2015 and Srivastava et al. 2014.
+
+    Example:
+        >>> import torch
+        >>> SmallCNN()(torch.zeros(5, 1, 28, 28)).shape
+        torch.Size([5, 10])
     """
 
     def __init__(
@@ -49,10 +57,10 @@ class SmallCNN(nn.Module):
         dropout: float = 0.25,
     ) -> None:
         super().__init__()
-        height, width = _halved("SmallCNN", shape, len(channels))
+        height, width = _size_after_halving("SmallCNN", shape, len(channels))
         layers: list[nn.Module] = []
         for before, after in pairwise((shape[0], *channels)):
-            layers += [*_convolution(before, after), nn.MaxPool2d(2)]
+            layers += [*_conv_norm_relu(before, after), nn.MaxPool2d(2)]
         self.layers = nn.Sequential(
             *layers,
             nn.Flatten(),
@@ -61,54 +69,73 @@ class SmallCNN(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),
         )
-        _initialise(self, last=0.1)  # the loss begins at log K, yet every layer learns from the first step
+        _initialize(
+            self, last=0.1
+        )  # the first loss is about log(num_classes), and every layer learns from the first step
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, *shape) -> (N, num_classes)."""
+        """Compute the logits."""
         y: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
         return y
 
 
 class ResidualBlock(nn.Module):
-    r"""Two 3x3 convolutions beside the identity.
+    r"""Adds two 3x3 convolutions to the identity.
 
     .. math:: y = x + \mathrm{ReLU}(\mathrm{BN}(W_2 * \mathrm{ReLU}(\mathrm{BN}(W_1 * x))))
 
-    Shape: x `(N, C, H, W)` -> the same.
-    Source: He et al. 2016, in the form of D. Page 2018, the rectifier before the sum.
+    Shape:
+        input: `(N, C, H, W)`.
+        output: same as input.
+
+    Args:
+        channels: number of channels C.
+
+    Source:
+        He et al. 2016, in the form of D. Page 2018, with the ReLU before the sum.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*_convolution(channels, channels), *_convolution(channels, channels))
+        self.layers = nn.Sequential(
+            *_conv_norm_relu(channels, channels), *_conv_norm_relu(channels, channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
+        """Compute the output."""
         y: Tensor = x + self.layers(x)
         return y
 
 
 class ResidualCNN(nn.Module):
-    r"""A convolution; stages that halve the side and widen, a residual block in each; an affine map.
+    r"""A convolution, stages with a residual block each, and a linear layer.
 
     .. math:: h_0 = c_0(x), \quad h_l = r_l(\mathrm{pool}(c_l(h_{l-1}))), \quad
         y = (W \max_{\text{places}} h_L + b) / 8
 
-    where c is convolution, normalization and rectifier, and r a residual block. Maxima of residual sums have
-    a mean square far above 1: undivided, the loss begins above log K, and curves so steeply in W that rates
-    of 0.03 and more diverge.
+    where c is convolution, batch norm and ReLU, and r a residual block. Each stage halves height and width.
+    Maxima of residual sums have a mean square far above 1. Without the division by 8 the first loss is above
+    log(num_classes), and learning rates of 0.03 and more diverge.
 
-    Shape: x `(N, C, H, W)` with `shape` (C, H, W) -> `(N, num_classes)`.
+    Shape:
+        input: `(N, *shape)`.
+        output: `(N, num_classes)`.
+
     Args:
         shape: channels, height and width of an image.
-        num_classes: logits.
-        channels: of the first convolution and of each stage.
-    Raises: ShapeError: shape is not of three sizes, or an image is too small to be halved that often.
-    Source: He et al. 2016; the stages and the division by 8 as in D. Page 2018 (ResNet-9).
+        num_classes: number of logits.
+        channels: output channels of the first convolution and of each stage.
 
-    >>> import torch
-    >>> ResidualCNN(channels=[4, 8, 8])(torch.zeros(5, 3, 32, 32)).shape
-    torch.Size([5, 10])
+    Raises:
+        ShapeError: shape does not have three sizes, or the images are too small for this many stages.
+
+    Source:
+        He et al. 2016; the stages and the division by 8 as in D. Page 2018 (ResNet-9).
+
+    Example:
+        >>> import torch
+        >>> ResidualCNN(channels=[4, 8, 8])(torch.zeros(5, 3, 32, 32)).shape
+        torch.Size([5, 10])
     """
 
     def __init__(
@@ -119,37 +146,37 @@ class ResidualCNN(nn.Module):
         channels: Sequence[int] = (64, 128, 256, 512),
     ) -> None:
         super().__init__()
-        _halved("ResidualCNN", shape, len(channels) - 1)
-        layers = _convolution(shape[0], channels[0])
+        _size_after_halving("ResidualCNN", shape, len(channels) - 1)
+        layers = _conv_norm_relu(shape[0], channels[0])
         for before, after in pairwise(channels):
-            layers += [*_convolution(before, after), nn.MaxPool2d(2), ResidualBlock(after)]
+            layers += [*_conv_norm_relu(before, after), nn.MaxPool2d(2), ResidualBlock(after)]
         self.layers = nn.Sequential(
             *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(channels[-1], num_classes)
         )
-        _initialise(self, last=1.0)
+        _initialize(self, last=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, num_classes)."""
+        """Compute the logits."""
         y: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
-        return y * LOGIT_SCALE
+        return y * _LOGIT_SCALE
 
 
-def _convolution(before: int, after: int) -> list[nn.Module]:
-    # No bias: the normalization would subtract it.
+def _conv_norm_relu(before: int, after: int) -> list[nn.Module]:
+    # No bias: batch norm would subtract it.
     return [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
 
 
-def _halved(name: str, shape: Sequence[int], times: int) -> tuple[int, int]:
+def _size_after_halving(name: str, shape: Sequence[int], times: int) -> tuple[int, int]:
     if len(shape) != 3 or min(shape[1:]) < 2**times:
         raise ShapeError(
             f"{name} halves images {times} times and needs a shape (channels, height, width) with sides of "
-            f"at least {2**times}; got {tuple(shape)}. Take fewer channels, or larger images."
+            f"at least {2**times}; got {tuple(shape)}. Use fewer channels, or larger images."
         )
     return shape[1] // 2**times, shape[2] // 2**times
 
 
-def _initialise(net: nn.Module, *, last: float) -> None:
-    """Channels innermost; variances 2 / fan_in before a rectifier, last^2 / fan_in at the end; no biases."""
+def _initialize(net: nn.Module, *, last: float) -> None:
+    """Set channels last, weight variance 2 / fan_in (last^2 / fan_in in the last layer) and zero biases."""
     net.to(memory_format=torch.channels_last)
     maps = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for layer in maps:

@@ -1,4 +1,4 @@
-"""The multilayer perceptron."""
+"""Multilayer perceptron."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -7,33 +7,40 @@ from typing import Literal
 from torch import Tensor
 
 from nnfoundations import nn
-from nnfoundations._errors import OptionError, ShapeError
+from nnfoundations.errors import OptionError, ShapeError
 
 __all__ = ["MLP"]
 
 
 class MLP(nn.Module):
-    r"""Affine maps with an activation between each two.
+    r"""Linear layers with an activation between them.
 
     .. math:: h_0 = \mathrm{flatten}(x), \quad h_l = \phi(W_l h_{l-1} + b_l), \quad
         y = W_L h_{L-1} + b_L
 
-    Shape: x `(N, *)` with `sizes[0]` numbers a sample -> `(N, sizes[-1])`.
+    Shape:
+        input: `(N, *)` with `sizes[0]` numbers per sample.
+        output: `(N, sizes[-1])`.
+
     Args:
         sizes: features of the input, of each hidden layer and of the output.
-        activation: the name of a module of `nnfoundations.nn`, or what builds one.
-        init: "he" for weights of variance 2 / fan_in, right for rectifiers; "xavier" for
-            2 / (fan_in + fan_out). The last map feeds no rectifier: under "he" it has 1 / fan_in.
-            Biases are zero.
-    Raises:
-        ShapeError: fewer than two sizes, or one that is not positive.
-        OptionError: an activation or an init that is not known.
-    Source: He et al. 2015, eq. 10; Glorot and Bengio 2010, eq. 16.
+        activation: name of a module in `nnfoundations.nn`, or a function that builds a module.
+        init: "he" for weights with variance 2 / fan_in, which suits ReLU, or "xavier" for
+            2 / (fan_in + fan_out). With "he" the last layer has variance 1 / fan_in, because no activation
+            follows it. Biases are zero.
 
-    >>> import torch
-    >>> net = MLP([64, 32, 10])
-    >>> net(torch.zeros(5, 1, 8, 8)).shape
-    torch.Size([5, 10])
+    Raises:
+        ShapeError: there are fewer than two sizes, or one is not positive.
+        OptionError: the activation or the init is unknown.
+
+    Source:
+        He et al. 2015, eq. 10; Glorot and Bengio 2010, eq. 16.
+
+    Example:
+        >>> import torch
+        >>> net = MLP([64, 32, 10])
+        >>> net(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 10])
     """
 
     def __init__(
@@ -48,16 +55,16 @@ class MLP(nn.Module):
         if len(sizes) < 2 or min(sizes) < 1:
             raise ShapeError(
                 f"MLP needs at least two sizes, all positive; got {sizes}. "
-                "Name the features of the input, of each hidden layer and of the output: [784, 128, 10]."
+                "Give the features of the input, of each hidden layer and of the output: [784, 128, 10]."
             )
         self.sizes = tuple(sizes)
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(sizes):
-            layers += [nn.Linear(fan_in, fan_out), _build(activation)]
+            layers += [nn.Linear(fan_in, fan_out), _build_activation(activation)]
         self.layers = nn.Sequential(*layers[:-1])
-        self._initialise(init)
+        self._initialize(init)
 
-    def _initialise(self, init: str) -> None:
+    def _initialize(self, init: str) -> None:
         maps = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
         for layer in maps:
             if init == "he":
@@ -66,25 +73,23 @@ class MLP(nn.Module):
             elif init == "xavier":
                 nn.init.xavier_normal_(layer.weight)
             else:
-                raise OptionError(
-                    f"MLP's init must be 'he' or 'xavier'; got {init!r}. Take 'he' for rectifiers."
-                )
+                raise OptionError(f"MLP's init must be 'he' or 'xavier'; got {init!r}. Use 'he' for ReLU.")
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, *) -> (N, sizes[-1])."""
+        """Compute the output."""
         y: Tensor = self.layers(x)
         return y
 
 
-def _build(activation: str | Callable[[], nn.Module]) -> nn.Module:
+def _build_activation(activation: str | Callable[[], nn.Module]) -> nn.Module:
     if not isinstance(activation, str):
         return activation()
     kind = getattr(nn, activation, None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise OptionError(
             f"MLP's activation must name a module of nnfoundations.nn; got {activation!r}. "
-            "Take 'ReLU' or 'Tanh', or hand over the class."
+            "Use 'ReLU' or 'Tanh', or pass the class."
         )
     built: nn.Module = kind()
     return built

@@ -1,13 +1,13 @@
-"""Curves that flatten: sigmoid, tanh and their kin."""
+"""Smooth saturating activations: sigmoid, tanh, softsign, softplus and related functions."""
 
 import torch
 from torch import Tensor
 
 from nnfoundations import formulas
 from nnfoundations.nn._drop_in import DropIn
-from nnfoundations.nn._elementwise import check_floating, conjugate, elementwise, from_output
-from nnfoundations.nn._operation import autocasting
-from nnfoundations.nn._override import overridable
+from nnfoundations.nn._elementwise import check_floating, conjugate_jvp, elementwise, elementwise_from_output
+from nnfoundations.nn._operation import autocast_enabled
+from nnfoundations.nn._torch_function import supports_torch_function
 
 __all__ = [
     "LogSigmoid",
@@ -24,180 +24,296 @@ __all__ = [
     "tanhshrink",
 ]
 
-_sigmoid = from_output(formulas.sigmoid, formulas.sigmoid_backward, conjugate(formulas.sigmoid_backward))
-_tanh = from_output(formulas.tanh, formulas.tanh_backward, conjugate(formulas.tanh_backward))
+_sigmoid = elementwise_from_output(
+    formulas.sigmoid, formulas.sigmoid_backward, conjugate_jvp(formulas.sigmoid_backward)
+)
+_tanh = elementwise_from_output(formulas.tanh, formulas.tanh_backward, conjugate_jvp(formulas.tanh_backward))
 _tanhshrink = elementwise(
-    formulas.tanhshrink, formulas.tanhshrink_backward, conjugate(formulas.tanhshrink_backward)
+    formulas.tanhshrink, formulas.tanhshrink_backward, conjugate_jvp(formulas.tanhshrink_backward)
 )
 _softsign = elementwise(formulas.softsign, formulas.softsign_backward)
 _logsigmoid = elementwise(formulas.logsigmoid, formulas.logsigmoid_backward)
 _softplus = elementwise(formulas.softplus, formulas.softplus_backward)
 
 
-@overridable
+@supports_torch_function
 def sigmoid(input: Tensor) -> Tensor:
-    """y = 1 / (1 + e^-x). Drop-in for torch.nn.functional.sigmoid."""
+    """Apply the logistic function: y = 1 / (1 + e^-x).
+
+    Drop-in for torch.nn.functional.sigmoid.
+
+    Args:
+        input: tensor of any shape.
+
+    Returns:
+        Tensor with the shape of `input`.
+    """
     return _sigmoid(input)
 
 
-@overridable
+@supports_torch_function
 def tanh(input: Tensor) -> Tensor:
-    """y = tanh x. Drop-in for torch.nn.functional.tanh."""
+    """Apply the hyperbolic tangent: y = tanh x.
+
+    Drop-in for torch.nn.functional.tanh.
+
+    Args:
+        input: tensor of any shape.
+
+    Returns:
+        Tensor with the shape of `input`.
+    """
     return _tanh(input)
 
 
-@overridable
+@supports_torch_function
 def tanhshrink(input: Tensor) -> Tensor:
-    """y = x - tanh x. Drop-in for torch.nn.functional.tanhshrink."""
+    """Subtract tanh: y = x - tanh x.
+
+    Drop-in for torch.nn.functional.tanhshrink.
+
+    Args:
+        input: tensor of any shape.
+
+    Returns:
+        Tensor with the shape of `input`.
+
+    Raises:
+        DtypeError: input is boolean.
+    """
     if input.dtype == torch.bool:
         check_floating("Tanhshrink", input)
     return _tanhshrink(input)
 
 
-@overridable
+@supports_torch_function
 def softsign(input: Tensor) -> Tensor:
-    """y = x / (1 + |x|). Drop-in for torch.nn.functional.softsign."""
+    """Apply softsign: y = x / (1 + |x|).
+
+    Drop-in for torch.nn.functional.softsign.
+
+    Args:
+        input: tensor of any shape.
+
+    Returns:
+        Tensor with the shape of `input`.
+
+    Raises:
+        DtypeError: input is boolean.
+    """
     if input.dtype == torch.bool:
         check_floating("Softsign", input)
-    if input.is_complex():  # |x| has no slope there: arithmetic, which torch differentiates
+    if input.is_complex():  # |x| is not complex-differentiable: plain operations, which torch differentiates
         return input / (1 + input.abs())
     return _softsign(input)
 
 
-@overridable
+@supports_torch_function
 def logsigmoid(input: Tensor) -> Tensor:
-    """y = log(1 / (1 + e^-x)). Drop-in for torch.nn.functional.logsigmoid."""
+    """Compute the logarithm of the sigmoid: y = log(1 / (1 + e^-x)).
+
+    Drop-in for torch.nn.functional.logsigmoid.
+
+    Args:
+        input: tensor of any shape.
+
+    Returns:
+        Tensor with the shape of `input`.
+
+    Raises:
+        DtypeError: input is not a floating-point tensor.
+    """
     check_floating("LogSigmoid", input)
-    return _logsigmoid(input.contiguous())  # and so comes y, as torch's
+    return _logsigmoid(input.contiguous())  # the output is contiguous, as in torch
 
 
-@overridable
+@supports_torch_function
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
-    """y = log(1 + e^(beta x)) / beta, or x above. Drop-in for torch.nn.functional.softplus."""
+    """Apply softplus: y = log(1 + e^(beta x)) / beta, or x if beta x > threshold.
+
+    Drop-in for torch.nn.functional.softplus.
+
+    Args:
+        input: tensor of any shape.
+        beta: sharpness of the bend at zero.
+        threshold: value of beta x above which y = x.
+
+    Returns:
+        Tensor with the shape of `input`.
+
+    Raises:
+        DtypeError: input is not a floating-point tensor.
+    """
     check_floating("Softplus", input)
-    if input.is_cuda and autocasting(input) and input.dtype != torch.float64:
-        input = input.float()  # by autocast's own list, which for the CPU leaves it out
+    if input.is_cuda and autocast_enabled(input) and input.dtype != torch.float64:
+        input = input.float()  # on autocast's float32 list for CUDA, but not for the CPU
     return _softplus(input, beta=beta, threshold=threshold)
 
 
 class Sigmoid(torch.nn.Sigmoid, metaclass=DropIn):
-    r"""Squash every number into (0, 1), as a chance.
+    r"""Map every number into (0, 1) with the logistic function.
 
     .. math:: y = \sigma(x) = \frac{1}{1 + e^{-x}}, \qquad y' = y (1 - y)
 
-    Saturates on both sides; the slope is at most 1/4, so that gradients shrink with each layer. For gates and
-    for chances of one event; before a loss take BCEWithLogitsLoss, which has it built in.
+    Saturates on both sides. The derivative is at most 1/4, so gradients shrink with every layer. Use it for
+    gates and for the probability of a single event. In front of a loss use BCEWithLogitsLoss, which includes
+    the sigmoid.
 
-    Shape: x `(*)` -> `(*)`.
-    Raises: torch's own errors only: all dtypes are taken, integers as float32.
-    Source: Verhulst 1845. Drop-in for torch.nn.Sigmoid.
+    Accepts every dtype; integers are computed in float32.
 
-    >>> Sigmoid()(torch.tensor([-2.0, 0.5, 2.0]))
-    tensor([0.1192, 0.6225, 0.8808])
+    Shape:
+        input: `(*)`, any shape.
+        output: same as input.
+
+    Source:
+        Verhulst 1845. Drop-in for torch.nn.Sigmoid.
+
+    Example:
+        >>> Sigmoid()(torch.tensor([-2.0, 0.5, 2.0]))
+        tensor([0.1192, 0.6225, 0.8808])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*) -> (*)."""
+        """Compute the output."""
         return sigmoid(input)
 
 
 class Tanh(torch.nn.Tanh, metaclass=DropIn):
-    r"""Squash every number into (-1, 1), zero staying zero.
+    r"""Map every number into (-1, 1); zero stays zero.
 
     .. math:: y = \tanh x, \qquad y' = 1 - y^2
 
-    Saturates on both sides; the slope is 1 at zero and nowhere more. For recurrent layers and small networks.
+    Saturates on both sides. The derivative is 1 at zero and smaller everywhere else. Use it in recurrent
+    layers and small networks.
 
-    Shape: x `(*)` -> `(*)`.
-    Raises: torch's own errors only: all dtypes are taken, integers as float32.
-    Source: LeCun et al. 1998. Drop-in for torch.nn.Tanh.
+    Accepts every dtype; integers are computed in float32.
 
-    >>> Tanh()(torch.tensor([-2.0, 0.5, 2.0]))
-    tensor([-0.9640,  0.4621,  0.9640])
+    Shape:
+        input: `(*)`, any shape.
+        output: same as input.
+
+    Source:
+        LeCun et al. 1998. Drop-in for torch.nn.Tanh.
+
+    Example:
+        >>> Tanh()(torch.tensor([-2.0, 0.5, 2.0]))
+        tensor([-0.9640,  0.4621,  0.9640])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*) -> (*)."""
+        """Compute the output."""
         return tanh(input)
 
 
 class Tanhshrink(torch.nn.Tanhshrink, metaclass=DropIn):
-    r"""What tanh takes away: almost nothing of small numbers is left, large ones lose one.
+    r"""Subtract tanh: small numbers become almost zero, large numbers shrink by one.
 
     .. math:: y = x - \tanh x, \qquad y' = \tanh^2 x
 
-    Does not saturate; flat around zero, where gradients vanish. For sparse codes.
+    Does not saturate. It is flat around zero, so gradients of small inputs vanish. Use it for sparse codes.
 
-    Shape: x `(*)` -> `(*)`.
-    Raises: DtypeError: x is boolean.
-    Source: drop-in for torch.nn.Tanhshrink.
+    Shape:
+        input: `(*)`, any shape.
+        output: same as input.
 
-    >>> Tanhshrink()(torch.tensor([-2.0, 0.5, 2.0]))
-    tensor([-1.0360,  0.0379,  1.0360])
+    Raises:
+        DtypeError: input is boolean.
+
+    Source:
+        Drop-in for torch.nn.Tanhshrink.
+
+    Example:
+        >>> Tanhshrink()(torch.tensor([-2.0, 0.5, 2.0]))
+        tensor([-1.0360,  0.0379,  1.0360])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*) -> (*)."""
+        """Compute the output."""
         return tanhshrink(input)
 
 
 class Softsign(torch.nn.Softsign, metaclass=DropIn):
-    r"""Squash into (-1, 1) as tanh does, but slowly.
+    r"""Map every number into (-1, 1); it approaches the limits more slowly than tanh.
 
     .. math:: y = \frac{x}{1 + |x|}, \qquad y' = \frac{1}{(1 + |x|)^2}
 
-    The slope falls as a square, not exponentially, and is never zero: no unit dies.
+    The derivative decays quadratically, not exponentially, and is never zero: no unit dies.
 
-    Shape: x `(*)` -> `(*)`.
-    Raises: DtypeError: x is boolean.
-    Source: Bergstra et al. 2009. Drop-in for torch.nn.Softsign.
+    Shape:
+        input: `(*)`, any shape.
+        output: same as input.
 
-    >>> Softsign()(torch.tensor([-2.0, 0.5, 2.0]))
-    tensor([-0.6667,  0.3333,  0.6667])
+    Raises:
+        DtypeError: input is boolean.
+
+    Source:
+        Bergstra et al. 2009. Drop-in for torch.nn.Softsign.
+
+    Example:
+        >>> Softsign()(torch.tensor([-2.0, 0.5, 2.0]))
+        tensor([-0.6667,  0.3333,  0.6667])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*) -> (*)."""
+        """Compute the output."""
         return softsign(input)
 
 
 class LogSigmoid(torch.nn.LogSigmoid, metaclass=DropIn):
-    r"""The logarithm of a chance, finite where the chance itself would round to zero.
+    r"""Compute the logarithm of the sigmoid; it stays finite even if the sigmoid itself would round to zero.
 
     .. math:: y = \log \sigma(x) = \min(x, 0) - \log(1 + e^{-|x|}), \qquad y' = \sigma(-x)
 
-    Saturates above, where the chance is 1 already; the slope tends to 1 below. For losses of one event.
+    Saturates for large x, where the sigmoid is already 1; for very negative x the derivative tends to 1. Use
+    it in losses for a single event.
 
-    Shape: x `(*)` -> `(*)`.
-    Raises: DtypeError: x is no floating-point tensor.
-    Source: drop-in for torch.nn.LogSigmoid.
+    Shape:
+        input: `(*)`, any shape.
+        output: same as input.
 
-    >>> LogSigmoid()(torch.tensor([-2.0, 0.5, 2.0]))
-    tensor([-2.1269, -0.4741, -0.1269])
+    Raises:
+        DtypeError: input is not a floating-point tensor.
+
+    Source:
+        Drop-in for torch.nn.LogSigmoid.
+
+    Example:
+        >>> LogSigmoid()(torch.tensor([-2.0, 0.5, 2.0]))
+        tensor([-2.1269, -0.4741, -0.1269])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*) -> (*)."""
+        """Compute the output."""
         return logsigmoid(input)
 
 
 class Softplus(torch.nn.Softplus, metaclass=DropIn):
-    r"""A ReLU with its corner rounded: positive everywhere.
+    r"""Smooth version of ReLU: positive everywhere.
 
     .. math:: y = \frac{1}{\beta} \log(1 + e^{\beta x}), \qquad y' = \sigma(\beta x)
 
-    Saturates below, where y tends to 0. Where beta x is above the threshold, y is x itself. For scales and
-    variances, which have to be positive.
+    Saturates for very negative x, where y tends to 0. If :math:`\beta x` is above the threshold, y is x
+    itself. Use it for scales and variances, which must be positive.
 
-    Shape: x `(*)` -> `(*)`.
-    Args: beta: how sharp the corner is. threshold: where the straight line begins.
-    Raises: DtypeError: x is no floating-point tensor.
-    Source: Dugas et al. 2001. Drop-in for torch.nn.Softplus.
+    Shape:
+        input: `(*)`, any shape.
+        output: same as input.
 
-    >>> Softplus()(torch.tensor([-2.0, 0.5, 2.0]))
-    tensor([0.1269, 0.9741, 2.1269])
+    Args:
+        beta: sharpness of the bend at zero.
+        threshold: value of beta times x above which y = x.
+
+    Raises:
+        DtypeError: input is not a floating-point tensor.
+
+    Source:
+        Dugas et al. 2001. Drop-in for torch.nn.Softplus.
+
+    Example:
+        >>> Softplus()(torch.tensor([-2.0, 0.5, 2.0]))
+        tensor([0.1269, 0.9741, 2.1269])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*) -> (*)."""
+        """Compute the output."""
         return softplus(input, self.beta, self.threshold)

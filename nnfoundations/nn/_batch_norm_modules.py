@@ -1,4 +1,4 @@
-"""The modules of channel normalization: `BatchNorm1d` to `3d` and `InstanceNorm1d` to `3d`."""
+"""Modules of channel normalization: `BatchNorm1d` to `3d` and `InstanceNorm1d` to `3d`."""
 
 import warnings
 
@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from nnfoundations._errors import ShapeError
+from nnfoundations.errors import ShapeError
 from nnfoundations.nn._batch_norm import channel_norm, counted_batch_norm
 from nnfoundations.nn._drop_in import DropIn
-from nnfoundations.nn._override import overridable
+from nnfoundations.nn._torch_function import supports_torch_function
 
 __all__ = [
     "BatchNorm1d",
@@ -22,25 +22,24 @@ __all__ = [
 ]
 
 
-class _Channels:
-    """What the modules of 1, 2 and 3 dimensions differ in: how many axes x may have."""
+class _ChecksAxes:
+    """Checks the number of axes of the input, in which the 1d, 2d and 3d modules differ."""
 
     _axes: tuple[int, ...]
 
     def _check_input_dim(self, input: Tensor) -> None:
-        if isinstance(input, Tensor) and input.ndim not in self._axes:  # FX hands in a stand-in without sizes
+        if isinstance(input, Tensor) and input.ndim not in self._axes:  # FX passes a proxy without sizes
             raise ShapeError(
-                f"{type(self).__name__} needs x of {' or '.join(map(str, self._axes))} axes, the channels "
-                f"after the samples; got {tuple(input.shape)}. Reshape x, or take the module for its number "
-                "of axes."
+                f"{type(self).__name__} needs x with {' or '.join(map(str, self._axes))} axes; got "
+                f"{tuple(input.shape)}. Reshape x, or use the module for its number of axes."
             )
 
 
-class _Batch(_Channels, _BatchNorm):
-    """What torch's three classes share, computed by ours."""
+class _BatchNormBase(_ChecksAxes, _BatchNorm):
+    """The forward pass that the 1d, 2d and 3d modules share."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, *) -> the same."""
+        """Compute the output."""
         self._check_input_dim(input)
         tracks = not self.training or self.track_running_stats
         mean, variance = (self.running_mean, self.running_var) if tracks else (None, None)
@@ -58,82 +57,130 @@ class _Batch(_Channels, _BatchNorm):
         )
 
 
-class BatchNorm1d(_Batch, torch.nn.BatchNorm1d, metaclass=DropIn):
-    r"""Bring each feature to mean zero and variance one over the batch, then scale and shift it.
+class BatchNorm1d(_BatchNormBase, torch.nn.BatchNorm1d, metaclass=DropIn):
+    r"""Normalize each feature to mean 0 and variance 1 over the batch, then scale and shift it.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) \, r, \qquad r = 1 / \sqrt{v + \epsilon}
 
     Backward in training: :math:`\bar x = w r (\bar y - \overline{\bar y} - n \, \overline{\bar y n})`,
-    :math:`\bar w = \sum \bar y n`, :math:`\bar b = \sum \bar y`; in evaluation, where m and v are running
-    averages, :math:`\bar x = w r \bar y`. Samples of a batch see each other in training. For convolutional
-    and fully connected networks with batches of 8 or more; the averages need some hundred batches.
+    :math:`\bar w = \sum \bar y n`, :math:`\bar b = \sum \bar y`; in evaluation, with running averages as m
+    and v, :math:`\bar x = w r \bar y`. In training the result for one sample depends on the whole batch. Use
+    it in convolutional and fully connected networks with batches of 8 or more; the running averages need some
+    hundred batches.
 
-    Shape: x `(N, C)` or `(N, C, L)` -> the same; weight, bias and running statistics `(C,)`.
-    Args: num_features: C. eps: added to the variance. momentum: share of the newest batch in the running
-        statistics; None gives all batches the same. affine: False leaves w and b out. track_running_stats:
-        False takes the batch's statistics in evaluation too. bias: False leaves b out.
-    Raises: ShapeError: axes or channels that do not fit, or one value a channel in training. DtypeError:
-        dtypes that differ.
-    Source: Ioffe and Szegedy 2015, algorithm 1. Drop-in for torch.nn.BatchNorm1d.
+    Shape:
+        input: `(N, C)` or `(N, C, L)`.
+        output: same as input.
+        weight: `(C,)`; bias and running statistics have the same shape.
 
-    >>> BatchNorm1d(1, affine=False)(torch.tensor([[1.0], [3.0]])).flatten()
-    tensor([-1.0000,  1.0000])
+    Args:
+        num_features: number of features or channels C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics; None averages all batches equally.
+        affine: False removes w and b.
+        track_running_stats: False uses the statistics of the batch in evaluation too.
+        bias: False removes b.
+
+    Raises:
+        ShapeError: wrong number of axes or channels, or only one value per channel in training.
+        DtypeError: input and parameters differ in dtype.
+
+    Source:
+        Ioffe and Szegedy 2015, algorithm 1. Drop-in for torch.nn.BatchNorm1d.
+
+    Example:
+        >>> BatchNorm1d(1, affine=False)(torch.tensor([[1.0], [3.0]])).flatten()
+        tensor([-1.0000,  1.0000])
     """
 
     _axes = (2, 3)
 
 
-class BatchNorm2d(_Batch, torch.nn.BatchNorm2d, metaclass=DropIn):
-    r"""Bring each channel of images to mean zero and variance one over batch and places.
+class BatchNorm2d(_BatchNormBase, torch.nn.BatchNorm2d, metaclass=DropIn):
+    r"""Normalize each channel of images to mean 0 and variance 1 over batch and positions.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
 
-    Derivative and use are BatchNorm1d's; means are over samples, rows and columns.
+    Backward: as for BatchNorm1d, with means over samples, rows and columns. Use it as BatchNorm1d.
 
-    Shape: x `(N, C, H, W)` -> the same; weight, bias and running statistics `(C,)`.
-    Args, Raises: as BatchNorm1d.
-    Source: Ioffe and Szegedy 2015, section 3.2. Drop-in for torch.nn.BatchNorm2d.
+    Shape:
+        input: `(N, C, H, W)`.
+        output: same as input.
+        weight: `(C,)`; bias and running statistics have the same shape.
 
-    >>> BatchNorm2d(1, affine=False)(torch.tensor([[[[1.0, 3.0]]]])).flatten()
-    tensor([-1.0000,  1.0000])
+    Args:
+        num_features: number of channels C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics; None averages all batches equally.
+        affine: False removes w and b.
+        track_running_stats: False uses the statistics of the batch in evaluation too.
+        bias: False removes b.
+
+    Raises:
+        ShapeError: wrong number of axes or channels, or only one value per channel in training.
+        DtypeError: input and parameters differ in dtype.
+
+    Source:
+        Ioffe and Szegedy 2015, section 3.2. Drop-in for torch.nn.BatchNorm2d.
+
+    Example:
+        >>> BatchNorm2d(1, affine=False)(torch.tensor([[[[1.0, 3.0]]]])).flatten()
+        tensor([-1.0000,  1.0000])
     """
 
     _axes = (4,)
 
 
-class BatchNorm3d(_Batch, torch.nn.BatchNorm3d, metaclass=DropIn):
-    r"""Bring each channel of volumes to mean zero and variance one over batch and places.
+class BatchNorm3d(_BatchNormBase, torch.nn.BatchNorm3d, metaclass=DropIn):
+    r"""Normalize each channel of volumes to mean 0 and variance 1 over batch and positions.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
 
-    Derivative and use are BatchNorm1d's; means are over samples, depth, rows and columns.
+    Backward: as for BatchNorm1d, with means over samples, depth, rows and columns. Use it as BatchNorm1d.
 
-    Shape: x `(N, C, D, H, W)` -> the same; weight, bias and running statistics `(C,)`.
-    Args, Raises: as BatchNorm1d.
-    Source: Ioffe and Szegedy 2015, section 3.2. Drop-in for torch.nn.BatchNorm3d.
+    Shape:
+        input: `(N, C, D, H, W)`.
+        output: same as input.
+        weight: `(C,)`; bias and running statistics have the same shape.
 
-    >>> BatchNorm3d(1, affine=False)(torch.tensor([[[[[1.0, 3.0]]]]])).flatten()
-    tensor([-1.0000,  1.0000])
+    Args:
+        num_features: number of channels C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics; None averages all batches equally.
+        affine: False removes w and b.
+        track_running_stats: False uses the statistics of the batch in evaluation too.
+        bias: False removes b.
+
+    Raises:
+        ShapeError: wrong number of axes or channels, or only one value per channel in training.
+        DtypeError: input and parameters differ in dtype.
+
+    Source:
+        Ioffe and Szegedy 2015, section 3.2. Drop-in for torch.nn.BatchNorm3d.
+
+    Example:
+        >>> BatchNorm3d(1, affine=False)(torch.tensor([[[[[1.0, 3.0]]]]])).flatten()
+        tensor([-1.0000,  1.0000])
     """
 
     _axes = (5,)
 
 
-@overridable
-def _of_one_or_many(
+@supports_torch_function
+def _instance_norm_batched_or_not(
     input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None,
     bias: Tensor | None,
-    own: bool,
+    use_input_stats: bool,
     momentum: float,
     eps: float,
     num_features: int,
     unbatched: int,
     affine: bool,
 ) -> Tensor:
-    """Instance norm of a batch, or of one sample, which has `unbatched` axes."""
+    """Normalize a batch, or one sample, which has `unbatched` axes."""
     axis = input.ndim - unbatched
     if input.shape[axis] != num_features:
         if affine:
@@ -142,22 +189,24 @@ def _of_one_or_many(
                 f"Move the channels there, or build it for {input.shape[axis]}."
             )
         warnings.warn(
-            f"InstanceNorm of {num_features} features got {input.shape[axis]} channels. Without affine it "
-            "does not use the number; build it with the right one to see no warning.",
+            f"InstanceNorm was built for {num_features} features and got {input.shape[axis]} channels. "
+            "Without affine this changes nothing; build it with the right number to avoid this warning.",
             stacklevel=5,
         )
     x = input if axis else input.unsqueeze(0)
-    y = channel_norm("InstanceNorm", x, running_mean, running_var, weight, bias, own, momentum, eps)
+    y = channel_norm(
+        "InstanceNorm", x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
+    )
     return y if axis else y.squeeze(0)
 
 
-class _Instance(_Channels, _InstanceNorm):
-    """What torch's three classes share, computed by ours."""
+class _InstanceNormBase(_ChecksAxes, _InstanceNorm):
+    """The forward pass that the 1d, 2d and 3d modules share."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, *) or (C, *) -> the same."""
+        """Compute the output."""
         self._check_input_dim(input)
-        return _of_one_or_many(
+        return _instance_norm_batched_or_not(
             input,
             self.running_mean,
             self.running_var,
@@ -172,58 +221,107 @@ class _Instance(_Channels, _InstanceNorm):
         )
 
 
-class InstanceNorm1d(_Instance, torch.nn.InstanceNorm1d, metaclass=DropIn):
-    r"""Bring each channel of each sample to mean zero and variance one, then scale and shift the channel.
+class InstanceNorm1d(_InstanceNormBase, torch.nn.InstanceNorm1d, metaclass=DropIn):
+    r"""Normalize each channel of each sample to mean 0 and variance 1, then scale and shift the channel.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
 
-    The derivative is LayerNorm's, with means over the places of one channel. Removes contrast and offset of
-    each sample, so that it suits style transfer, and not tasks that need them.
+    Backward: as for LayerNorm, with means over the positions of one channel. It removes the contrast and
+    offset of each sample, so it suits style transfer, but not tasks that need this information.
 
-    Shape: x `(N, C, L)` or `(C, L)` -> the same; weight, bias and running statistics `(C,)`.
-    Args: as BatchNorm1d, but affine and track_running_stats are False by default.
-    Raises: ShapeError: axes or channels that do not fit, or one value a channel. DtypeError: dtypes that
-        differ.
-    Source: Ulyanov, Vedaldi and Lempitsky 2016. Drop-in for torch.nn.InstanceNorm1d.
+    Shape:
+        input: `(N, C, L)` or `(C, L)`.
+        output: same as input.
+        weight: `(C,)`; bias and running statistics have the same shape.
 
-    >>> InstanceNorm1d(1)(torch.tensor([[[1.0, 3.0]]]))
-    tensor([[[-1.0000,  1.0000]]])
+    Args:
+        num_features: number of channels C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics.
+        affine: True adds w and b.
+        track_running_stats: True uses running statistics in evaluation.
+        bias: False removes b.
+
+    Raises:
+        ShapeError: wrong number of axes or channels, or only one value per channel.
+        DtypeError: input and parameters differ in dtype.
+
+    Source:
+        Ulyanov, Vedaldi and Lempitsky 2016. Drop-in for torch.nn.InstanceNorm1d.
+
+    Example:
+        >>> InstanceNorm1d(1)(torch.tensor([[[1.0, 3.0]]]))
+        tensor([[[-1.0000,  1.0000]]])
     """
 
     _axes = (2, 3)
 
 
-class InstanceNorm2d(_Instance, torch.nn.InstanceNorm2d, metaclass=DropIn):
-    r"""Bring each channel of each image to mean zero and variance one.
+class InstanceNorm2d(_InstanceNormBase, torch.nn.InstanceNorm2d, metaclass=DropIn):
+    r"""Normalize each channel of each image to mean 0 and variance 1.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
 
-    Derivative and use are InstanceNorm1d's.
+    Backward: as for LayerNorm, with means over the positions of one channel. Use it as InstanceNorm1d.
 
-    Shape: x `(N, C, H, W)` or `(C, H, W)` -> the same; weight, bias and running statistics `(C,)`.
-    Args, Raises: as InstanceNorm1d.
-    Source: Ulyanov, Vedaldi and Lempitsky 2016. Drop-in for torch.nn.InstanceNorm2d.
+    Shape:
+        input: `(N, C, H, W)` or `(C, H, W)`.
+        output: same as input.
+        weight: `(C,)`; bias and running statistics have the same shape.
 
-    >>> InstanceNorm2d(1)(torch.tensor([[[1.0, 3.0]]]))
-    tensor([[[-1.0000,  1.0000]]])
+    Args:
+        num_features: number of channels C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics.
+        affine: True adds w and b.
+        track_running_stats: True uses running statistics in evaluation.
+        bias: False removes b.
+
+    Raises:
+        ShapeError: wrong number of axes or channels, or only one value per channel.
+        DtypeError: input and parameters differ in dtype.
+
+    Source:
+        Ulyanov, Vedaldi and Lempitsky 2016. Drop-in for torch.nn.InstanceNorm2d.
+
+    Example:
+        >>> InstanceNorm2d(1)(torch.tensor([[[1.0, 3.0]]]))
+        tensor([[[-1.0000,  1.0000]]])
     """
 
     _axes = (3, 4)
 
 
-class InstanceNorm3d(_Instance, torch.nn.InstanceNorm3d, metaclass=DropIn):
-    r"""Bring each channel of each volume to mean zero and variance one.
+class InstanceNorm3d(_InstanceNormBase, torch.nn.InstanceNorm3d, metaclass=DropIn):
+    r"""Normalize each channel of each volume to mean 0 and variance 1.
 
     .. math:: y = n \, w + b, \qquad n = (x - m) / \sqrt{v + \epsilon}
 
-    Derivative and use are InstanceNorm1d's.
+    Backward: as for LayerNorm, with means over the positions of one channel. Use it as InstanceNorm1d.
 
-    Shape: x `(N, C, D, H, W)` or `(C, D, H, W)` -> the same; weight, bias and running statistics `(C,)`.
-    Args, Raises: as InstanceNorm1d.
-    Source: Ulyanov, Vedaldi and Lempitsky 2016. Drop-in for torch.nn.InstanceNorm3d.
+    Shape:
+        input: `(N, C, D, H, W)` or `(C, D, H, W)`.
+        output: same as input.
+        weight: `(C,)`; bias and running statistics have the same shape.
 
-    >>> InstanceNorm3d(1)(torch.tensor([[[[1.0, 3.0]]]]))
-    tensor([[[[-1.0000,  1.0000]]]])
+    Args:
+        num_features: number of channels C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics.
+        affine: True adds w and b.
+        track_running_stats: True uses running statistics in evaluation.
+        bias: False removes b.
+
+    Raises:
+        ShapeError: wrong number of axes or channels, or only one value per channel.
+        DtypeError: input and parameters differ in dtype.
+
+    Source:
+        Ulyanov, Vedaldi and Lempitsky 2016. Drop-in for torch.nn.InstanceNorm3d.
+
+    Example:
+        >>> InstanceNorm3d(1)(torch.tensor([[[[1.0, 3.0]]]]))
+        tensor([[[[-1.0000,  1.0000]]]])
     """
 
     _axes = (4, 5)

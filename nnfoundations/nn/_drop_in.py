@@ -1,8 +1,8 @@
-"""The class of our classes: where someone asks, a layer of torch's counts as one of ours.
+"""Metaclass that makes `isinstance(torch.nn.Linear(...), nn.Linear)` true.
 
-A model holds both kinds: the layers that torch builds itself, of an encoder or a backbone, stay torch's. Code
-that initialises or freezes whatever `isinstance(layer, nn.BatchNorm2d)` finds means them all, and would pass
-over half of them without a word. Which of the two computes a layer, `type(layer)` says.
+A model often holds both kinds of layers: an encoder that torch builds keeps torch's own layers. Code that
+initializes or freezes every layer for which `isinstance(layer, nn.BatchNorm2d)` holds must find both kinds.
+`type(layer)` tells which of the two computes.
 """
 
 from abc import ABCMeta
@@ -13,8 +13,8 @@ import torch
 __all__ = ["DropIn"]
 
 
-class DropIn(ABCMeta):  # of ABCMeta, so that a subclass may be abstract too
-    """Its class takes the instances of the class of torch.nn that it has as a base and shares the name with.
+class DropIn(ABCMeta):  # derived from ABCMeta, so that a subclass may be abstract too
+    """Metaclass that accepts instances of the torch.nn base class with the same name.
 
     >>> from nnfoundations import nn
     >>> isinstance(torch.nn.Linear(2, 2), nn.Linear)
@@ -23,11 +23,11 @@ class DropIn(ABCMeta):  # of ABCMeta, so that a subclass may be abstract too
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         super().__init__(name, bases, namespace)
-        theirs = getattr(torch.nn, name, None)
-        cls._theirs: type | None = theirs if theirs in bases else None
+        torch_class = getattr(torch.nn, name, None)
+        cls._torch_class: type | None = torch_class if torch_class in bases else None
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        """Asked by `isinstance` too."""
-        return (
-            super().__subclasscheck__(subclass) if cls._theirs is None else issubclass(subclass, cls._theirs)
-        )
+        """Decide `issubclass`; `isinstance` calls it too."""
+        if cls._torch_class is None:
+            return super().__subclasscheck__(subclass)
+        return issubclass(subclass, cls._torch_class)

@@ -1,17 +1,23 @@
-"""Gates: numbers that decide how much of themselves passes, or of another half."""
+"""Gated activations: a factor decides how much of the input, or of its other half, passes."""
 
 import torch
 from torch import Tensor
 
 from nnfoundations import formulas
-from nnfoundations._errors import OptionError, ShapeError
+from nnfoundations.errors import OptionError, ShapeError
 from nnfoundations.nn._drop_in import DropIn
-from nnfoundations.nn._elementwise import check_floating, conjugate, elementwise, kept, written
-from nnfoundations.nn._override import overridable
+from nnfoundations.nn._elementwise import (
+    check_floating,
+    clone_if_inplace,
+    conjugate_jvp,
+    elementwise,
+    write_if_inplace,
+)
+from nnfoundations.nn._torch_function import supports_torch_function
 
 __all__ = ["GELU", "GLU", "Mish", "SiLU", "SwiGLU", "Swish", "gelu", "glu", "mish", "silu", "swiglu"]
 
-_silu = elementwise(formulas.silu, formulas.silu_backward, conjugate(formulas.silu_backward))
+_silu = elementwise(formulas.silu, formulas.silu_backward, conjugate_jvp(formulas.silu_backward))
 _gelu = elementwise(formulas.gelu, formulas.gelu_backward)
 _gelu_tanh = elementwise(formulas.gelu_tanh, formulas.gelu_tanh_backward)
 _mish = elementwise(formulas.mish, formulas.mish_backward)
@@ -19,39 +25,105 @@ _glu = elementwise(formulas.glu, formulas.glu_backward, formulas.glu_jvp)
 _swiglu = elementwise(formulas.swiglu, formulas.swiglu_backward, formulas.swiglu_jvp)
 
 
-@overridable
+@supports_torch_function
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """y = x sigmoid(x). Drop-in for torch.nn.functional.silu."""
+    """Apply SiLU, also called Swish: y = x sigmoid(x).
+
+    Drop-in for torch.nn.functional.silu.
+
+    Args:
+        input: tensor of any shape.
+        inplace: write the result into `input`.
+
+    Returns:
+        Tensor with the shape of `input`.
+
+    Raises:
+        DtypeError: input is neither a floating-point nor a complex tensor.
+    """
     check_floating("SiLU", input, complex_too=True)
-    return written(input, _silu(kept(input, inplace)), inplace)
+    return write_if_inplace(input, _silu(clone_if_inplace(input, inplace)), inplace)
 
 
-@overridable
+@supports_torch_function
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
-    """y = x tanh(log(1 + e^x)). Drop-in for torch.nn.functional.mish."""
+    """Apply Mish: y = x tanh(log(1 + e^x)).
+
+    Drop-in for torch.nn.functional.mish.
+
+    Args:
+        input: tensor of any shape.
+        inplace: write the result into `input`.
+
+    Returns:
+        Tensor with the shape of `input`.
+
+    Raises:
+        DtypeError: input is not a floating-point tensor.
+    """
     check_floating("Mish", input)
-    return written(input, _mish(kept(input, inplace)), inplace)
+    return write_if_inplace(input, _mish(clone_if_inplace(input, inplace)), inplace)
 
 
-@overridable
+@supports_torch_function
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
-    """y = x P(X < x) for a standard normal X. Drop-in for torch.nn.functional.gelu."""
+    """Apply GELU: y = x P(X < x), with X standard normal.
+
+    Drop-in for torch.nn.functional.gelu.
+
+    Args:
+        input: tensor of any shape.
+        approximate: "none" or "tanh".
+
+    Returns:
+        Tensor with the shape of `input`.
+
+    Raises:
+        OptionError: approximate has another value.
+        DtypeError: input is not a floating-point tensor.
+    """
     check_floating("GELU", input)
     if approximate not in ("none", "tanh"):
-        raise OptionError(f"GELU needs approximate 'none' or 'tanh'; got {approximate!r}. Take 'none'.")
+        raise OptionError(f"GELU needs approximate 'none' or 'tanh'; got {approximate!r}. Use 'none'.")
     return _gelu_tanh(input) if approximate == "tanh" else _gelu(input)
 
 
-@overridable
+@supports_torch_function
 def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """y = a sigmoid(b) for the halves a, b of an axis. Drop-in for torch.nn.functional.glu."""
+    """Multiply the first half a of an axis by the sigmoid of the second half b: y = a sigmoid(b).
+
+    Drop-in for torch.nn.functional.glu.
+
+    Args:
+        input: `(*, 2 D, *)`.
+        dim: axis that is halved.
+
+    Returns:
+        Tensor `(*, D, *)`.
+
+    Raises:
+        ShapeError: the size of that axis is odd.
+        DtypeError: input is not a floating-point tensor.
+    """
     _check("GLU", input, dim)
     return _glu(input, axis=dim)
 
 
-@overridable
+@supports_torch_function
 def swiglu(input: Tensor, dim: int = -1) -> Tensor:
-    """y = silu(a) b for the halves a, b of an axis."""
+    """Multiply the SiLU of the first half a of an axis by the second half b: y = silu(a) b.
+
+    Args:
+        input: `(*, 2 D, *)`.
+        dim: axis that is halved.
+
+    Returns:
+        Tensor `(*, D, *)`.
+
+    Raises:
+        ShapeError: the size of that axis is odd.
+        DtypeError: input is not a floating-point tensor.
+    """
     _check("SwiGLU", input, dim)
     return _swiglu(input, axis=dim)
 
@@ -63,29 +135,38 @@ def _check(name: str, x: Tensor, dim: int) -> None:
     if x.shape[dim] % 2:
         raise ShapeError(
             f"{name} needs an even size on axis {dim}; got {tuple(x.shape)}. "
-            "Let the layer before it give twice the features that are wanted after it."
+            "The previous layer must give twice as many features as the next one needs."
         )
 
 
 class SiLU(torch.nn.SiLU, metaclass=DropIn):
-    r"""Let every number gate itself: its share that passes is its own sigmoid.
+    r"""Multiply every number by its own sigmoid.
 
     .. math:: y = x \, \sigma(x), \qquad y' = \sigma(x) (1 + x (1 - \sigma(x)))
 
-    Saturates below, at zero, after a dip to -0.28 at x = -1.28; not above. A smooth ReLU for deep networks;
-    also known as Swish.
+    Saturates for very negative x, at zero, after a minimum of -0.28 at x = -1.28; it does not saturate for
+    positive x. It is a smooth ReLU for deep networks, also known as Swish.
 
-    Shape: x `(*)` -> `(*)`.
-    Args: inplace: write y over x.
-    Raises: DtypeError: x is no floating-point or complex tensor.
-    Source: Elfwing et al. 2017, Ramachandran et al. 2017. Drop-in for torch.nn.SiLU.
+    Shape:
+        input: `(*)`, any shape.
+        output: same as input.
 
-    >>> SiLU()(torch.tensor([-2.0, 0.5, 2.0]))
-    tensor([-0.2384,  0.3112,  1.7616])
+    Args:
+        inplace: write the result into `input`.
+
+    Raises:
+        DtypeError: input is neither a floating-point nor a complex tensor.
+
+    Source:
+        Elfwing et al. 2017, Ramachandran et al. 2017. Drop-in for torch.nn.SiLU.
+
+    Example:
+        >>> SiLU()(torch.tensor([-2.0, 0.5, 2.0]))
+        tensor([-0.2384,  0.3112,  1.7616])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*) -> (*)."""
+        """Compute the output."""
         return silu(input, self.inplace)
 
 
@@ -93,89 +174,130 @@ Swish = SiLU
 
 
 class GELU(torch.nn.GELU, metaclass=DropIn):
-    r"""Let every number pass with the chance that a normal one is smaller.
+    r"""Multiply every number by the probability that a standard normal variable is smaller.
 
     .. math:: y = x \, \Phi(x), \qquad y' = \Phi(x) + x \, \varphi(x), \qquad
         \Phi(x) = \tfrac{1}{2} (1 + \mathrm{erf}(x / \sqrt{2})), \qquad
         \varphi(x) = e^{-x^2 / 2} / \sqrt{2 \pi}
 
-    Saturates below, at zero, after a dip to -0.17 at x = -0.75; not above. For transformers.
+    Saturates for very negative x, at zero, after a minimum of -0.17 at x = -0.75; it does not saturate for
+    positive x. Use it in transformers.
 
-    Shape: x `(*)` -> `(*)`.
-    Args: approximate: "tanh" replaces the error function by tanh of a cubic, as older models do; they differ
-        by at most 0.0005.
-    Raises: OptionError: another approximation. DtypeError: x is no floating-point tensor.
-    Source: Hendrycks and Gimpel 2016. Drop-in for torch.nn.GELU.
+    Shape:
+        input: `(*)`, any shape.
+        output: same as input.
 
-    >>> GELU()(torch.tensor([-2.0, 0.5, 2.0]))
-    tensor([-0.0455,  0.3457,  1.9545])
+    Args:
+        approximate: "none", or "tanh" for the approximation with tanh of a cubic, as in older models; they
+            differ by at most 0.0005.
+
+    Raises:
+        OptionError: approximate has another value.
+        DtypeError: input is not a floating-point tensor.
+
+    Source:
+        Hendrycks and Gimpel 2016. Drop-in for torch.nn.GELU.
+
+    Example:
+        >>> GELU()(torch.tensor([-2.0, 0.5, 2.0]))
+        tensor([-0.0455,  0.3457,  1.9545])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*) -> (*)."""
+        """Compute the output."""
         return gelu(input, approximate=self.approximate)
 
 
 class Mish(torch.nn.Mish, metaclass=DropIn):
-    r"""A SiLU with another gate, of bounded bend.
+    r"""Multiply every number by tanh of its softplus.
 
     .. math:: y = x \, t, \qquad y' = t + x \, \sigma(x) (1 - t^2), \qquad t = \tanh \log(1 + e^x)
 
-    Saturates below, at zero, after a dip to -0.31 at x = -1.19; not above. For detectors of the YOLO family.
+    Saturates for very negative x, at zero, after a minimum of -0.31 at x = -1.19; it does not saturate for
+    positive x. Used in detectors of the YOLO family.
 
-    Shape: x `(*)` -> `(*)`.
-    Args: inplace: write y over x.
-    Raises: DtypeError: x is no floating-point tensor.
-    Source: Misra 2019. Drop-in for torch.nn.Mish.
+    Shape:
+        input: `(*)`, any shape.
+        output: same as input.
 
-    >>> Mish()(torch.tensor([-2.0, 0.5, 2.0]))
-    tensor([-0.2525,  0.3752,  1.9440])
+    Args:
+        inplace: write the result into `input`.
+
+    Raises:
+        DtypeError: input is not a floating-point tensor.
+
+    Source:
+        Misra 2019. Drop-in for torch.nn.Mish.
+
+    Example:
+        >>> Mish()(torch.tensor([-2.0, 0.5, 2.0]))
+        tensor([-0.2525,  0.3752,  1.9440])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*) -> (*)."""
+        """Compute the output."""
         return mish(input, self.inplace)
 
 
 class GLU(torch.nn.GLU, metaclass=DropIn):
-    r"""Let one half of the features decide how much of the other passes.
+    r"""Multiply the first half of the features by the sigmoid of the second half.
 
     .. math:: y = a \, \sigma(b), \qquad \frac{\partial y}{\partial a} = \sigma(b), \qquad
         \frac{\partial y}{\partial b} = a \, \sigma(b) (1 - \sigma(b))
 
-    Where the gate is shut, both gradients vanish; the path through a is linear where it is open, so that deep
-    stacks train. For convolutional and feed-forward layers of sequence models.
+    If the gate is closed, both gradients vanish. If it is open, the path through a is linear, so deep stacks
+    train well. Use it in convolutional and feed-forward layers of sequence models.
 
-    Shape: x `(*, 2 D, *)` -> `(*, D, *)`.
-    Args: dim: the axis that is halved.
-    Raises: ShapeError: the size of that axis is odd. DtypeError: x is no floating-point tensor.
-    Source: Dauphin et al. 2017. Drop-in for torch.nn.GLU.
+    Shape:
+        input: `(*, 2 D, *)`.
+        output: `(*, D, *)`.
 
-    >>> GLU()(torch.tensor([1.0, 2.0, 0.0, -1.0]))
-    tensor([0.5000, 0.5379])
+    Args:
+        dim: axis that is halved.
+
+    Raises:
+        ShapeError: the size of that axis is odd.
+        DtypeError: input is not a floating-point tensor.
+
+    Source:
+        Dauphin et al. 2017. Drop-in for torch.nn.GLU.
+
+    Example:
+        >>> GLU()(torch.tensor([1.0, 2.0, 0.0, -1.0]))
+        tensor([0.5000, 0.5379])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*, 2 D, *) -> (*, D, *)."""
+        """Compute the output."""
         return glu(input, self.dim)
 
 
 class SwiGLU(torch.nn.Module):
-    r"""Gate one half of the features by the SiLU of the other.
+    r"""Multiply the SiLU of the first half of the features by the second half.
 
     .. math:: y = \mathrm{silu}(a) \, b, \qquad \frac{\partial y}{\partial a} = b \, \mathrm{silu}'(a),
         \qquad \frac{\partial y}{\partial b} = \mathrm{silu}(a), \qquad \mathrm{silu}(a) = a \, \sigma(a)
 
-    The first half gates, the second is gated. Does not saturate above; where a is far below zero, both
-    gradients vanish. For the feed-forward layers of transformers.
+    The first half is the gate. Does not saturate for large a; for very negative a, both gradients vanish. Use
+    it in the feed-forward layers of transformers.
 
-    Shape: x `(*, 2 D, *)` -> `(*, D, *)`.
-    Args: dim: the axis that is halved.
-    Raises: ShapeError: the size of that axis is odd. DtypeError: x is no floating-point tensor.
-    Source: Shazeer 2020. Torch has no such module; its parts are torch.nn.SiLU and a product.
+    Shape:
+        input: `(*, 2 D, *)`.
+        output: `(*, D, *)`.
 
-    >>> SwiGLU()(torch.tensor([1.0, 2.0, 3.0, -1.0]))
-    tensor([ 2.1932, -1.7616])
+    Args:
+        dim: axis that is halved.
+
+    Raises:
+        ShapeError: the size of that axis is odd.
+        DtypeError: input is not a floating-point tensor.
+
+    Source:
+        Shazeer 2020. Torch has no such module; it corresponds to torch.nn.SiLU and a product.
+
+    Example:
+        >>> SwiGLU()(torch.tensor([1.0, 2.0, 3.0, -1.0]))
+        tensor([ 2.1932, -1.7616])
     """
 
     def __init__(self, dim: int = -1) -> None:
@@ -183,9 +305,9 @@ class SwiGLU(torch.nn.Module):
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*, 2 D, *) -> (*, D, *)."""
+        """Compute the output."""
         return swiglu(input, self.dim)
 
     def extra_repr(self) -> str:
-        """The axis."""
+        """Show the axis in repr."""
         return f"dim={self.dim}"

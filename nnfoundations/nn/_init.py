@@ -1,6 +1,6 @@
-"""Initialisation by Xavier (Glorot), by He (Kaiming), and by orthogonal matrices.
+"""Initial weights: Xavier (Glorot), He (Kaiming) and orthogonal.
 
-Under one seed the numbers are torch's, bit for bit: the same draws, scaled by our own statistics.
+For the same random seed the numbers equal torch's, bit for bit.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from nnfoundations._errors import OptionError, ShapeError
+from nnfoundations.errors import OptionError, ShapeError
 from nnfoundations.formulas import initialization
 
 __all__ = [
@@ -28,30 +28,71 @@ _KNOWN = {"linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu", *_CONVOLUTI
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The gain of an activation, with `param` the negative slope of "leaky_relu"."""
+    """Compute the gain of an activation: the factor that keeps the variance of the layer's output.
+
+    Drop-in for torch.nn.init.calculate_gain.
+
+    Args:
+        nonlinearity: name of the activation or layer, such as "relu" or "linear".
+        param: negative slope of "leaky_relu".
+
+    Returns:
+        The gain.
+
+    Raises:
+        OptionError: the name is unknown, or the slope is not a number.
+    """
     if nonlinearity not in _KNOWN:
         raise OptionError(
             f"A gain needs one of {', '.join(sorted(_KNOWN))}; got {nonlinearity!r}. "
-            "Take 'linear' where no rectifier follows."
+            "Use 'linear' if no activation follows."
         )
     if nonlinearity != "leaky_relu" or param is None:
         return initialization.gain(nonlinearity)
     if isinstance(param, bool) or not isinstance(param, int | float):
         raise OptionError(
-            f"A gain needs a number for negative_slope; got {param!r}. Give its slope below zero."
+            f"A gain needs a number for negative_slope; got {param!r}. Give the slope for negative inputs."
         )
     return initialization.gain(nonlinearity, param)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """Fill from U(-b, b) with the deviation of Glorot and Bengio 2010."""
+    """Fill from U(-b, b), with b = gain sqrt(6 / (fan_in + fan_out)).
+
+    Source: Glorot and Bengio 2010. Drop-in for torch.nn.init.xavier_uniform_.
+
+    Args:
+        tensor: weight `(out, in, *)`, changed in place.
+        gain: factor, see `calculate_gain`.
+        generator: source of random numbers.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        ShapeError: the weight has fewer than two axes.
+    """
     bound = initialization.uniform_bound(initialization.xavier_std(*_fans(tensor), gain))
     with torch.no_grad():
         return tensor.uniform_(-bound, bound, generator=generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """Fill from N(0, std^2) with the deviation of Glorot and Bengio 2010."""
+    """Fill from N(0, std^2), with std = gain sqrt(2 / (fan_in + fan_out)).
+
+    Source: Glorot and Bengio 2010. Drop-in for torch.nn.init.xavier_normal_.
+
+    Args:
+        tensor: weight `(out, in, *)`, changed in place.
+        gain: factor, see `calculate_gain`.
+        generator: source of random numbers.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        ShapeError: the weight has fewer than two axes.
+    """
     std = initialization.xavier_std(*_fans(tensor), gain)
     with torch.no_grad():
         return tensor.normal_(0.0, std, generator=generator)
@@ -64,7 +105,24 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Fill from U(-b, b) with the deviation of He et al. 2015; `a` is the slope of a leaky rectifier."""
+    """Fill from U(-b, b), with b = gain sqrt(3 / fan).
+
+    Source: He et al. 2015. Drop-in for torch.nn.init.kaiming_uniform_.
+
+    Args:
+        tensor: weight `(out, in, *)`, changed in place.
+        a: negative slope of a leaky ReLU.
+        mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass.
+        nonlinearity: name of the activation, see `calculate_gain`.
+        generator: source of random numbers.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        ShapeError: the weight has fewer than two axes.
+        OptionError: mode or nonlinearity is unknown.
+    """
     if _is_empty(tensor):
         return tensor
     bound = initialization.uniform_bound(_he_std(tensor, a, mode, nonlinearity))
@@ -79,7 +137,24 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Fill from N(0, std^2) with the deviation of He et al. 2015; `a` is the slope of a leaky rectifier."""
+    """Fill from N(0, std^2), with std = gain / sqrt(fan).
+
+    Source: He et al. 2015. Drop-in for torch.nn.init.kaiming_normal_.
+
+    Args:
+        tensor: weight `(out, in, *)`, changed in place.
+        a: negative slope of a leaky ReLU.
+        mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass.
+        nonlinearity: name of the activation, see `calculate_gain`.
+        generator: source of random numbers.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        ShapeError: the weight has fewer than two axes.
+        OptionError: mode or nonlinearity is unknown.
+    """
     if _is_empty(tensor):
         return tensor
     std = _he_std(tensor, a, mode, nonlinearity)
@@ -88,11 +163,24 @@ def kaiming_normal_(
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: torch.Generator | None = None) -> Tensor:
-    """Fill with gain times an orthogonal matrix, of all such equally likely: Mezzadri 2007, section 5.
+    """Fill with gain times a random orthogonal matrix, drawn uniformly.
 
-    A weight (out, ...) counts as a matrix of `out` rows; of rows and columns the fewer are orthonormal, so
-    that lengths are kept. With Q R the factors of a normal draw, Q sign(diag R) is the one whose distribution
-    does not depend on how the library picks its signs.
+    A weight `(out, ...)` counts as a matrix with `out` rows. If it has fewer rows than columns, the rows are
+    orthonormal, otherwise the columns, so that lengths are kept. With Q R the factors of a normal sample, Q
+    sign(diag R) is the matrix whose distribution does not depend on how the library chooses its signs.
+
+    Source: Mezzadri 2007, section 5. Drop-in for torch.nn.init.orthogonal_.
+
+    Args:
+        tensor: weight `(out, in, *)`, changed in place.
+        gain: factor on the matrix.
+        generator: source of random numbers.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        ShapeError: the weight has fewer than two axes.
     """
     if tensor.ndim < 2:
         raise ShapeError(
@@ -121,7 +209,7 @@ def _fans(tensor: Tensor) -> tuple[int, int]:
 
 def _he_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode.lower() not in ("fan_in", "fan_out"):
-        raise OptionError(f"He initialisation needs mode 'fan_in' or 'fan_out'; got {mode!r}. Take 'fan_in'.")
+        raise OptionError(f"He initialization needs mode 'fan_in' or 'fan_out'; got {mode!r}. Use 'fan_in'.")
     fan_in, fan_out = _fans(tensor)
     fan = fan_in if mode.lower() == "fan_in" else fan_out
     return initialization.he_std(fan, calculate_gain(nonlinearity, a))

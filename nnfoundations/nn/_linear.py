@@ -4,30 +4,45 @@ import torch
 from torch import Tensor
 
 from nnfoundations import formulas
-from nnfoundations._errors import DtypeError, ShapeError
+from nnfoundations.errors import DtypeError, ShapeError
 from nnfoundations.nn._drop_in import DropIn
-from nnfoundations.nn._operation import Operation, autocasting
-from nnfoundations.nn._override import overridable
-from nnfoundations.nn._record import ROWS, Record
+from nnfoundations.nn._operation import Operation, autocast_enabled
+from nnfoundations.nn._operation_spec import ROWS, OperationSpec
+from nnfoundations.nn._torch_function import supports_torch_function
 
 __all__ = ["Linear", "linear"]
 
 _linear = Operation(
-    Record(
+    OperationSpec(
         formulas.linear,
         formulas.linear_backward,
         formulas.linear_jvp,
         needs={"x": ("weight",), "weight": ("x",), "bias": ()},
         canonical=ROWS,
-        raise_half=False,  # a product of matrices sums in float32 and rounds once, on the fast units
+        raise_half=False,  # a half-precision matrix product already sums in float32 and rounds once
         autocast="lower",
     )
 )
 
 
-@overridable
+@supports_torch_function
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """y = x W^T + b over the last axis of x. Drop-in for torch.nn.functional.linear."""
+    """Apply an affine map to the last axis: y = x W^T + b.
+
+    Drop-in for torch.nn.functional.linear.
+
+    Args:
+        input: `(*, in_features)`.
+        weight: W, `(out_features, in_features)`, or `(in_features,)` for a single output.
+        bias: b, `(out_features,)`, or one number for all outputs.
+
+    Returns:
+        Tensor `(*, out_features)`.
+
+    Raises:
+        ShapeError: input, weight and bias have incompatible shapes.
+        DtypeError: input, weight and bias differ in dtype.
+    """
     _check(input, weight, bias)
     if bias is not None and weight.ndim == 2 and bias.ndim < 2 and bias.shape != weight.shape[:1]:
         bias = bias.expand(weight.shape[0])  # one number for all outputs, as torch allows
@@ -51,10 +66,10 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     if bias is not None and bias.shape != weight.shape[:-1] and bias.numel() != 1:
         raise ShapeError(
             f"Linear needs a bias of shape {tuple(weight.shape[:-1])}; got {tuple(bias.shape)}. "
-            "Give one number an output feature."
+            "Give one number per output feature."
         )
     if x.dtype != weight.dtype or (bias is not None and bias.dtype != weight.dtype):
-        if autocasting(x):
+        if autocast_enabled(x):
             return
         found = f"{x.dtype}, {weight.dtype}" + ("" if bias is None else f", {bias.dtype}")
         raise DtypeError(
@@ -64,22 +79,35 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 class Linear(torch.nn.Linear, metaclass=DropIn):
-    r"""Map the last axis by a matrix and shift it.
+    r"""Multiply the last axis by a matrix and add a bias.
 
     .. math:: y = x W^\top + b
 
     Backward: :math:`\bar x = \bar y W`, :math:`\bar W = \bar y^\top x`, :math:`\bar b = \sum \bar y`.
 
-    Shape: x `(*, in_features)` -> `(*, out_features)`; weight `(out_features, in_features)`; bias
-        `(out_features,)`.
-    Args: in_features, out_features: sizes of the last axis. bias: False leaves b out.
-    Raises: ShapeError: x does not end in `in_features`. DtypeError: x and weight differ in dtype.
-    Source: drop-in for torch.nn.Linear, whose construction and initial values it inherits.
+    Shape:
+        input: `(*, in_features)`.
+        output: `(*, out_features)`.
+        weight: `(out_features, in_features)`.
+        bias: `(out_features,)`.
 
-    >>> Linear(3, 2)(torch.zeros(5, 3)).shape
-    torch.Size([5, 2])
+    Args:
+        in_features: size of the last axis of the input.
+        out_features: size of the last axis of the output.
+        bias: False removes b.
+
+    Raises:
+        ShapeError: input does not end in `in_features`.
+        DtypeError: input and weight differ in dtype.
+
+    Source:
+        Drop-in for torch.nn.Linear; it inherits construction and initial values.
+
+    Example:
+        >>> Linear(3, 2)(torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(*, in_features) -> (*, out_features)."""
+        """Compute the output."""
         return linear(input, self.weight, self.bias)

@@ -1,4 +1,4 @@
-"""What the functions of all losses ask of their arguments."""
+"""Checks and conversions of arguments that all losses share."""
 
 import warnings
 from typing import get_args
@@ -8,21 +8,21 @@ from torch import Tensor
 from torch.nn import _reduction
 
 from nnfoundations import formulas
-from nnfoundations._errors import DtypeError, OptionError, ShapeError
+from nnfoundations.errors import DtypeError, OptionError, ShapeError
 
-__all__ = ["broadcast", "check_weight_has_no_gradient", "promoted", "reduction_of"]
+__all__ = ["broadcast", "check_weight_has_no_gradient", "promote_dtypes", "resolve_reduction"]
 
 _REDUCTIONS = get_args(formulas.Reduction)
 
 
-def reduction_of(
+def resolve_reduction(
     name: str,
     reduction: str,
     size_average: bool | None = None,
     reduce: bool | None = None,
     more: tuple[str, ...] = (),
 ) -> str:
-    """The reduction that is meant, also by torch's old arguments and by the old name of the mean."""
+    """Find the reduction that is meant, including torch's deprecated arguments and names."""
     if size_average is not None or reduce is not None:
         return _reduction.legacy_get_string(size_average, reduce)
     if reduction == "elementwise_mean":
@@ -33,13 +33,13 @@ def reduction_of(
     if reduction not in (*_REDUCTIONS, *more):
         raise OptionError(
             f"{name} needs a reduction of {', '.join(map(repr, (*_REDUCTIONS, *more)))}; got {reduction!r}. "
-            "Take 'mean' for training."
+            "Use 'mean' for training."
         )
     return reduction
 
 
 def broadcast(name: str, input: Tensor, target: Tensor, *, warn: bool = True) -> tuple[Tensor, Tensor]:
-    """Both in one shape; where they had two, that is rarely meant, and torch warns."""
+    """Broadcast both to one shape; different shapes are rarely intended, so warn as torch does."""
     if input.shape == target.shape:
         return input, target
     if warn:
@@ -59,8 +59,8 @@ def broadcast(name: str, input: Tensor, target: Tensor, *, warn: bool = True) ->
     return expanded
 
 
-def promoted(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the wider dtype of the two, which has to be of real numbers."""
+def promote_dtypes(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Convert both to the wider dtype of the two, which must be floating-point."""
     dtype = input.dtype
     if target.dtype != dtype:
         dtype = torch.promote_types(dtype, target.dtype)
@@ -74,8 +74,8 @@ def promoted(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_weight_has_no_gradient(name: str, weight: Tensor | None) -> None:
-    """Torch refuses, rather than leave the gradient out in silence; so do we."""
+    """Raise if the weight requires a gradient, instead of silently computing none; so does torch."""
     if weight is not None and weight.requires_grad and torch.is_grad_enabled():
         raise OptionError(
-            f"{name} gives its weights no gradient; got a weight that requires one. Detach the weight."
+            f"{name} computes no gradient of its weights; got a weight that requires one. Detach the weight."
         )

@@ -1,4 +1,4 @@
-"""The factory's second half: the operation that functions call."""
+"""Defines `Operation`, which the functions call: it chooses how torch runs a formula."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -9,41 +9,62 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from nnfoundations.nn._functions import make_functions
-from nnfoundations.nn._record import Record
+from nnfoundations.nn._operation_spec import OperationSpec
 
-__all__ = ["Operation", "autocasting", "values_are_hidden"]
+__all__ = ["Operation", "autocast_enabled", "is_tracing_or_transforming"]
 
 _PROXY = torch._C._TorchDispatchModeKey.PROXY
 
 
 class Operation:
-    """A record as a torch operation.
+    """A formula as a torch operation.
 
-    Called with the record's inputs by position and its options by name, it brings them to autocast's dtype
-    and to the canonical shape, and takes the class that fits what torch is doing.
+    Call it with the spec's inputs by position and its options by name. It casts the inputs as autocast asks,
+    brings the first one to the canonical shape, and applies the `autograd.Function` class that fits the
+    active transform.
+
+    Args:
+        spec: the formula.
+
+    Example:
+        >>> import torch
+        >>> from nnfoundations import formulas
+        >>> needs = {"x": ("weight",), "weight": ("x",), "bias": ()}
+        >>> spec = OperationSpec(formulas.linear, formulas.linear_backward, formulas.linear_jvp, needs=needs)
+        >>> Operation(spec)(torch.ones(1, 2), torch.ones(3, 2), None)
+        tensor([[2., 2., 2.]])
     """
 
-    def __init__(self, record: Record) -> None:
-        self.options, self.canonical, self.autocast = record.options, record.canonical, record.autocast
-        self.autocast_on_cpu = record.autocast_on_cpu
-        self.eager, self.transformable = make_functions(record)
+    def __init__(self, spec: OperationSpec) -> None:
+        self.options, self.canonical, self.autocast = spec.options, spec.canonical, spec.autocast
+        self.autocast_on_cpu = spec.autocast_on_cpu
+        self.eager, self.transformable = make_functions(spec)
 
     def __call__(self, x: Tensor, *others: Tensor | None, **options: Any) -> Any:
-        """The output, or the tuple of outputs."""
-        if self.autocast is not None and (self.autocast_on_cpu or not x.is_cpu) and autocasting(x):
+        """Compute the formula.
+
+        Args:
+            x: the first input.
+            *others: the other inputs.
+            **options: every option of the spec.
+
+        Returns:
+            The output, or the tuple of outputs.
+        """
+        if self.autocast is not None and (self.autocast_on_cpu or not x.is_cpu) and autocast_enabled(x):
             device = x.device.type
             x, *rest = _cast((x, *others), self.autocast, device)
             with torch.autocast(device, enabled=False):
-                return self._reshaped(x, *rest, *[options[name] for name in self.options])
-        return self._reshaped(x, *others, *[options[name] for name in self.options])
+                return self._apply_in_canonical_shape(x, *rest, *[options[name] for name in self.options])
+        return self._apply_in_canonical_shape(x, *others, *[options[name] for name in self.options])
 
-    def _reshaped(self, x: Tensor, *args: Any) -> Any:
+    def _apply_in_canonical_shape(self, x: Tensor, *args: Any) -> Any:
         if self.canonical is None:
             return self._apply(x, *args)
-        y = self._apply(self.canonical.enter(x), *args)
+        y = self._apply(self.canonical.to_canonical(x), *args)
         if isinstance(y, tuple):
-            return self.canonical.leave(y[0], x), *y[1:]
-        return self.canonical.leave(y, x)
+            return self.canonical.from_canonical(y[0], x), *y[1:]
+        return self.canonical.from_canonical(y, x)
 
     def _apply(self, *args: Any) -> Any:
         if torch.compiler.is_compiling():
@@ -54,17 +75,17 @@ class Operation:
 
 
 class _Axes(tuple[int, ...]):
-    """Axes as one argument: functorch takes plain tuples apart, and loses count where transforms nest."""
+    """Axes as one argument: functorch flattens plain tuples and miscounts them in nested transforms."""
 
 
-def autocasting(x: Tensor) -> bool:
-    """Whether autocast is on for x's device; torch's own question raises for devices that have none."""
+def autocast_enabled(x: Tensor) -> bool:
+    """Whether autocast is on for x's device; torch's own function raises for devices without autocast."""
     device = x.device.type
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
-def values_are_hidden() -> bool:
-    """Whether torch is tracing or transforming, so that no number can be read off a tensor."""
+def is_tracing_or_transforming() -> bool:
+    """Whether torch is tracing or transforming, so that no value can be read from a tensor."""
     return (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
@@ -73,7 +94,7 @@ def values_are_hidden() -> bool:
 
 
 def _cast(tensors: Sequence[Tensor | None], policy: str, device: str) -> list[Any]:
-    """Cast as torch does: float64 and integers stay."""
+    """Cast as torch's autocast does: float64 and integers keep their dtype."""
     casts = [x is not None and x.is_floating_point() and x.dtype != torch.float64 for x in tensors]
     if policy == "lower":
         dtype = torch.get_autocast_dtype(device)

@@ -1,6 +1,6 @@
-"""Optimizers from the papers' update rules, in place of torch.optim's, and what is done to gradients first.
+"""Optimizers written from the papers' update rules, a schedule, and gradient clipping.
 
-Schedules come from `torch.optim.lr_scheduler`: they take these optimizers too.
+They replace those of torch.optim. The schedules of `torch.optim.lr_scheduler` work with them too.
 """
 
 from nnfoundations.optim._adam import Adam, AdamW

@@ -1,4 +1,4 @@
-"""Adam, and AdamW, which decays the weights apart from the gradient."""
+"""Adam, and AdamW with decoupled weight decay."""
 
 import math
 from typing import Any, ClassVar
@@ -6,27 +6,36 @@ from typing import Any, ClassVar
 import torch
 from torch.optim.optimizer import ParamsT
 
-from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, needs, needs_at_least_0
+from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, require, require_non_negative
 
 __all__ = ["Adam", "AdamW"]
 
 
 class Adam(ListOptimizer):
-    r"""m <- b1 m + (1 - b1) g, s <- b2 s + (1 - b2) g^2, w <- w - lr m' / (sqrt(s') + eps).
+    r"""Gradient descent with momentum, scaled by a running mean of squared gradients.
 
-    m' = m / (1 - b1^t) and s' = s / (1 - b2^t) make up for the start at zero. Computed with both corrections
-    in two numbers, as section 2 of the paper advises: lr sqrt(1 - b2^t) / (1 - b1^t) for lr, and
-    eps sqrt(1 - b2^t) for eps; so no array is divided twice. amsgrad: the largest s so far takes the place
-    of s. Weight decay is added to g.
+    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) \, g, \qquad
+        s \leftarrow \beta_2 s + (1 - \beta_2) \, g^2, \qquad
+        w \leftarrow w - \eta \, \frac{m / (1 - \beta_1^t)}{\sqrt{s / (1 - \beta_2^t)} + \epsilon}
+
+    The divisors correct for the start at zero. They are folded into the rate and into epsilon, as section 2
+    of the paper advises, so that no array is divided twice. With amsgrad, the largest s so far replaces s.
 
     Args:
-        params: parameters, or groups of them with options of their own.
-        lr, eps, weight_decay: at least 0.
-        betas: b1 and b2, at least 0 and less than 1.
-        amsgrad: steps that can only shrink.
-        maximize, foreach: as in SGD.
-    Raises: OptionError: an option outside its range.
-    Source: Kingma and Ba 2015, algorithm 1; Reddi, Kale and Kumar 2018, algorithm 2. As torch.optim.Adam.
+        params: parameters, or groups of them with their own options.
+        lr: learning rate, at least 0.
+        betas: decay rates of m and s, at least 0 and less than 1.
+        eps: added to the root of s, at least 0.
+        weight_decay: factor of the weights that is added to the gradient, at least 0.
+        amsgrad: let the effective rate only decrease.
+        maximize: maximize instead of minimize.
+        foreach: True updates all tensors of a device and dtype together, False one after the other.
+
+    Raises:
+        OptionError: an option is outside its legal values.
+
+    Source:
+        Kingma and Ba 2015, algorithm 1; Reddi, Kale and Kumar 2018, algorithm 2. As torch.optim.Adam.
     """
 
     decoupled: ClassVar[bool] = False
@@ -56,20 +65,20 @@ class Adam(ListOptimizer):
             },
         )
 
-    def check(self, group: dict[str, Any]) -> None:
+    def _check_options(self, group: dict[str, Any]) -> None:
         name, (b1, b2) = type(self).__name__, group["betas"]
-        needs_at_least_0(name, group, ["lr", "eps", "weight_decay"], "lr=0.001, eps=1e-8 is a start.")
-        needs(
+        require_non_negative(name, group, ["lr", "eps", "weight_decay"], "Start with lr=0.001, eps=1e-8.")
+        require(
             f"{name} needs betas of at least 0 and less than 1",
             str((b1, b2)),
             0 <= b1 < 1 and 0 <= b2 < 1,
             "(0.9, 0.999) is usual.",
         )
 
-    def kept(self, group: dict[str, Any]) -> list[str]:
+    def _state_names(self, group: dict[str, Any]) -> list[str]:
         return ["step", "exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
 
-    def update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
+    def _update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
         (b1, b2), lr, decay = group["betas"], float(group["lr"]), group["weight_decay"]
         steps = [state["step"] for state in states]
         torch._foreach_add_(steps, 1)
@@ -95,11 +104,28 @@ class Adam(ListOptimizer):
 
 
 class AdamW(Adam):
-    r"""Adam, but w <- (1 - lr weight_decay) w before the step, in place of a decay added to the gradient.
+    r"""Adam with decoupled weight decay.
 
-    So the decay is not divided by sqrt(s), and all weights shrink alike. Arguments as in Adam.
+    .. math:: w \leftarrow (1 - \eta \lambda) \, w
 
-    Source: Loshchilov and Hutter 2019, algorithm 2. As torch.optim.AdamW.
+    before each step of Adam, instead of adding the decay to the gradient. The decay is then not divided by
+    the root of s, and all weights shrink by the same factor.
+
+    Args:
+        params: parameters, or groups of them with their own options.
+        lr: learning rate, at least 0.
+        betas: decay rates of m and s, at least 0 and less than 1.
+        eps: added to the root of s, at least 0.
+        weight_decay: :math:`\lambda`, at least 0.
+        amsgrad: let the effective rate only decrease.
+        maximize: maximize instead of minimize.
+        foreach: True updates all tensors of a device and dtype together, False one after the other.
+
+    Raises:
+        OptionError: an option is outside its legal values.
+
+    Source:
+        Loshchilov and Hutter 2019, algorithm 2. As torch.optim.AdamW.
     """
 
     decoupled = True

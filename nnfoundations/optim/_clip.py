@@ -1,4 +1,4 @@
-"""Gradients cut or scaled before a step, in place."""
+"""Clips or normalizes gradients before a step, in place."""
 
 import math
 from collections.abc import Iterable
@@ -6,24 +6,42 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from nnfoundations._errors import OptionError
+from nnfoundations.errors import OptionError
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "normalize_grad_"]
 
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> Tensor:
-    r"""g <- g min(1, max_norm / (|g| + 1e-6)), with |g| the norm of all gradients as one vector.
+    """Scale all gradients by min(1, max_norm / (|g| + 1e-6)), with |g| the norm of all gradients together.
 
-    The direction stays; below max_norm nothing changes. As torch.nn.utils.clip_grad_norm_.
+    The direction does not change; below max_norm nothing changes. As torch.nn.utils.clip_grad_norm_.
 
-    Returns: |g| before.
-    Raises: OptionError: max_norm or norm_type is not positive.
-    Source: Pascanu, Mikolov and Bengio 2013, algorithm 1.
+    Args:
+        parameters: one parameter or several; those without a gradient are skipped.
+        max_norm: largest norm, above 0.
+        norm_type: order of the norm, above 0; 2 is the Euclidean norm, inf the largest entry.
+
+    Returns:
+        The norm |g| before clipping.
+
+    Raises:
+        OptionError: max_norm or norm_type is not positive.
+
+    Source:
+        Pascanu, Mikolov and Bengio 2013, algorithm 1.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> clip_grad_norm_(weight, max_norm=1.0)
+        tensor(5.)
+        >>> weight.grad
+        tensor([0.6000, 0.8000])
     """
     if not max_norm > 0:
         raise OptionError(f"clip_grad_norm_ needs a max_norm above 0; got {max_norm}. 1 is usual.")
     if not norm_type > 0:
-        raise OptionError(f"clip_grad_norm_ needs a norm_type above 0; got {norm_type}. 2 or inf is usual.")
+        raise OptionError(f"clip_grad_norm_ needs a norm_type above 0; got {norm_type}. Use 2 or inf.")
     grads = _gradients(parameters)
     total = _norm(grads, norm_type)
     _scale(grads, (max_norm / (total + 1e-6)).clamp(max=1.0))
@@ -31,9 +49,16 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Each entry of each gradient to at least -clip_value and at most clip_value; the direction changes.
+    """Clip each entry of each gradient to [-clip_value, clip_value]; the direction may change.
 
-    Raises: OptionError: clip_value is not positive.
+    As torch.nn.utils.clip_grad_value_.
+
+    Args:
+        parameters: one parameter or several; those without a gradient are skipped.
+        clip_value: largest absolute value, above 0.
+
+    Raises:
+        OptionError: clip_value is not positive.
     """
     if not clip_value > 0:
         raise OptionError(f"clip_grad_value_ needs a clip_value above 0; got {clip_value}. 0.5 is usual.")
@@ -43,12 +68,18 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def normalize_grad_(parameters: Tensor | Iterable[Tensor]) -> Tensor:
-    """g <- g / |g|, with |g| the norm of all gradients as one vector: every step is as long as the rate.
+    """Divide all gradients by |g|, their norm together, so that each step of SGD has the length of the rate.
 
-    Gradients that are all zero stay so.
+    If all gradients are zero, they stay zero.
 
-    Returns: |g| before.
-    Source: Hazan, Levy and Shalev-Shwartz 2015, algorithm 1.
+    Args:
+        parameters: one parameter or several; those without a gradient are skipped.
+
+    Returns:
+        The norm |g| before.
+
+    Source:
+        Hazan, Levy and Shalev-Shwartz 2015, algorithm 1.
     """
     grads = _gradients(parameters)
     total = _norm(grads, 2.0)
@@ -62,7 +93,7 @@ def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 
 
 def _norm(grads: list[Tensor], norm_type: float) -> Tensor:
-    """The norm of the norms, on the first gradient's device."""
+    """Norm of all gradients together, on the device of the first one."""
     if not grads:
         return torch.tensor(0.0)
     norms = torch.stack([norm.to(grads[0].device) for norm in torch._foreach_norm(grads, norm_type)])

@@ -1,4 +1,4 @@
-"""What the optimizers share: which parameters step, as lists, and what is refused."""
+"""Base class of the optimizers: groups parameters into lists and checks options."""
 
 from abc import abstractmethod
 from collections import defaultdict
@@ -10,82 +10,105 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from nnfoundations._errors import DtypeError, OptionError
+from nnfoundations.errors import DtypeError, OptionError
 
-__all__ = ["ListOptimizer", "State", "Tensors", "needs", "needs_at_least_0"]
+__all__ = ["ListOptimizer", "State", "Tensors", "require", "require_non_negative"]
 
 Tensors: TypeAlias = list[Tensor]
 State: TypeAlias = dict[str, Any]
 
 
 class ListOptimizer(Optimizer):
-    """An update rule written once, over lists of tensors.
+    """An update rule over lists of tensors.
 
-    A list has one device and one dtype, so that each `torch._foreach_*` is few kernels for all of it. With
-    `foreach=False` the same rule runs over lists of one tensor: slower, and with temporaries of one tensor
-    in place of all.
+    All tensors of a list have the same device and dtype, so that each `torch._foreach_*` function runs few
+    kernels for all of them. With `foreach=False` the same rule runs over lists of one tensor, which is slower
+    but needs temporaries for one tensor only.
 
-    State and groups are named as in torch, so that state dicts load both ways.
+    State and groups have torch's names, so state dicts load in both directions.
+
+    Args:
+        params: parameters, or groups of them with their own options.
+        defaults: options of groups that do not set them.
+
+    Raises:
+        OptionError: an option is outside its legal values.
     """
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
-        self.check(defaults)
+        self._check_options(defaults)
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch's, through which the groups given at first go, too; options are checked before.
+        """Check the options of a group, then add it; torch also calls this for the first groups.
 
-        Raises: OptionError: an option outside its range.
+        Args:
+            param_group: the parameters under "params", and their options.
+
+        Raises:
+            OptionError: an option is outside its legal values.
         """
-        self.check({**self.defaults, **param_group})
+        self._check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     @abstractmethod
-    def check(self, group: dict[str, Any]) -> None:
-        """Raises: OptionError: an option outside its range."""
+    def _check_options(self, group: dict[str, Any]) -> None:
+        """Raise OptionError if an option is outside its legal values."""
 
-    def kept(self, group: dict[str, Any]) -> list[str]:
-        """What the rule reads of a parameter's state and has to be there, at zero, before it does."""
+    def _state_names(self, group: dict[str, Any]) -> list[str]:
+        """Names of the state that must exist, initially zero, before `_update` reads it."""
         return []
 
     @abstractmethod
-    def update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
-        """Move the parameters, in place; the gradients stay as they are."""
+    def _update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
+        """Change the parameters in place; leave the gradients unchanged."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step.
 
-        Args: closure: computes the loss and its gradients anew; its value is returned.
-        Raises: DtypeError: a parameter in float16. OptionError: a gradient that is sparse.
+        Args:
+            closure: computes the loss and its gradients again.
+
+        Returns:
+            The value of the closure, or None without one.
+
+        Raises:
+            DtypeError: a parameter is float16 or complex.
+            OptionError: a gradient is sparse.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            lists: dict[Any, Tensors] = defaultdict(list)
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._admit(p)
-                    lists[p.device, p.dtype].append(p)
-            for params in lists.values():
-                for part in [params] if group["foreach"] is not False else [[p] for p in params]:
-                    self._step(part, group)
+            for params in self._lists(group):
+                self._step(params, group)
         return loss
+
+    def _lists(self, group: dict[str, Any]) -> list[Tensors]:
+        """Parameters that have a gradient: one list per device and dtype, or one per parameter."""
+        lists: dict[Any, Tensors] = defaultdict(list)
+        for p in group["params"]:
+            if p.grad is not None:
+                self._check_parameter(p)
+                lists[p.device, p.dtype].append(p)
+        if group["foreach"] is False:
+            return [[p] for params in lists.values() for p in params]
+        return list(lists.values())
 
     def _step(self, params: Tensors, group: dict[str, Any]) -> None:
         grads = [p.grad for p in params if p.grad is not None]
         if group["maximize"]:
             grads = list(torch._foreach_neg(grads))
         states = [self.state[p] for p in params]
-        for name in self.kept(group):  # an option set later, as momentum, finds its array missing
+        for name in self._state_names(group):  # also after an option such as momentum was switched on
             for p, state in zip(params, states, strict=True):
                 if name not in state:
                     state[name] = torch.tensor(0.0) if name == "step" else torch.zeros_like(p)
-        self.update(params, grads, states, group)
+        self._update(params, grads, states, group)
 
-    def _admit(self, p: Tensor) -> None:
+    def _check_parameter(self, p: Tensor) -> None:
         name = type(self).__name__
         if p.dtype == torch.float16 or p.is_complex():
             raise DtypeError(
@@ -95,19 +118,19 @@ class ListOptimizer(Optimizer):
         if p.grad is not None and p.grad.is_sparse:
             raise OptionError(
                 f"{name} needs dense gradients; got a sparse one of shape {tuple(p.shape)}. "
-                "Build the embedding with sparse=False, or take torch.optim.SparseAdam for it."
+                "Build the embedding with sparse=False, or use torch.optim.SparseAdam for it."
             )
 
 
-def needs(rule: str, came: str, holds: bool, fix: str) -> None:
-    """Raises: OptionError: the rule does not hold."""
+def require(rule: str, found: str, holds: bool, fix: str) -> None:
+    """Raise OptionError with the rule, what was found and the fix, unless the rule holds."""
     if not holds:
-        raise OptionError(f"{rule}; got {came}. {fix}")
+        raise OptionError(f"{rule}; got {found}. {fix}")
 
 
-def needs_at_least_0(optimizer: str, group: dict[str, Any], names: list[str], fix: str) -> None:
-    """Raises: OptionError: one of these options is negative, or no number."""
-    needs(
+def require_non_negative(optimizer: str, group: dict[str, Any], names: list[str], fix: str) -> None:
+    """Raise OptionError if one of these options is negative or NaN."""
+    require(
         f"{optimizer} needs {', '.join(names[:-1])} and {names[-1]} of at least 0",
         ", ".join(f"{name}={group[name]}" for name in names),
         all(group[name] >= 0 for name in names),

@@ -1,29 +1,41 @@
-"""RMSprop."""
+"""RMSprop, with optional centering and momentum."""
 
 from typing import Any
 
 import torch
 from torch.optim.optimizer import ParamsT
 
-from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, needs, needs_at_least_0
+from nnfoundations.optim._optimizer import ListOptimizer, State, Tensors, require, require_non_negative
 
 __all__ = ["RMSprop"]
 
 
 class RMSprop(ListOptimizer):
-    r"""s <- alpha s + (1 - alpha) g^2, w <- w - lr g / (sqrt(s) + eps).
+    r"""Gradient descent, scaled by a running root mean square of the gradients.
 
-    Centered, the mean of g is followed too, m <- alpha m + (1 - alpha) g, and s - m^2, a variance, takes the
-    place of s. With momentum, v <- momentum v + g / (sqrt(s) + eps) and w <- w - lr v. Weight decay is added
-    to g.
+    .. math:: s \leftarrow \alpha s + (1 - \alpha) \, g^2, \qquad
+        w \leftarrow w - \eta \, \frac{g}{\sqrt{s} + \epsilon}
+
+    With `centered`, a running mean :math:`m \leftarrow \alpha m + (1 - \alpha) \, g` is kept too, and the
+    variance :math:`s - m^2` replaces s. With momentum :math:`\mu`,
+    :math:`v \leftarrow \mu v + g / (\sqrt{s} + \epsilon)` and :math:`w \leftarrow w - \eta v`.
 
     Args:
-        params: parameters, or groups of them with options of their own.
-        lr, alpha, eps, weight_decay, momentum: at least 0; alpha at most 1.
-        centered: divide by the deviation in place of the root mean square.
-        maximize, foreach: as in SGD.
-    Raises: OptionError: an option outside its range.
-    Source: Tieleman and Hinton 2012, lecture 6.5; centered: Graves 2013, eq. 38 to 40, there with eps in
+        params: parameters, or groups of them with their own options.
+        lr: learning rate, at least 0.
+        alpha: decay rate of s, from 0 to 1.
+        eps: added to the root of s, at least 0.
+        weight_decay: factor of the weights that is added to the gradient, at least 0.
+        momentum: share of the previous velocity, at least 0.
+        centered: divide by the standard deviation instead of the root mean square.
+        maximize: maximize instead of minimize.
+        foreach: True updates all tensors of a device and dtype together, False one after the other.
+
+    Raises:
+        OptionError: an option is outside its legal values.
+
+    Source:
+        Tieleman and Hinton 2012, lecture 6.5; centered: Graves 2013, eq. 38 to 40, there with epsilon inside
         the root. As torch.optim.RMSprop.
     """
 
@@ -54,17 +66,17 @@ class RMSprop(ListOptimizer):
             },
         )
 
-    def check(self, group: dict[str, Any]) -> None:
+    def _check_options(self, group: dict[str, Any]) -> None:
         names = ["lr", "alpha", "eps", "weight_decay", "momentum"]
-        needs_at_least_0("RMSprop", group, names, "lr=0.001, alpha=0.99, eps=1e-8 is a start.")
+        require_non_negative("RMSprop", group, names, "Start with lr=0.001, alpha=0.99, eps=1e-8.")
         alpha = group["alpha"]
-        needs("RMSprop needs an alpha of at most 1", str(alpha), alpha <= 1, "0.99 is usual.")
+        require("RMSprop needs an alpha of at most 1", str(alpha), alpha <= 1, "0.99 is usual.")
 
-    def kept(self, group: dict[str, Any]) -> list[str]:
+    def _state_names(self, group: dict[str, Any]) -> list[str]:
         momentum = ["momentum_buffer"] if group["momentum"] > 0 else []
         return ["step", "square_avg", *momentum, *(["grad_avg"] if group["centered"] else [])]
 
-    def update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
+    def _update(self, params: Tensors, grads: Tensors, states: list[State], group: dict[str, Any]) -> None:
         alpha = group["alpha"]
         torch._foreach_add_([state["step"] for state in states], 1)
         if group["weight_decay"]:

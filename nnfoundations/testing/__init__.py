@@ -1,26 +1,27 @@
-"""The drop-in contract: what it means that a layer can stand in for one of torch's.
+"""Tests whether a layer can replace one of torch's layers.
 
-Each law is a function of its own, named for what it promises; `check_drop_in` holds all of them at once.
+A law is a property that every such drop-in must have; it is a function, named after that property.
+`check_drop_in` checks all laws for a layer of yours.
 """
 
 from nnfoundations.testing._check import LAWS, check_drop_in
-from nnfoundations.testing._contract import CONTRACT
-from nnfoundations.testing._subject import Subject, backpropagated, called
-from nnfoundations.testing._tolerance import HALF, K, Tolerance, assert_matches
-from nnfoundations.testing._transforms import TRANSFORMS
-from nnfoundations.testing._values import VALUES
+from nnfoundations.testing._contract import CONTRACT_LAWS
+from nnfoundations.testing._layer_case import LayerCase, run_backward, run_forward
+from nnfoundations.testing._tolerance import HALF, TOLERANCES, Tolerance, assert_matches
+from nnfoundations.testing._transforms import TRANSFORM_LAWS
+from nnfoundations.testing._values import VALUE_LAWS
 
 __all__ = [
-    "CONTRACT",
+    "CONTRACT_LAWS",
     "HALF",
     "LAWS",
-    "TRANSFORMS",
-    "VALUES",
-    "K",
-    "Subject",
+    "TOLERANCES",
+    "TRANSFORM_LAWS",
+    "VALUE_LAWS",
+    "LayerCase",
     "Tolerance",
     "assert_matches",
-    "backpropagated",
-    "called",
     "check_drop_in",
+    "run_backward",
+    "run_forward",
 ]

@@ -1,4 +1,4 @@
-"""Laws of what torch does with a layer: autograd's checks, torch.func, compile, export."""
+"""Laws about torch's transforms: gradient checks, torch.func, compile, export."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,17 +8,17 @@ from torch import Tensor
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.nn import Module
 
-from nnfoundations.testing._subject import Subject, called, moving, require, upstream
+from nnfoundations.testing._layer_case import LayerCase, differentiable, output_gradient, require, run_forward
 from nnfoundations.testing._tolerance import assert_matches
 
-__all__ = ["TRANSFORMS", "it_compiles_no_more_often_than_torch"]
+__all__ = ["TRANSFORM_LAWS", "recompiles_no_more_often_than_torch"]
 
-# Tight enough for a gradient that is wrong by one part in ten thousand; autograd's defaults pass 0.1 %.
+# Strict enough to find an error of one part in ten thousand; the defaults accept 0.1 %.
 _CHECK: dict[str, Any] = {"eps": 1e-6, "atol": 1e-7, "rtol": 1e-5, "nondet_tol": 0.0}
 
 
 def _pure(module: Module, inputs: tuple[Tensor, ...]) -> tuple[Callable[..., Tensor], list[Tensor]]:
-    """The module as a function of all that has a gradient, and those values."""
+    """Return the module as a function of everything that requires a gradient, and those values."""
     names = [name for name, x in module.named_parameters() if x.requires_grad]
     places = [i for i, x in enumerate(inputs) if x.requires_grad]
 
@@ -27,23 +27,26 @@ def _pure(module: Module, inputs: tuple[Tensor, ...]) -> tuple[Callable[..., Ten
         for place, value in zip(places, values, strict=False):
             arguments[place] = value
         state = dict(zip(names, values[len(places) :], strict=True))
-        # Buffers are copies, so that a running statistic changes nothing between two calls.
+        # Buffers are copied, so that running statistics do not change between two calls.
         state |= {name: buffer.clone() for name, buffer in module.named_buffers()}
-        found: Tensor = called(lambda *xs: functional_call(module, state, xs), tuple(arguments))
+        found: Tensor = run_forward(lambda *xs: functional_call(module, state, xs), tuple(arguments))
         return found
 
-    return call, [x.detach().clone().requires_grad_() for x in moving(module, inputs)]
+    return call, [x.detach().clone().requires_grad_() for x in differentiable(module, inputs)]
 
 
-def gradients_pass_gradcheck(subject: Subject) -> None:
-    """Against finite differences, batched gradients too."""
-    function, values = _pure(subject.build()[0], subject.inputs())
+def gradients_pass_gradcheck(case: LayerCase) -> None:
+    """Gradients agree with finite differences, batched gradients too."""
+    function, values = _pure(case.build()[0], case.inputs())
     torch.autograd.gradcheck(function, values, **_CHECK, check_batched_grad=True)
 
 
-def tangents_pass_gradcheck(subject: Subject) -> None:
-    """Forward mode; batched tangents too, unless the layer draws at random, which torch cannot batch."""
-    function, values = _pure(subject.build()[0], subject.inputs())
+def forward_mode_passes_gradcheck(case: LayerCase) -> None:
+    """Tangents agree with finite differences.
+
+    So do batched tangents, unless the layer draws random numbers, which torch cannot batch.
+    """
+    function, values = _pure(case.build()[0], case.inputs())
     torch.autograd.gradcheck(
         function,
         values,
@@ -57,26 +60,27 @@ def tangents_pass_gradcheck(subject: Subject) -> None:
 def _draws(function: Callable[..., Tensor], values: list[Tensor]) -> bool:
     function(*values)
     after = torch.get_rng_state()
-    called(lambda: None, ())
+    run_forward(lambda: None, ())
     return not torch.equal(after, torch.get_rng_state())
 
 
-def second_gradients_pass_gradgradcheck(subject: Subject) -> None:
-    """A statistic whose incoming gradient is dropped passes every other law and fails here."""
-    function, values = _pure(subject.build()[0], subject.inputs())
+def second_gradients_pass_gradgradcheck(case: LayerCase) -> None:
+    """Second gradients agree with finite differences.
+
+    A layer that drops the gradient of a saved statistic passes every other law and fails here.
+    """
+    function, values = _pure(case.build()[0], case.inputs())
     torch.autograd.gradgradcheck(function, values)
 
 
-def func_transforms_agree_with_torch(subject: Subject) -> None:
-    """jvp, jacrev, jacfwd, grad, hessian and their compositions, wherever torch's own layer has them."""
-    ours, theirs = (_transformed(module, subject.inputs()) for module in subject.build())
+def func_transforms_match_torch(case: LayerCase) -> None:
+    """Check jvp, jacrev, jacfwd, grad, hessian and compositions, if torch's layer supports them."""
+    ours, theirs = (_transformed(module, case.inputs()) for module in case.build())
     for name, transform in theirs.items():
         try:
             expected = transform()
-            if name in (
-                "jacrev of jacfwd",
-                "jacfwd of jacfwd",
-            ):  # the same, and wrong in torch's normalizations
+            if name in ("jacrev of jacfwd", "jacfwd of jacfwd"):
+                # Both equal jacrev of jacrev; torch's normalizations get them wrong.
                 expected = theirs["jacrev of jacrev"]()
         except (RuntimeError, NotImplementedError):
             continue
@@ -110,47 +114,53 @@ def _transformed(module: Module, inputs: tuple[Tensor, ...]) -> dict[str, Callab
     }
 
 
-def vmap_runs_over_samples(subject: Subject) -> None:
-    """Values and per-sample gradients, one mask for all, wherever torch's own layer can."""
-    drawn = [subject.inputs(seed=seed) for seed in range(3)]
+def vmap_over_samples_matches_torch(case: LayerCase) -> None:
+    """Values and per-sample gradients under vmap are torch's, if torch's layer supports it.
+
+    All samples have the same random mask.
+    """
+    drawn = [case.inputs(seed=seed) for seed in range(3)]
     stacked = tuple(torch.stack([x.detach() for x in xs]) for xs in zip(*drawn, strict=True))
-    ours, theirs = subject.build()
+    ours, theirs = case.build()
     try:
-        called(vmap(theirs, randomness="same"), stacked)
+        run_forward(vmap(theirs, randomness="same"), stacked)
     except (RuntimeError, NotImplementedError, ValueError):
         return
-    ours, theirs = subject.build()
-    one_by_one = [called(theirs, xs) for xs in drawn]
-    y = called(vmap(ours, randomness="same"), stacked)
+    ours, theirs = case.build()
+    one_by_one = [run_forward(theirs, xs) for xs in drawn]
+    y = run_forward(vmap(ours, randomness="same"), stacked)
     torch.testing.assert_close(y, torch.stack(one_by_one), equal_nan=True)
     places = tuple(i for i, x in enumerate(drawn[0]) if x.requires_grad)
     slope = grad(lambda *xs: ours(*xs).sum(), places)
-    each = called(vmap(slope, randomness="same"), stacked)
+    each = run_forward(vmap(slope, randomness="same"), stacked)
     for i, (xs, y) in enumerate(zip(drawn, one_by_one, strict=True)):
         want = torch.autograd.grad(y.sum(), [xs[place] for place in places])
         for place, expected in enumerate(want):
             torch.testing.assert_close(each[place][i], expected)
 
 
-def it_compiles_into_one_graph(subject: Subject) -> None:
-    """fullgraph=True, values and gradients as torch's; aot_eager, which traces all but builds no kernel."""
+def compiles_into_one_graph(case: LayerCase) -> None:
+    """The layer compiles with fullgraph=True, and its values and gradients do not change.
+
+    The backend aot_eager traces everything, but builds no kernels.
+    """
     torch.compiler.reset()
-    ours, theirs = subject.build()
-    inputs = subject.inputs()
+    ours, theirs = case.build()
+    inputs = case.inputs()
     compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
-    a, r = called(compiled, inputs), called(theirs, inputs)
-    assert_matches(a, r, subject.kind, "forward", looser=subject.looser)
-    found = torch.autograd.grad(a, moving(ours, inputs), upstream(a))
-    expected = torch.autograd.grad(r, moving(theirs, inputs), upstream(r))
+    a, r = run_forward(compiled, inputs), run_forward(theirs, inputs)
+    assert_matches(a, r, case.kind, "forward", tolerance_factor=case.tolerance_factor)
+    found = torch.autograd.grad(a, differentiable(ours, inputs), output_gradient(a))
+    expected = torch.autograd.grad(r, differentiable(theirs, inputs), output_gradient(r))
     for x, want in zip(found, expected, strict=True):
-        assert_matches(x, want, subject.kind, "parameter", looser=subject.looser)
+        assert_matches(x, want, case.kind, "parameter", tolerance_factor=case.tolerance_factor)
 
 
-def it_compiles_no_more_often_than_torch(subject: Subject) -> None:
-    """Over batches of 8, 16, 32 and 1, with gradients."""
+def recompiles_no_more_often_than_torch(case: LayerCase) -> None:
+    """Count compiled graphs over batches of 8, 16, 32 and 1, with gradients."""
     from torch._dynamo.testing import CompileCounterWithBackend
 
-    drawn = subject.inputs()
+    drawn = case.inputs()
     size = drawn[0].shape[:1]
     if drawn[0].ndim < 2:
         return  # no batch axis
@@ -166,33 +176,35 @@ def it_compiles_no_more_often_than_torch(subject: Subject) -> None:
         counter = CompileCounterWithBackend(backend)
         compiled = torch.compile(module, fullgraph=True, backend=counter)
         for count in (8, 16, 32, 1):
-            called(compiled, tuple(batch(x, count) for x in drawn)).sum().backward()
+            run_forward(compiled, tuple(batch(x, count) for x in drawn)).sum().backward()
         return int(counter.frame_count)
 
-    ours, theirs = subject.build()
+    ours, theirs = case.build()
     try:
-        allowed = graphs(theirs, "eager")  # cheaper, and no more: tracing the backward only adds guards
+        allowed = graphs(
+            theirs, "eager"
+        )  # faster than aot_eager, and never more: tracing the backward only adds guards
     except Exception:
-        return  # what torch's own layer cannot is not asked
+        return  # torch's own layer does not compile
     found = graphs(ours, "aot_eager")
     require(found <= allowed, f"{found} graphs over four batch sizes, torch's {allowed}")
 
 
-def it_exports(subject: Subject) -> None:
-    """torch.export gives a program that computes the same."""
-    ours, theirs = subject.build()
-    inputs = tuple(x.detach() for x in subject.inputs())
+def exports_with_torch_export(case: LayerCase) -> None:
+    """The exported program gives the same output."""
+    ours, theirs = case.build()
+    inputs = tuple(x.detach() for x in case.inputs())
     program = torch.export.export(ours, inputs).module()
-    torch.testing.assert_close(called(program, inputs), called(theirs, inputs), equal_nan=True)
+    torch.testing.assert_close(run_forward(program, inputs), run_forward(theirs, inputs), equal_nan=True)
 
 
-TRANSFORMS = (
+TRANSFORM_LAWS = (
     gradients_pass_gradcheck,
-    tangents_pass_gradcheck,
+    forward_mode_passes_gradcheck,
     second_gradients_pass_gradgradcheck,
-    func_transforms_agree_with_torch,
-    vmap_runs_over_samples,
-    it_compiles_into_one_graph,
-    it_compiles_no_more_often_than_torch,
-    it_exports,
+    func_transforms_match_torch,
+    vmap_over_samples_matches_torch,
+    compiles_into_one_graph,
+    recompiles_no_more_often_than_torch,
+    exports_with_torch_export,
 )

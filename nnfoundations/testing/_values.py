@@ -1,126 +1,134 @@
-"""Laws of values: what comes out, on all kinds of input."""
+"""Laws about values: outputs and gradients for all kinds of input."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from nnfoundations.testing._subject import Subject, backpropagated, both, called, moving, require, upstream
+from nnfoundations.testing._layer_case import (
+    LayerCase,
+    differentiable,
+    output_gradient,
+    require,
+    run_backward,
+    run_both,
+    run_forward,
+)
 from nnfoundations.testing._tolerance import HALF, assert_matches
 
-__all__ = ["VALUES"]
+__all__ = ["VALUE_LAWS"]
 
 _DTYPES = (torch.float64, torch.float32, *HALF)
 _EXTREMES = (1e4, 1e-8, 1e-310, float("inf"), -float("inf"), float("nan"))
 
 
-def values_and_gradients_match_float64(subject: Subject) -> None:
-    """In each dtype, against torch's layer in float64 on the same rounded numbers; buffers too."""
+def values_and_gradients_match_float64(case: LayerCase) -> None:
+    """Values, gradients and buffers in each dtype agree with torch's in float64 for equal rounded inputs."""
     for dtype in _DTYPES:
-        ours, _ = subject.build(dtype)
-        _, theirs = subject.build(dtype)
+        ours, _ = case.build(dtype)
+        _, theirs = case.build(dtype)
         theirs.double()
-        inputs = subject.inputs(dtype)
+        inputs = case.inputs(dtype)
         raised = tuple(
             x.detach().double().requires_grad_(x.requires_grad) if x.is_floating_point() else x
             for x in inputs
         )
-        found, expected = backpropagated(ours, inputs), backpropagated(theirs, raised, dtype)
+        found, expected = run_backward(ours, inputs), run_backward(theirs, raised, dtype)
         for (part, a), (_, r) in zip(found, expected, strict=True):
             require(a.dtype == dtype, f"{part} has {a.dtype} for inputs of {dtype}")
-            _assert_close(subject, part, a, r)
+            _assert_close(case, part, a, r)
         for (name, a), r in zip(ours.named_buffers(), theirs.buffers(), strict=True):
             if a.is_floating_point():
-                _assert_close(subject, "forward", a, r)
+                _assert_close(case, "forward", a, r)
             else:
                 require(torch.equal(a, r), f"buffer {name} is {a} after a call, torch's {r}")
 
 
-def any_strides_are_taken(subject: Subject) -> None:
-    """Inputs with gaps, transposed, channels last; the output is laid out as torch's, for a view of it."""
+def accepts_any_strides(case: LayerCase) -> None:
+    """Inputs with gaps, transposed, channels last; the output has torch's strides."""
     for make in (_with_gaps, _reversed_axes, _channels_last):
-        _agree_on(subject, make)
+        _agree_on(case, make)
 
 
-def an_expanded_input_is_taken(subject: Subject) -> None:
-    """One sample, seen several times by a stride of zero."""
-    _agree_on(subject, lambda x: x[:1].expand(x.shape) if x.ndim else x)
+def accepts_an_expanded_input(case: LayerCase) -> None:
+    """One sample, repeated with a stride of zero, gives torch's results."""
+    _agree_on(case, lambda x: x[:1].expand(x.shape) if x.ndim else x)
 
 
-def an_empty_batch_is_taken(subject: Subject) -> None:
-    """No samples: the result and the zero gradients that torch gives, or an error as torch's."""
-    size = subject.inputs()[0].shape[:1]
-    if subject.inputs()[0].ndim < 2:
+def accepts_an_empty_batch(case: LayerCase) -> None:
+    """A batch without samples: the same result and zero gradients as torch, or an error if torch raises."""
+    size = case.inputs()[0].shape[:1]
+    if case.inputs()[0].ndim < 2:
         return  # no batch axis
 
     def emptied(x: Tensor) -> Tensor:
         return x.detach()[:0] if x.shape[:1] == size else x.detach()
 
-    inputs = tuple(emptied(x).requires_grad_(x.requires_grad) for x in subject.inputs())
-    _agree(subject, inputs)
+    inputs = tuple(emptied(x).requires_grad_(x.requires_grad) for x in case.inputs())
+    _agree(case, inputs)
 
 
-def extreme_values_give_what_torch_gives(subject: Subject) -> None:
-    """Large, tiny, subnormal, infinite and NaN: NaN and infinities in the same places, the rest as close."""
+def extreme_values_match_torch(case: LayerCase) -> None:
+    """Large, tiny, subnormal, infinite and NaN inputs: NaN and infinities in the same positions."""
     for value in _EXTREMES:
-        inputs = subject.inputs()
+        inputs = case.inputs()
         with torch.no_grad():
             inputs[0].view(-1)[-1] = value
-        _agree(subject, inputs)
+        _agree(case, inputs)
 
 
-def the_incoming_gradient_is_not_written(subject: Subject) -> None:
-    """Others may read it after us."""
-    ours, _ = subject.build()
-    inputs = subject.inputs()
-    y = called(ours, inputs)
+def output_gradient_is_not_modified(case: LayerCase) -> None:
+    """The gradient of the output is not changed, because other functions may read it later."""
+    ours, _ = case.build()
+    inputs = case.inputs()
+    y = run_forward(ours, inputs)
     grad_output = torch.ones_like(y)
     before = grad_output._version
-    torch.autograd.grad(y, moving(ours, inputs), grad_output)
+    torch.autograd.grad(y, differentiable(ours, inputs), grad_output)
     unwritten = grad_output._version == before and torch.equal(grad_output, torch.ones_like(y))
-    require(unwritten, "the backward wrote into its incoming gradient")
+    require(unwritten, "the backward changed the gradient of the output")
 
 
-def inputs_are_not_written(subject: Subject) -> None:
-    """Unless torch writes them too, as with inplace=True."""
+def inputs_are_not_modified(case: LayerCase) -> None:
+    """Inputs are not changed, unless torch changes them too, as with inplace=True."""
     versions = []
-    for module in subject.build():
-        given = [x * 1 if x.is_floating_point() else x for x in subject.inputs()]
+    for module in case.build():
+        given = [x * 1 if x.is_floating_point() else x for x in case.inputs()]
         before = [x._version for x in given]
-        called(module, tuple(given))
+        run_forward(module, tuple(given))
         versions.append([x._version != was for x, was in zip(given, before, strict=True)])
-    require(versions[0] == versions[1], f"inputs written: {versions[0]}, by torch: {versions[1]}")
+    require(versions[0] == versions[1], f"inputs modified: {versions[0]}, by torch: {versions[1]}")
 
 
-def the_output_may_be_changed_in_place(subject: Subject) -> None:
-    """Wherever torch's may, and the gradients follow."""
+def output_can_be_modified_in_place(case: LayerCase) -> None:
+    """If torch's output can be modified, so can ours, with the same gradients."""
 
     def changed(module: torch.nn.Module) -> list[Tensor]:
-        inputs = subject.inputs()
-        y = called(module, inputs).mul_(2)
-        return [y, *torch.autograd.grad(y, moving(module, inputs), upstream(y))]
+        inputs = case.inputs()
+        y = run_forward(module, inputs).mul_(2)
+        return [y, *torch.autograd.grad(y, differentiable(module, inputs), output_gradient(y))]
 
-    ours, theirs = subject.build()
-    for a, r in zip(*(both(lambda: changed(ours), lambda: changed(theirs)) or ((), ())), strict=True):
+    ours, theirs = case.build()
+    for a, r in zip(*(run_both(lambda: changed(ours), lambda: changed(theirs)) or ((), ())), strict=True):
         torch.testing.assert_close(a, r)
 
 
-def the_random_state_ends_as_torchs(subject: Subject) -> None:
-    """A random layer draws as much as torch's."""
+def random_state_matches_torch(case: LayerCase) -> None:
+    """A random layer draws as many numbers as torch's."""
     states = []
-    for module in subject.build():
-        called(module, subject.inputs())
+    for module in case.build():
+        run_forward(module, case.inputs())
         states.append(torch.get_rng_state())
-    require(torch.equal(*states), "another amount of random numbers was drawn")
+    require(torch.equal(*states), "a different amount of random numbers was drawn")
 
 
-def autocast_gives_torchs_dtypes(subject: Subject) -> None:
-    """On float32 inputs, and on half inputs, in both half formats."""
+def autocast_dtypes_match_torch(case: LayerCase) -> None:
+    """Output dtypes under autocast are torch's, for inputs in float32 and in both half-precision formats."""
     for dtype in HALF:
         for given in (torch.float32, dtype):
-            ours, theirs = subject.build(torch.float32)
-            found, expected = _autocast(ours, subject, dtype, given), _autocast(theirs, subject, dtype, given)
-            pairs = both(found, expected)
+            ours, theirs = case.build(torch.float32)
+            found, expected = _autocast(ours, case, dtype, given), _autocast(theirs, case, dtype, given)
+            pairs = run_both(found, expected)
             if pairs is None:
                 continue
             for a, r in zip(*pairs, strict=True):
@@ -129,19 +137,19 @@ def autocast_gives_torchs_dtypes(subject: Subject) -> None:
 
 
 def _autocast(
-    module: torch.nn.Module, subject: Subject, dtype: torch.dtype, given: torch.dtype
+    module: torch.nn.Module, case: LayerCase, dtype: torch.dtype, given: torch.dtype
 ) -> Callable[[], list[Tensor]]:
     def run() -> list[Tensor]:
-        inputs = subject.inputs(given)
+        inputs = case.inputs(given)
         with torch.autocast("cpu", dtype=dtype):
-            y = called(module, inputs)
-        return [y, *torch.autograd.grad(y, moving(module, inputs), upstream(y))]
+            y = run_forward(module, inputs)
+        return [y, *torch.autograd.grad(y, differentiable(module, inputs), output_gradient(y))]
 
     return run
 
 
 def _assert_near(a: Tensor, r: Tensor, dtype: torch.dtype) -> None:
-    """Where the output is half, torch rounds in between: two units of that format, at the result's scale."""
+    """Compare; half outputs may differ by two eps of the largest value, since torch rounds in between."""
     if dtype not in HALF:
         torch.testing.assert_close(a, r, equal_nan=True)
         return
@@ -151,35 +159,37 @@ def _assert_near(a: Tensor, r: Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(a, r, rtol=bound, atol=bound * scale, equal_nan=True)
 
 
-def _agree_on(subject: Subject, make: Callable[[Tensor], Tensor]) -> None:
-    strided = tuple(make(x.detach()).requires_grad_(x.requires_grad) for x in subject.inputs())
-    _agree(subject, strided)
-    found, expected = (_strides(called(module, strided)) for module in subject.build())
+def _agree_on(case: LayerCase, make: Callable[[Tensor], Tensor]) -> None:
+    strided = tuple(make(x.detach()).requires_grad_(x.requires_grad) for x in case.inputs())
+    _agree(case, strided)
+    found, expected = (_strides(run_forward(module, strided)) for module in case.build())
     require(found == expected, f"the output has strides {found}, torch's {expected}")
 
 
 def _strides(y: Tensor) -> list[int]:
-    """Of axes with more than one place: an axis with one has any."""
+    """Strides of axes with more than one element: those of other axes are arbitrary."""
     return [stride for stride, size in zip(y.stride(), y.shape, strict=True) if size > 1]
 
 
-def _agree(subject: Subject, inputs: tuple[Tensor, ...]) -> None:
-    ours, theirs = subject.build()
-    pairs = both(
-        lambda: list(backpropagated(ours, inputs)),
-        lambda: list(backpropagated(theirs, inputs)),
+def _agree(case: LayerCase, inputs: tuple[Tensor, ...]) -> None:
+    ours, theirs = case.build()
+    pairs = run_both(
+        lambda: list(run_backward(ours, inputs)),
+        lambda: list(run_backward(theirs, inputs)),
     )
     for (part, a), (_, r) in zip(*pairs, strict=True) if pairs else ():
         finite = r.isfinite()
-        require(torch.equal(a.isnan(), r.isnan()), f"{part}: NaN in other places: {a}, torch gives {r}")
+        require(
+            torch.equal(a.isnan(), r.isnan()), f"{part}: NaN in different positions: {a}, torch gives {r}"
+        )
         infinite = torch.equal(a[~finite].nan_to_num(), r[~finite].nan_to_num())
-        require(infinite, f"{part}: infinities in other places: {a}, torch gives {r}")
+        require(infinite, f"{part}: infinities in different positions: {a}, torch gives {r}")
         require(a.shape == r.shape, f"{part}: shape {tuple(a.shape)}, torch gives {tuple(r.shape)}")
-        _assert_close(subject, part, a[finite], r[finite])
+        _assert_close(case, part, a[finite], r[finite])
 
 
-def _assert_close(subject: Subject, part: str, a: Tensor, r: Tensor) -> None:
-    assert_matches(a, r, subject.kind, part, looser=subject.looser)
+def _assert_close(case: LayerCase, part: str, a: Tensor, r: Tensor) -> None:
+    assert_matches(a, r, case.kind, part, tolerance_factor=case.tolerance_factor)
 
 
 def _with_gaps(x: Tensor) -> Tensor:
@@ -195,15 +205,15 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
-VALUES = (
+VALUE_LAWS = (
     values_and_gradients_match_float64,
-    any_strides_are_taken,
-    an_expanded_input_is_taken,
-    an_empty_batch_is_taken,
-    extreme_values_give_what_torch_gives,
-    the_incoming_gradient_is_not_written,
-    inputs_are_not_written,
-    the_output_may_be_changed_in_place,
-    the_random_state_ends_as_torchs,
-    autocast_gives_torchs_dtypes,
+    accepts_any_strides,
+    accepts_an_expanded_input,
+    accepts_an_empty_batch,
+    extreme_values_match_torch,
+    output_gradient_is_not_modified,
+    inputs_are_not_modified,
+    output_can_be_modified_in_place,
+    random_state_matches_torch,
+    autocast_dtypes_match_torch,
 )

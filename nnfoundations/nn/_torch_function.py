@@ -1,7 +1,4 @@
-"""The door that torch keeps open in its own functions: types with `__torch_function__` may take a call over.
-
-FX tracing, tensor subclasses and `TorchFunctionMode` come in here.
-"""
+"""Support for `__torch_function__` in our functions: FX tracing, tensor subclasses, `TorchFunctionMode`."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,14 +6,14 @@ from typing import ParamSpec, TypeVar
 
 from torch.overrides import handle_torch_function, has_torch_function
 
-__all__ = ["overridable"]
+__all__ = ["supports_torch_function"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def overridable(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Let an argument's type, or an active mode, answer in place of `function`."""
+def supports_torch_function(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Decorate `function` so that an argument's type, or an active mode, can override it."""
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
