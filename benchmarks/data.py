@@ -1,10 +1,11 @@
-"""Images a second: our batches against torchvision's PIL transforms behind a DataLoader, in one run.
+"""Compare images per second: our batches against torchvision's PIL transforms behind a DataLoader.
 
     python benchmarks/data.py [--output ROWS.csv] [--rounds 5] [--sets mnist cifar10]
 
-MNIST is normalised; CIFAR-10 is cropped with reflected border, flipped and normalised, by both sides. A round
-times each arm in turn over whole batches, in wall time, since a DataLoader works in other processes; its
-workers are started and warm. The rival is the worker count with the best median. Data: NNFOUNDATIONS_DATA.
+Both sides normalize MNIST, and crop (reflected border), flip and normalize CIFAR-10. A round times each
+loader in turn over whole batches. Wall time is used, because a DataLoader works in other processes; its
+workers are started before. The number of workers with the best median is compared. Data sets are found in
+NNFOUNDATIONS_DATA.
 """
 
 import argparse
@@ -39,7 +40,7 @@ WORKERS = (0, 1, 2, 4)
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """As torchvision's own data sets do it: an array of pixels, a PIL image made of it when asked for."""
+    """Works like the data sets of torchvision: an array of pixels, and a PIL image made on request."""
 
     def __init__(self, data: TensorDataModule, augment: list[Any]) -> None:
         loader = data.train_dataloader()
@@ -57,7 +58,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 class Arm:
-    """Images a second over a number of batches of a loader."""
+    """Measures images per second over a number of batches of one loader."""
 
     def __init__(self, loader: Iterable[Any], batches: int) -> None:
         self.loader, self.batches = loader, batches
@@ -65,7 +66,7 @@ class Arm:
 
     def run(self) -> None:
         batches = iter(self.loader)
-        next(batches)  # what an epoch costs before its first batch is not a loader's speed
+        next(batches)  # the start of an epoch is not part of the speed
         start = time.perf_counter()
         for _ in range(self.batches):
             next(batches)

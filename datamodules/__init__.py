@@ -1,4 +1,4 @@
-"""Data sets for Lightning: one base class, and a file of facts for each set."""
+"""Data sets as LightningDataModules: one base class, and one file of facts per set."""
 
 from nnfoundations.datamodules._batches import TensorBatches
 from nnfoundations.datamodules._cifar10 import CIFAR10DataModule

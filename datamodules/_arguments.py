@@ -1,28 +1,30 @@
-"""Checks of constructor arguments. Each names the argument, what it may be and what came."""
+"""Checks of constructor arguments: each error names the argument, the allowed values and the given value."""
 
 from collections.abc import Sequence
 
+__all__ = ["check_at_least", "check_choice", "check_share", "check_size", "rows_of"]
+
 
 def check_at_least(name: str, value: float, least: float) -> None:
-    """Raises: ValueError: value is below least, or not a number."""
+    """Reject a value below `least` or NaN."""
     if not value >= least:
         raise ValueError(f"{name} must be at least {least}; got {value!r}.")
 
 
 def check_share(name: str, value: float) -> None:
-    """Raises: ValueError: value is no share of a whole."""
+    """Reject a value outside 0 to 1."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be at least 0 and at most 1; got {value!r}.")
 
 
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    """Raises: ValueError: value is none of those allowed."""
+    """Reject a value that is not in `allowed`."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
 
 
 def check_size(name: str, size: int | float) -> None:
-    """What can be said of a size before the data are read. Raises: ValueError: it can stand for no rows."""
+    """Reject a size that is neither a count of at least 1 nor a fraction, before the data are read."""
     if not (0 < size < 1 if isinstance(size, float) else size >= 1):
         raise ValueError(
             f"{name} must be a number of samples, 1 or more, or a fraction between 0 and 1; got {size!r}."
@@ -30,9 +32,10 @@ def check_size(name: str, size: int | float) -> None:
 
 
 def rows_of(name: str, size: int | float, total: int) -> int:
-    """The number of rows that a size, a count or a fraction of total, stands for.
+    """Return the number of rows that `size` means, as a count or as a fraction of `total`.
 
-    Raises: ValueError: it would take none of them or leave none.
+    Raises:
+        ValueError: no row would be taken, or none would be left.
     """
     check_size(name, size)
     rows = round(size * total) if isinstance(size, float) else size

@@ -1,7 +1,7 @@
-"""Augmentations of images `(N, C, H, W)` uint8, a batch at a time, each sample by draws of its own.
+"""Augmentations of a batch of images `(N, C, H, W)` uint8, with random draws per sample.
 
-A draw is a number in [0, 1). Draws are made on the host, once an epoch, from its seed: the same draws give
-the same images on every device and after every restart. Mixing two samples is in `_mix.py`.
+A draw is a number in [0, 1). All draws of an epoch are made on the host from the epoch's seed, so the same
+images result on every device and after every restart. `_mix.py` mixes two samples.
 """
 
 import math
@@ -12,19 +12,26 @@ from functools import partial
 import torch
 from torch import Tensor
 
+__all__ = ["NAMES", "Augmentation", "augmentations"]
+
 CROP_PIXELS, SHIFT_PIXELS, ROTATE_DEGREES = 4, 2, 10.0
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """`apply(images, draws)` gives new images; draws `(N, count)`."""
+    """One augmentation: `apply(images, draws)` returns new images.
+
+    Args:
+        count: draws per image.
+        apply: takes images `(N, C, H, W)` uint8 and draws `(N, count)`.
+    """
 
     count: int
     apply: Callable[[Tensor, Tensor], Tensor]
 
 
 def augmentations(names: Sequence[str], mean: Sequence[int]) -> list[Augmentation]:
-    """The named ones, in that order. Args: mean: the mean pixel, a number for each channel."""
+    """Return the named augmentations in that order; `mean` is the mean pixel value of each channel."""
     known = {
         "crop": Augmentation(2, crop),
         "shift": Augmentation(2, shift),
@@ -39,9 +46,9 @@ NAMES = ("crop", "shift", "flip", "rotate", "cutout")
 
 
 def crop(images: Tensor, draws: Tensor) -> Tensor:
-    """Cut H x W out of the image padded with 4 pixels of its reflection, at a place drawn evenly.
+    """Pad the image with 4 reflected pixels and crop H x W at a random position.
 
-    Source: Krizhevsky 2009's crops; the padding as in He et al. 2016, reflected instead of black.
+    Source: Krizhevsky 2009; the padding of He et al. 2016, but reflected instead of black.
     """
     p = CROP_PIXELS
     padded = _with_border(images, p)
@@ -53,7 +60,7 @@ def crop(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def shift(images: Tensor, draws: Tensor) -> Tensor:
-    """Move the image by up to 2 pixels along each axis, evenly drawn; what comes in is 0."""
+    """Shift the image by up to 2 pixels along each axis; fill with 0."""
     p = SHIFT_PIXELS
     padded = _with_border(images, p)
     for edge in (padded[..., :p, :], padded[..., -p:, :], padded[..., :p], padded[..., -p:]):
@@ -62,19 +69,19 @@ def shift(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def flip(images: Tensor, draws: Tensor) -> Tensor:
-    """Mirror left and right with probability 1/2."""
-    (chosen,) = torch.nonzero(draws[:, 0] < 0.5, as_tuple=True)
-    return images.index_copy(0, chosen, images.index_select(0, chosen).flip(-1))
+    """Flip left and right with probability 1/2."""
+    (flipped,) = torch.nonzero(draws[:, 0] < 0.5, as_tuple=True)
+    return images.index_copy(0, flipped, images.index_select(0, flipped).flip(-1))
 
 
 def rotate(images: Tensor, draws: Tensor) -> Tensor:
-    """Turn about the centre by up to 10 degrees either way, evenly drawn; bilinear, 0 outside."""
+    """Rotate about the centre by -10 to 10 degrees; bilinear, 0 outside."""
     angle = (2 * draws[:, 0] - 1) * math.radians(ROTATE_DEGREES)
     height, width = images.shape[-2:]
     y = torch.arange(height, device=images.device) - (height - 1) / 2
     x = torch.arange(width, device=images.device) - (width - 1) / 2
     sin, cos = angle.sin()[:, None, None], angle.cos()[:, None, None]
-    # Where each pixel comes from, in units of half the image, as grid_sample counts.
+    # grid_sample takes the source position of each pixel in units of half the image
     from_x = (cos * x - sin * y[:, None]) * (2 / width)
     from_y = (sin * x + cos * y[:, None]) * (2 / height)
     grid = torch.stack((from_x, from_y), dim=-1).float()
@@ -83,7 +90,7 @@ def rotate(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor, draws: Tensor, fill: Sequence[int]) -> Tensor:
-    """Cover a square of half the image's side with the mean pixel; centre drawn evenly, clipped at edges.
+    """Cover a square of half the image's side at a random centre with the mean pixel; clip it at the edges.
 
     Source: DeVries and Taylor 2017.
     """
@@ -95,13 +102,13 @@ def cutout(images: Tensor, draws: Tensor, fill: Sequence[int]) -> Tensor:
 
 
 def _covered(draws: Tensor, size: int, side: int) -> Tensor:
-    start = _chosen(draws, size)[:, None] - side // 2
+    start = _position(draws, size)[:, None] - side // 2
     places = torch.arange(size, device=draws.device)
     return (places >= start) & (places < start + side)
 
 
-def _chosen(draws: Tensor, count: int) -> Tensor:
-    return (draws * count).long().clamp_(max=count - 1)  # rounding may take a draw near 1 to count
+def _position(draws: Tensor, count: int) -> Tensor:
+    return (draws * count).long().clamp_(max=count - 1)  # rounding can turn a draw near 1 into count
 
 
 def _with_border(images: Tensor, p: int) -> Tensor:
@@ -114,9 +121,9 @@ def _with_border(images: Tensor, p: int) -> Tensor:
 def _cut(padded: Tensor, size: tuple[int, ...], draws: Tensor) -> Tensor:
     height, width = size
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    top, left = _chosen(draws, windows.shape[2]).unbind(1)
+    top, left = _position(draws, windows.shape[2]).unbind(1)
     rows = torch.arange(len(padded), device=padded.device)
     if padded.device.type == "cpu":
-        # NumPy copies windows row by row, torch pixel by pixel: five times as long.
+        # NumPy copies windows row by row, torch pixel by pixel, which takes five times as long.
         return torch.from_numpy(windows.numpy()[rows.numpy(), :, top.numpy(), left.numpy()])
     return windows[rows, :, top, left]

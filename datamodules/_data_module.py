@@ -1,6 +1,6 @@
-"""What every set shares. A data set is a subclass that states its facts and how it is read.
+"""The base class of all data sets. A data set is a subclass that states its facts and how it is read.
 
-Values stay in one tensor, pixels as uint8; training, validation and test parts are row numbers into it, never
+The values stay in one tensor, pixels as uint8. Training, validation and test parts are row numbers of it, not
 copies.
 """
 
@@ -27,11 +27,20 @@ from nnfoundations.datamodules._arguments import (
 from nnfoundations.datamodules._batches import TensorBatches
 from nnfoundations.datamodules._describe import Description, describe
 from nnfoundations.datamodules._files import RemoteFile, fetch
+from nnfoundations.datamodules._pooch import import_pooch
 from nnfoundations.datamodules._split import stratified_split
+
+__all__ = ["LabelledSet", "TensorDataModule"]
 
 
 class LabelledSet(NamedTuple):
-    """A data set in memory, parts in rows: inputs `(N, *shape)`, labels `(N,)` int64, test `(T,)` rows."""
+    """A data set in memory.
+
+    Args:
+        inputs: `(N, *shape)`, images as uint8, other samples as float32.
+        labels: classes, `(N,)` int64.
+        test: rows of the test part, `(T,)` int64.
+    """
 
     inputs: Tensor
     labels: Tensor
@@ -39,56 +48,58 @@ class LabelledSet(NamedTuple):
 
 
 class TensorDataModule(LightningDataModule, ABC):
-    """Samples and classes as batches `(x, y)`: x float32 `(N, *dims)`, y int64 `(N,)`, for every loader.
+    """Samples and classes as batches `(x, y)`: x float32 `(N, *dims)`, y int64 `(N,)`.
 
     Args:
-        root: Folder of data sets, in torchvision's layout; may be read-only if the files are there. None: the
-            environment variable NNFOUNDATIONS_DATA, else the platform's cache folder.
-        batch_size: Samples a batch in each process, at least 1. Read when a loader is asked for: a tuner may
-            change it.
-        val_size: Validation samples, taken out of the training samples class by class: a number of at least
-            1, or a fraction between 0 and 1. The test samples are never among them.
-        train_size: Training samples, class by class, out of those that the validation samples leave: a number
-            or a fraction, as above. None: all of them.
-        label_noise: Share of the training labels, 0 to 1, that are replaced by another class, each of the
-            others as likely. Labels for validation and test stay true.
-        seed: Seed of the training order and of augmentation, not negative.
-        split_seed: Seed of the split, of `train_size` and of `label_noise`, not negative. Apart from `seed`,
-            so that runs with different orders are judged on the same samples.
-        normalize: Subtract the mean and divide by the standard deviation of the data set. Without it a pixel
-            is 0 to 1.
-        flatten: x as `(N, D)` instead of `(N, C, H, W)`.
-        augment: Names, applied in turn to training images: crop, shift, flip, rotate, cutout; last mixup,
-            cutmix or both (one of them a batch), which give y as `(N, num_classes)` float32.
-        device_resident: Where batches are made. "on": on the device that trains, the whole set being moved
-            there once; "off": on the host; "auto": on a CUDA device if the set takes less than half of what
-            is free there, else on the host. True and False, which YAML reads in `on` and `off`, are those.
-        mirror: Address of a folder laid out like `root`, asked for files before the published ones. None: the
-            environment variable NNFOUNDATIONS_MIRROR, else none.
+        root: folder of data sets in torchvision's layout; it may be read-only if the files are there. None:
+            the environment variable NNFOUNDATIONS_DATA, or the cache folder of the platform.
+        batch_size: samples per batch in each process, at least 1. Read whenever a loader is created, so a
+            tuner can change it.
+        val_size: validation samples, taken from the training samples, stratified by class: a number of at
+            least 1, or a fraction between 0 and 1. Test samples are never used.
+        train_size: training samples, stratified by class, from those that are not used for validation: a
+            number or a fraction. None: all of them.
+        label_noise: share of the training labels, 0 to 1, that are replaced by a random other class. Labels
+            for validation and test stay true.
+        seed: random seed of the training order and of augmentation, not negative.
+        split_seed: random seed of the split, of `train_size` and of `label_noise`, not negative. It is
+            separate from `seed`, so that runs with different orders are judged on the same samples.
+        normalize: subtract the mean and divide by the standard deviation of the data set. Otherwise pixels
+            are 0 to 1.
+        flatten: return x as `(N, D)` instead of `(N, C, H, W)`.
+        augment: augmentations of the training images, applied in this order: crop, shift, flip, rotate,
+            cutout. mixup, cutmix or both (one of them per batch) come last and return y as `(N, num_classes)`
+            float32.
+        device_resident: where batches are made. "on": on the training device, with the whole set moved there
+            once.
+            "off": on the host. "auto": on a CUDA device if the set takes less than half of its free memory,
+            otherwise on the host. True and False, as YAML reads `on` and `off`, are accepted.
+        mirror: address of a folder with the layout of `root`, tried before the published addresses. None: the
+            environment variable NNFOUNDATIONS_MIRROR, if set.
 
-    Raises: ValueError: an argument is out of its range. MissingFilesError, CorruptFileError: from
-        `prepare_data` and `setup`.
+    Raises:
+        ValueError: an argument is out of range, or augmentation is asked for samples that are not images.
     """
 
     name: str
-    """What `nnfoundations data` calls it."""
+    """Name for `nnfoundations data`."""
     shape: ClassVar[tuple[int, ...]]
-    """Of a sample: channels, height, width of an image, or the number of features."""
+    """Shape of a sample: channels, height, width of an image, or the number of features."""
     num_classes: ClassVar[int]
     class_names: ClassVar[tuple[str, ...]]
     feature_names: ClassVar[tuple[str, ...]] = ()
-    """Of a sample that is no image."""
+    """Names of the features, if a sample is not an image."""
     pixel_max: ClassVar[int] = 1
-    """The stored value that stands for 1."""
+    """The stored value that means 1."""
     mean: ClassVar[tuple[float, ...]]
-    """Of the training samples, each channel or feature, where a pixel is 0 to 1."""
+    """Mean of the training samples for each channel or feature, with pixels from 0 to 1."""
     std: ClassVar[tuple[float, ...]]
     folder: ClassVar[str] = ""
-    """Where the files lie under the root."""
+    """Folder of the files under the root."""
     files: ClassVar[tuple[RemoteFile, ...]] = ()
-    """What is published, and downloaded where it is missing."""
+    """The published files, downloaded if they are missing."""
     mirrors: ClassVar[tuple[str, ...]] = ()
-    """Addresses that a file's name is appended to, tried in turn."""
+    """Addresses to which the name of a file is appended, tried in this order."""
 
     def __init__(
         self,
@@ -107,7 +118,7 @@ class TensorDataModule(LightningDataModule, ABC):
         mirror: str | None = None,
     ) -> None:
         super().__init__()
-        self._begun: int | None = None  # the epoch whose batches this run has begun
+        self._begun: int | None = None  # the epoch whose batches this run has started
         check_at_least("batch_size", batch_size, 1)
         check_at_least("seed", seed, 0)
         check_at_least("split_seed", split_seed, 0)
@@ -119,8 +130,8 @@ class TensorDataModule(LightningDataModule, ABC):
             check_choice("augment", name, _augment.NAMES + _mix.NAMES)
         if augment and len(self.shape) != 3:
             raise ValueError(
-                f"augment must be empty for samples that are no images; got {list(augment)!r} for "
-                f"{type(self).__name__}, of {self.shape[0]} features."
+                f"augment must be empty for samples that are not images; got {list(augment)!r} for "
+                f"{type(self).__name__} with {self.shape[0]} features."
             )
         if isinstance(device_resident, bool):
             device_resident = "on" if device_resident else "off"
@@ -137,25 +148,34 @@ class TensorDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def read(self) -> LabelledSet:
-        """The whole data set, checked; called once a process, by `setup`."""
+        """Read and check the whole data set; `setup` calls it once per process.
+
+        Returns:
+            The data set with its test rows.
+        """
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Of one sample of a batch: channels, height, width of an image, or the number of features."""
+        """Shape of one sample in a batch: channels, height, width, or the number of features."""
         return (math.prod(self.shape),) if self.flatten else self.shape
 
     @property
     def path(self) -> Path:
-        """The folder in which this data set's files are looked for."""
+        """The folder in which the files of this data set are searched."""
         root = self.root or os.environ.get("NNFOUNDATIONS_DATA")
         if not root:
-            import pooch
-
-            root = str(pooch.os_cache("nnfoundations"))
+            root = str(import_pooch().os_cache("nnfoundations"))
         return Path(root).expanduser() / self.folder
 
     def addresses(self, file: RemoteFile) -> list[str]:
-        """Where a file is to be had, in the order in which it is tried."""
+        """Return the addresses of a file.
+
+        Args:
+            file: one of `files`.
+
+        Returns:
+            Addresses in the order in which they are tried.
+        """
         own = self.mirror or os.environ.get("NNFOUNDATIONS_MIRROR")
         published = [mirror + file.name for mirror in self.mirrors]
         return (
@@ -165,15 +185,19 @@ class TensorDataModule(LightningDataModule, ABC):
         )
 
     def prepare_data(self) -> None:
-        """Download the files that are missing; touches none that is there, and writes nothing else."""
+        """Download missing files. Existing files are not touched."""
         fetch(self.present(), self.path, self.addresses)
 
     def present(self) -> tuple[RemoteFile, ...]:
-        """The files to read: in the form that is there, else the published ones."""
+        """Return the files to read.
+
+        Returns:
+            The files in the form that exists, or the published ones if none exists.
+        """
         return self.files
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and split, once; all stages share the one tensor. A Trainer calls it as a run begins."""
+        """Read and split the data once, for all stages. A Trainer calls it at the start of a run."""
         self._begun = None
         if self._data is not None:
             return
@@ -181,7 +205,7 @@ class TensorDataModule(LightningDataModule, ABC):
         shape, dtype = (len(data.labels), *self.shape), torch.uint8 if len(self.shape) == 3 else torch.float32
         if data.inputs.dtype != dtype or data.inputs.shape != shape:
             raise ValueError(
-                f"{type(self).__name__}.read() must give {dtype} of shape {shape}, one sample a label; "
+                f"{type(self).__name__}.read() must return {dtype} of shape {shape}, one sample per label; "
                 f"got {data.inputs.dtype} of shape {tuple(data.inputs.shape)}."
             )
         is_test = torch.zeros(len(data.labels), dtype=torch.bool)
@@ -204,8 +228,8 @@ class TensorDataModule(LightningDataModule, ABC):
         labels[rows] = (labels[rows] + steps) % self.num_classes
 
     def train_dataloader(self) -> TensorBatches:
-        """The training samples, in a new order each epoch; under `overfit_batches` in one, as they are."""
-        # The first few batches of ever new orders would be the whole set, not a few batches to overfit.
+        """Return the training samples, in a new order for each epoch unless `overfit_batches` is set."""
+        # With a new order the first few batches of all epochs would cover the whole set.
         if self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0:
             return self._batches(self._train)
         mean = [round(m * self.pixel_max) for m in self.mean]
@@ -224,11 +248,15 @@ class TensorDataModule(LightningDataModule, ABC):
         return self._batches(self._loaded.test)
 
     def predict_dataloader(self) -> TensorBatches:
-        """The test samples, in the published order; with their labels, so that predictions can be judged."""
+        """Return the test samples in the published order, with labels, so that predictions can be judged."""
         return self._batches(self._loaded.test)
 
     def describe(self) -> Description:
-        """A table of the classes in each part, and a figure of training samples of every class."""
+        """Describe the data set.
+
+        Returns:
+            A table of the classes in each part, and a figure of training samples of every class.
+        """
         data = self._loaded
         return describe(self, data.inputs, data.labels, (self._train, self._val, data.test))
 
@@ -236,7 +264,7 @@ class TensorDataModule(LightningDataModule, ABC):
     def _loaded(self) -> LabelledSet:
         if self._data is None:
             raise RuntimeError(
-                f"{type(self).__name__} has not read its data: call setup() first. A Trainer does so."
+                f"{type(self).__name__} has not read its data. Call setup() first, as a Trainer does."
             )
         return self._data
 
@@ -248,7 +276,7 @@ class TensorDataModule(LightningDataModule, ABC):
         augment: Sequence[_augment.Augmentation] = (),
         mix: _mix.Mix | None = None,
     ) -> TensorBatches:
-        inputs, labels = self._placed()
+        inputs, labels = self._on_device()
         mean, std = self.mean, self.std
         if not self.normalize:
             mean, std = (0.0,) * len(mean), (1.0,) * len(std)
@@ -270,20 +298,21 @@ class TensorDataModule(LightningDataModule, ABC):
         )
 
     def _progress(self) -> tuple[int, int] | None:
-        """The epoch and the batch with which a Trainer that trains goes on."""
+        """Return the epoch and the batch at which a training Trainer continues."""
         if self.trainer is None or not self.trainer.training:
             return None
-        # Not from a loader's own state in the checkpoint: Lightning drops that where an optimizer asks for
-        # the number of steps, and it would go on with the batches that `limit_train_batches` leaves out.
+        # The loader's own state in the checkpoint will not do: Lightning drops it if an optimizer asks for
+        # the number of steps, and it would continue with the batches that `limit_train_batches` excludes.
         loop, epoch = self.trainer.fit_loop.epoch_loop, self.trainer.current_epoch
-        # `restarting` is over before the first batch of a run that a validation in mid-epoch saved.
-        # Only the first epoch can go on from somewhere: in later ones the count is the last epoch's until the
-        # loop begins, and a callback that looks at the loader before that would get nothing.
+        # `restarting` is already False before the first batch of a run that was saved by a validation in the
+        # middle of an epoch. Only the first epoch can continue from a batch: later the count is that of the
+        # last epoch until the loop starts, and a callback that uses the loader before that would get no
+        # batch.
         first, self._begun = self._begun is None, epoch
         return epoch, loop.batch_progress.current.ready if loop.restarting or first else 0
 
-    def _placed(self) -> tuple[Tensor, Tensor]:
-        """Inputs and labels where batches are made."""
+    def _on_device(self) -> tuple[Tensor, Tensor]:
+        """Return inputs and labels on the device where batches are made."""
         inputs, labels, _ = self._loaded
         device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
         if device.type == "cpu" or self.device_resident == "off":

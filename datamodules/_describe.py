@@ -1,4 +1,4 @@
-"""What is in a data set: a table of its classes, and samples of each to look at."""
+"""Describe a data set: a table of its classes and a figure with samples of each."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ if TYPE_CHECKING:
 
     from nnfoundations.datamodules._data_module import TensorDataModule
 
+__all__ = ["Description", "describe"]
+
 PER_CLASS = 10
 
 
 class Description(NamedTuple):
-    """The table is plain text; the figure shows training samples, a row or a colour a class."""
+    """A table and a figure of a data set.
+
+    Args:
+        table: plain text: facts, then the samples of each class in each part.
+        figure: training samples, with one row or colour per class.
+    """
 
     table: str
     figure: Figure
@@ -26,7 +33,7 @@ class Description(NamedTuple):
 def describe(
     data: TensorDataModule, inputs: Tensor, labels: Tensor, parts: tuple[Tensor, Tensor, Tensor]
 ) -> Description:
-    """Args: parts: the rows of the training, validation and test part."""
+    """Describe a data set; `parts` are the rows of the training, validation and test part."""
     return Description(
         _table(data, [torch.bincount(labels[rows], minlength=data.num_classes).tolist() for rows in parts]),
         (_pictures if len(data.shape) == 3 else _planes)(data, inputs, labels, parts[0]),
@@ -73,7 +80,7 @@ def _pictures(data: TensorDataModule, images: Tensor, labels: Tensor, train: Ten
 
 
 def _planes(data: TensorDataModule, points: Tensor, labels: Tensor, train: Tensor) -> Figure:
-    """A plane for each two features."""
+    """Draw one scatter plot per pair of features."""
     from matplotlib.figure import Figure
 
     pairs = list(combinations(range(data.shape[0]), 2))

@@ -1,6 +1,7 @@
-"""Published files: where they lie, whether they are the right ones, what to say when they are not.
+"""Published files: find, check and read them, and explain what is missing or wrong.
 
-A file is read once, checked on those very bytes, and used; nothing that is there is ever written to.
+A file is read once, and the bytes that were checked are the bytes that are used. Existing files are never
+changed.
 """
 
 import gzip
@@ -11,24 +12,29 @@ from pathlib import Path
 
 from nnfoundations.datamodules._download import download
 
+__all__ = ["CorruptFileError", "DataFilesError", "MissingFilesError", "RemoteFile", "fetch", "read_all"]
+
 
 class DataFilesError(OSError):
-    """A data set's files cannot be used. First what is wrong, then, on the next lines, the cure."""
+    """The files of a data set cannot be used. The message says what is wrong, then how to fix it."""
 
 
 class MissingFilesError(DataFilesError, FileNotFoundError):
-    """Files are not there and could not be fetched."""
+    """Files are missing and could not be downloaded."""
 
 
 class CorruptFileError(DataFilesError):
-    """A file is there but is not the published one."""
+    """A file exists but is not the published one."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file. A `.gz` may also lie there unpacked, under the same name without `.gz`.
+    """A published file. A `.gz` file may also be unpacked, under the same name without `.gz`.
 
-    Args: name: with folders above it, if any. md5: of the file as published. unpacked_md5: of what is in it.
+    Args:
+        name: name, with the folders above it.
+        md5: md5 of the file as published.
+        unpacked_md5: md5 of its content, if it may be unpacked.
     """
 
     name: str
@@ -36,16 +42,30 @@ class RemoteFile:
     unpacked_md5: str | None = None
 
     def find(self, folder: Path) -> Path | None:
-        """The file in `folder`, as published if it is there, else unpacked."""
+        """Find the file.
+
+        Args:
+            folder: folder of the data set.
+
+        Returns:
+            Path of the file as published, or of the unpacked one, or None.
+        """
         candidates = [folder / self.name]
         if self.unpacked_md5:
             candidates.append(folder / self.name.removesuffix(".gz"))
         return next((path for path in candidates if path.is_file()), None)
 
     def read(self, path: Path) -> bytes:
-        """The unpacked bytes of `path`, which `find` gave.
+        """Read and check the file.
 
-        Raises: CorruptFileError: the md5 is not the published one.
+        Args:
+            path: path that `find` returned.
+
+        Returns:
+            The unpacked bytes.
+
+        Raises:
+            CorruptFileError: the md5 is not the published one.
         """
         content = path.read_bytes()
         wanted = self.md5 if path.name == Path(self.name).name else self.unpacked_md5
@@ -53,7 +73,7 @@ class RemoteFile:
         if found != wanted:
             raise CorruptFileError(
                 f"{path} is not the published file: md5 {found} ({len(content):,} bytes), not {wanted}.\n"
-                "Move it away and run again, so that it is fetched anew, or put the right file in its place."
+                "Delete it and run again to download it, or replace it with the right file."
             )
         return gzip.decompress(content) if path.suffix == ".gz" else content
 
@@ -62,10 +82,11 @@ Addresses = Callable[[RemoteFile], Sequence[str]]
 
 
 def fetch(files: Sequence[RemoteFile], folder: Path, addresses: Addresses) -> None:
-    """Download into `folder` the files that are not there. Args: addresses: where a file is to be had.
+    """Download missing files into `folder`; `addresses` returns the mirrors of a file.
 
-    Raises: MissingFilesError: one of them could not be had from any mirror; the others are not tried then,
-        since a machine without a network would wait for each in turn.
+    Raises:
+        MissingFilesError: a file could not be downloaded from any mirror. The other files are then not tried,
+            because without a network each would take its time-out.
     """
     for file in files:
         if file.find(folder) is None:
@@ -75,13 +96,14 @@ def fetch(files: Sequence[RemoteFile], folder: Path, addresses: Addresses) -> No
 
 
 def read_all(files: Sequence[RemoteFile], folder: Path, addresses: Addresses) -> list[bytes]:
-    """The unpacked bytes of every file, checked.
+    """Return the unpacked, checked bytes of every file.
 
-    Raises: MissingFilesError, CorruptFileError.
+    Raises:
+        MissingFilesError: a file does not exist.
     """
     paths = [file.find(folder) for file in files]
     if None in paths:
-        raise _missing(files, folder, addresses, ["not tried: prepare_data() does that"])
+        raise _missing(files, folder, addresses, ["not tried; prepare_data() downloads"])
     return [file.read(path) for file, path in zip(files, paths, strict=True) if path is not None]
 
 
@@ -92,10 +114,10 @@ def _missing(
     return MissingFilesError(
         "\n".join(
             [
-                f"{len(missing)} of {len(files)} files are missing in {folder}; the download:",
+                f"{len(missing)} of {len(files)} files are missing in {folder}. Download:",
                 *(f"  {reason}" for reason in reasons),
-                "Put them there, as they are or unpacked; or name another root (--data.root, "
-                "NNFOUNDATIONS_DATA) or a mirror of your own (--data.mirror, NNFOUNDATIONS_MIRROR):",
+                "Copy them there, packed or unpacked, or give another folder (--data.root, "
+                "NNFOUNDATIONS_DATA) or a mirror (--data.mirror, NNFOUNDATIONS_MIRROR):",
                 *(f"  {address}  md5 {file.md5}" for file in missing for address in addresses(file)[-1:]),
                 "`nnfoundations fit --config digits` needs no files.",
             ]

@@ -1,4 +1,4 @@
-"""The IDX format: two zero bytes, element type, number of axes, their sizes in big-endian 32 bits, data."""
+"""The IDX format: two zero bytes, element type, number of axes, big-endian 32-bit sizes, data."""
 
 import math
 import struct
@@ -6,14 +6,18 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["decode_idx"]
+
 UNSIGNED_BYTE = 0x08
 
 
 def decode_idx(content: bytes, axes: int) -> npt.NDArray[np.uint8]:
-    """The array of unsigned bytes in `content`: a read-only view, not a copy.
+    """Decode unsigned bytes on `axes` axes; the result is a read-only view of `content`.
 
-    Raises: ValueError: not IDX, another element type or number of axes, or not as long as its header says.
-    Source: the format's description on the page of MNIST, LeCun, Cortes and Burges 1998.
+    Raises:
+        ValueError: not IDX, another element type or number of axes, or a length that contradicts the header.
+
+    Source: the description on the MNIST page, LeCun, Cortes and Burges 1998.
     """
     head = 4 + 4 * axes
     if len(content) < head or content[:4] != bytes((0, 0, UNSIGNED_BYTE, axes)):

@@ -1,15 +1,17 @@
-"""Iris: the oldest set of the field, in scikit-learn."""
+"""Iris, the classic small data set, from scikit-learn."""
 
 import torch
 
 from nnfoundations.datamodules._data_module import LabelledSet
-from nnfoundations.datamodules._drawn_test import DrawnTestDataModule
+from nnfoundations.datamodules._single_split import SingleSplitDataModule
+
+__all__ = ["IrisDataModule"]
 
 
-class IrisDataModule(DrawnTestDataModule):
+class IrisDataModule(SingleSplitDataModule):
     """150 flowers of three species, four lengths in cm (`sklearn.datasets.load_iris`).
 
-    Arguments: see TensorDataModule and DrawnTestDataModule.
+    Arguments are those of TensorDataModule and SingleSplitDataModule.
 
     Source: R. A. Fisher 1936, from E. Anderson's measurements.
     """

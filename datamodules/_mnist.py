@@ -1,4 +1,4 @@
-"""MNIST and its drop-in, Fashion-MNIST: four IDX files each, where torchvision also keeps them."""
+"""MNIST and Fashion-MNIST: four IDX files each, in the folders of torchvision."""
 
 import numpy as np
 import torch
@@ -7,9 +7,11 @@ from nnfoundations.datamodules._data_module import LabelledSet, TensorDataModule
 from nnfoundations.datamodules._files import RemoteFile, read_all
 from nnfoundations.datamodules._idx import decode_idx
 
+__all__ = ["FashionMNISTDataModule", "MNISTDataModule"]
+
 
 class _IDXDataModule(TensorDataModule):
-    """Files in the order training images, training labels, test images, test labels."""
+    """Reads files in this order: training images, training labels, test images, test labels."""
 
     shape = (1, 28, 28)
     num_classes = 10
@@ -28,8 +30,8 @@ class _IDXDataModule(TensorDataModule):
 class MNISTDataModule(_IDXDataModule):
     """70,000 handwritten digits of 28x28 pixels, the last 10,000 of them for testing.
 
-    Read from `ROOT/MNIST/raw`, packed or not; what is missing is downloaded there. Arguments: see
-    TensorDataModule.
+    Read from `ROOT/MNIST/raw`, packed or unpacked; missing files are downloaded there.
+    Arguments are those of TensorDataModule.
 
     Source: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner 1998.
     """
@@ -67,10 +69,10 @@ class MNISTDataModule(_IDXDataModule):
 
 
 class FashionMNISTDataModule(_IDXDataModule):
-    """70,000 grey pictures of clothes in 28x28 pixels, the last 10,000 of them for testing.
+    """70,000 grey images of clothes of 28x28 pixels, the last 10,000 of them for testing.
 
-    Read from `ROOT/FashionMNIST/raw`, packed or not; what is missing is downloaded there. Arguments: see
-    TensorDataModule.
+    Read from `ROOT/FashionMNIST/raw`, packed or unpacked; missing files are downloaded there.
+    Arguments are those of TensorDataModule.
 
     Source: H. Xiao, K. Rasul and R. Vollgraf 2017.
     """
@@ -90,8 +92,8 @@ class FashionMNISTDataModule(_IDXDataModule):
     )
     mean, std = (0.2860,), (0.3530,)
     folder = "FashionMNIST/raw"
-    # The authors' repository, and what Keras takes; the authors' own host has no https, and networks have put
-    # MNIST in its place.
+    # The repository of the authors and the mirror of Keras. The original host has no https, and networks have
+    # served MNIST in its place.
     mirrors = (
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",

@@ -1,4 +1,4 @@
-"""A function of one number, seen through noise and a few gross errors: what regression is shown on."""
+"""A regression data set: a function of one number with noise and some outliers."""
 
 import numpy as np
 import torch
@@ -8,21 +8,25 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nnfoundations.datamodules._arguments import check_at_least, check_share
 
+__all__ = ["NoisyCurveDataModule"]
+
 
 class NoisyCurveDataModule(LightningDataModule):
-    r"""Points of f(x) = sin 2x + x / 2, x even in [-2, 2], as batches `(x, y)`, float32 `(N, 1)` both.
+    r"""Points of f(x) = sin 2x + x / 2 with x uniform in [-2, 2], as batches `(x, y)`, both float32 `(N, 1)`.
 
-    y has Gaussian noise, and in training a share of outliers, moved up by 3. Validation and test points have
-    noise and no outliers: what is asked for is f.
+    y has Gaussian noise. In training a share of the points are outliers, moved up by 3. Validation and test
+    points have noise but no outliers, because f is to be learnt.
 
     Args:
-        batch_size: training points a batch, at least 1; the others come in one.
-        points: training points, at least 1; half as many for validation, and for test.
+        batch_size: training points per batch, at least 1; validation and test are one batch each.
+        points: training points, at least 1; half as many for validation and for test.
         noise: standard deviation of the noise, at least 0.
-        outliers: share of the training points that are moved, 0 to 1.
-        seed: of the training order, not negative.
-        split_seed: of the points, not negative.
-    Raises: ValueError: an argument is out of its range.
+        outliers: share of the training points that are outliers, 0 to 1.
+        seed: random seed of the training order, not negative.
+        split_seed: random seed of the points, not negative.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     shape = (1,)
@@ -54,11 +58,18 @@ class NoisyCurveDataModule(LightningDataModule):
 
     @staticmethod
     def function(x: Tensor) -> Tensor:
-        """f, without noise."""
+        """Return f(x) without noise.
+
+        Args:
+            x: any shape.
+
+        Returns:
+            Same shape as x.
+        """
         return torch.sin(2 * x) + x / 2
 
     def setup(self, stage: str | None = None) -> None:
-        """Draw the points, once."""
+        """Draw the points once."""
         if self._parts:
             return
         generator = np.random.default_rng(self.split_seed)
@@ -78,7 +89,14 @@ class NoisyCurveDataModule(LightningDataModule):
             self._parts[name] = TensorDataset(x, y)
 
     def points_of(self, part: str) -> tuple[Tensor, Tensor]:
-        """All x and y of a part: "train", "val" or "test"."""
+        """Return all points of a part.
+
+        Args:
+            part: "train", "val" or "test".
+
+        Returns:
+            x and y, both `(n, 1)` float32.
+        """
         self.setup()
         x, y = self._parts[part].tensors
         return x, y

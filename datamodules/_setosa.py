@@ -1,15 +1,17 @@
-"""Iris as a question with two answers: the classic of the perceptron."""
+"""Iris as a binary problem: the classic example for the perceptron."""
 
 import torch
 
 from nnfoundations.datamodules._data_module import LabelledSet
 from nnfoundations.datamodules._iris import IrisDataModule
 
+__all__ = ["SetosaDataModule"]
+
 
 class SetosaDataModule(IrisDataModule):
-    """Iris setosa (1) against the two other species (0): a plane parts them.
+    """Iris setosa (1) against the two other species (0), which are linearly separable.
 
-    Arguments: see TensorDataModule and DrawnTestDataModule.
+    Arguments are those of TensorDataModule and SingleSplitDataModule.
     """
 
     name = "setosa"

@@ -1,4 +1,4 @@
-"""Sets in the plane, drawn from a formula: what a network must bend for, to be seen at a glance."""
+"""Data sets in the plane, drawn from a formula, whose decision boundary can be plotted."""
 
 import math
 from abc import abstractmethod
@@ -10,21 +10,30 @@ import torch
 
 from nnfoundations.datamodules._arguments import check_at_least
 from nnfoundations.datamodules._data_module import LabelledSet
-from nnfoundations.datamodules._drawn_test import DrawnTestDataModule
+from nnfoundations.datamodules._single_split import SingleSplitDataModule
+
+__all__ = [
+    "BlobsDataModule",
+    "CirclesDataModule",
+    "MoonsDataModule",
+    "SpiralsDataModule",
+    "ToyDataModule",
+    "XORDataModule",
+]
 
 Array = npt.NDArray[np.float64]
 
 POINTS = 2000
 
 
-class ToyDataModule(DrawnTestDataModule):
-    """2,000 points of the plane, as many of each class; `split_seed` also draws the points.
+class ToyDataModule(SingleSplitDataModule):
+    """2,000 points of the plane, the same number in each class; `split_seed` also draws the points.
 
     Args:
-        noise: Standard deviation of the Gaussian that each point is moved by, along each axis; at least 0.
-            None: that of the set.
-
-    Other arguments: see TensorDataModule and DrawnTestDataModule.
+        root: not used.
+        noise: standard deviation of the Gaussian noise on each coordinate, at least 0. None: the default of
+            the data set.
+        arguments: those of TensorDataModule and SingleSplitDataModule.
     """
 
     shape = (2,)
@@ -41,7 +50,15 @@ class ToyDataModule(DrawnTestDataModule):
 
     @abstractmethod
     def curve(self, kind: int, t: Array) -> tuple[Array, Array]:
-        """Where points of a class lie without noise. Args: t: evenly drawn from [0, 1), ascending."""
+        """Return the points of a class without noise.
+
+        Args:
+            kind: the class.
+            t: uniform draws from [0, 1), ascending, `(n,)`.
+
+        Returns:
+            x and y, both `(n,)`.
+        """
 
     def read(self) -> LabelledSet:
         generator = np.random.default_rng((self.split_seed, 4))
@@ -57,7 +74,7 @@ class ToyDataModule(DrawnTestDataModule):
 
 
 class XORDataModule(ToyDataModule):
-    """Four clouds at (+-1, +-1); class 1 where the signs differ. No line parts them.
+    """Four clouds at (+-1, +-1); class 1 if the signs differ. No line separates the classes.
 
     Source: M. Minsky and S. Papert 1969.
     """
@@ -72,7 +89,7 @@ class XORDataModule(ToyDataModule):
 
 
 class BlobsDataModule(ToyDataModule):
-    """Four round clouds on a circle of radius 2, a class each: planes part them."""
+    """Four round clouds on a circle of radius 2, one per class, which are linearly separable."""
 
     name = "blobs"
     num_classes = 4
@@ -86,7 +103,7 @@ class BlobsDataModule(ToyDataModule):
 
 
 class MoonsDataModule(ToyDataModule):
-    """Two half circles of radius 1, one dipping into the other."""
+    """Two interleaving half circles of radius 1."""
 
     name = "moons"
     default_noise = 0.1
@@ -98,7 +115,7 @@ class MoonsDataModule(ToyDataModule):
 
 
 class CirclesDataModule(ToyDataModule):
-    """Two circles around the origin: radius 1, and inside it 0.5."""
+    """Two circles around the origin, of radius 1 and 0.5."""
 
     name = "circles"
     default_noise = 0.08
@@ -110,7 +127,7 @@ class CirclesDataModule(ToyDataModule):
 
 
 class SpiralsDataModule(ToyDataModule):
-    """Two spirals of one and a half turns around each other, from the origin to radius 1.
+    """Two intertwined spirals of one and a half turns, from the origin to radius 1.
 
     Source: K. Lang and M. Witbrock 1988.
     """
@@ -120,6 +137,6 @@ class SpiralsDataModule(ToyDataModule):
     mean, std = (0.0, 0.0), (0.5, 0.5)
 
     def curve(self, kind: int, t: Array) -> tuple[Array, Array]:
-        radius = np.sqrt(t)  # as many points on each piece of its length, nearly
+        radius = np.sqrt(t)  # spreads the points almost evenly along the spiral
         angle = 3 * math.pi * radius + math.pi * kind
         return radius * np.cos(angle), radius * np.sin(angle)

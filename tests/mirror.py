@@ -1,4 +1,4 @@
-"""A publisher of data: the digits as IDX files, and a real server that does wrong what it is told to."""
+"""A publisher of data: the digits as IDX files, and a real server with faults on demand."""
 
 import gzip
 import hashlib
@@ -22,7 +22,7 @@ def encode_idx(array):
 
 
 def publish(folder: Path) -> type[MNISTDataModule]:
-    """Write the digits as a publisher would offer them: .gz files, and the class that knows their facts."""
+    """Write the digits as published .gz files; return the class with their facts."""
     digits = DigitsDataModule()
     digits.setup()
     loader, files = digits.test_dataloader(), []
@@ -62,47 +62,51 @@ def state(folder):
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves byte ranges of `server.folder`, and does wrong what `server.fault` says."""
+    """Serves byte ranges of `server.folder`, with the fault that `server.fault` names."""
 
     def log_message(self, *_):
         pass
 
     def do_GET(self):
-        fault = self.server.fault
         first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
         self.server.asked.append((self.path, first))
-        if self.server.leads_to:
-            self.send_response(302)
-            self.send_header("Location", self.server.leads_to + self.path.lstrip("/"))
-            self.end_headers()
-            return
         content = (Path(self.server.folder) / self.path.lstrip("/")).read_bytes()
-        if fault == "forbidden":
+        if self.server.leads_to:
+            self.redirect()
+        elif self.server.fault == "forbidden":
             self.send_error(403)
-            return
-        if first >= len(content):
+        elif first >= len(content):
             self.send_error(416)
-            return
-        if fault == "no ranges":
-            first = 0
+        else:
+            self.serve(content, 0 if self.server.fault == "no ranges" else first)
+
+    def redirect(self):
+        self.send_response(302)
+        self.send_header("Location", self.server.leads_to + self.path.lstrip("/"))
+        self.end_headers()
+
+    def serve(self, content, first):
+        fault, half = self.server.fault, len(content) // 2
         self.send_response(206 if first else 200)
         self.send_header("Content-Length", str(len(content) - first))
         self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         self.end_headers()
-        half = len(content) // 2
         if fault == "corrupt":
             content = content[:half] + bytes((content[half] ^ 1,)) + content[half + 1 :]
         breaks_off = fault in ("truncated", "stalled", "reset", "slow")
         self.wfile.write(content[first:half] if breaks_off else content[first:])
         if fault == "stalled":
             self.server.released.wait(5)
-        if fault == "reset":  # closing then sends RST in place of FIN
+        elif fault == "reset":  # closing then sends RST in place of FIN
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if fault == "slow":
-            for byte in range(half, len(content)):
-                self.wfile.write(content[byte : byte + 1])
-                if self.server.released.wait(0.02):
-                    break
+        elif fault == "slow":
+            self.trickle(content[half:])
+
+    def trickle(self, content):
+        for i in range(len(content)):
+            self.wfile.write(content[i : i + 1])
+            if self.server.released.wait(0.02):
+                break
 
     def finish(self):
         with suppress(OSError):  # the client has left
@@ -125,14 +129,14 @@ class Server(ThreadingHTTPServer):
 
     def shutdown_request(self, request):
         if self.fault == "reset":
-            self.close_request(request)  # at once: shutting down first would send FIN
+            self.close_request(request)  # without shutting down first, which would send FIN
         else:
             super().shutdown_request(request)
 
 
 @contextmanager
 def serving(folder, fault=None, *, leads_to="", certificate=None) -> Iterator[Server]:
-    """Args: leads_to: where every request is sent on to. certificate: file of it and its key, for TLS."""
+    """Serve a folder; `leads_to` redirects every request, `certificate` (with its key) switches TLS on."""
     server = Server(folder, fault, leads_to, certificate)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -92,7 +92,7 @@ def test_invalid_arguments_are_named(argument, value, allowed):
 
 
 def test_points_are_not_augmented():
-    with pytest.raises(ValueError, match=r"^augment must be empty .* no images; got \['flip'\] for Iris"):
+    with pytest.raises(ValueError, match=r"^augment must be empty .* not images; got \['flip'\] for Iris"):
         IrisDataModule(augment=["flip"])
 
 
@@ -116,7 +116,7 @@ def test_sizes_that_leave_nothing(size):
 
 
 def test_loaders_before_setup():
-    with pytest.raises(RuntimeError, match=r"call setup\(\) first"):
+    with pytest.raises(RuntimeError, match=r"Call setup\(\) first"):
         DigitsDataModule().train_dataloader()
 
 
@@ -152,7 +152,7 @@ def test_built_from_a_config():
     [("on", "on"), ("off", "off"), ("auto", "auto"), ("'on'", "on"), ("true", "on"), ("False", "off")],
 )
 def test_device_resident_as_one_writes_it(tmp_path, given, meant):
-    """A bare `on` is YAML for true, in a config; on the command line it is a word."""
+    """YAML reads a bare `on` as true; on the command line it is a word."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_subclass_arguments(TensorDataModule, "data")

@@ -13,7 +13,7 @@ MEAN = (11, 22, 33)
 
 
 def border(i, size, reflect):
-    """The pixel that stands at place i of an axis, or None for black."""
+    """Return the pixel at position i of an axis, or None for black."""
     if 0 <= i < size:
         return i
     return (-i if i < 0 else 2 * (size - 1) - i) if reflect else None
@@ -32,7 +32,7 @@ def moved(image, draws, pixels, reflect):
 
 
 def turned(image, draws):
-    """Bilinear from the four neighbours, black outside."""
+    """Interpolate bilinearly between the four neighbours; black outside."""
     channels, height, width = image.shape
     angle = (2 * draws[0] - 1) * math.radians(10)
     out = np.zeros_like(image)
@@ -121,13 +121,13 @@ def test_only_training_data_are_augmented():
     )
 
 
-def test_epochs_draw_anew():
-    """The same image comes changed in another way: of 1,294 flips about half differ."""
+def test_each_epoch_draws_other_numbers():
+    """Of 1,294 flips about half differ between two epochs."""
     data = batches(augment=["flip"])
     loader = data.train_dataloader()
 
     def by_row():
-        order = loader._drawn(loader._next[0])[0]
+        order = loader._draw_epoch(loader._next[0])[0]
         return torch.cat([x for x, _ in loader])[order.argsort()]
 
     changed = (by_row() != by_row()).flatten(1).any(1).float().mean()
@@ -136,7 +136,7 @@ def test_epochs_draw_anew():
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_mixed_labels_are_the_shares(name):
-    """An image of ones beside one of zeros: the mean of the mixed pixel is the share of its label."""
+    """Mix an image of ones with one of zeros: the mean pixel is the share of the label."""
     x = torch.cat([torch.zeros(4, 1, 8, 8), torch.ones(4, 1, 8, 8)])
     y = torch.tensor([0] * 4 + [1] * 4)
     before = torch.get_rng_state()

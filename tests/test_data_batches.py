@@ -10,7 +10,7 @@ from nnfoundations.datamodules import DigitsDataModule, TensorBatches
 
 
 class Recorder(LightningModule):
-    """A linear classifier that notes the labels of every batch, by the hook that saw it."""
+    """A linear classifier that records the labels of every batch, for each hook."""
 
     def __init__(self):
         super().__init__()
@@ -83,7 +83,7 @@ def test_a_whole_run(tmp_path):
 
 
 def test_the_orders_are_those_of_the_epochs(tmp_path):
-    """No iteration is begun in vain: an epoch's order is the one drawn from (seed, epoch)."""
+    """No iteration is started without use: the order of an epoch is the one drawn from (seed, epoch)."""
     model, *_ = fit(tmp_path, num_sanity_val_steps=2)
     loader = setup(batch_size=100).train_dataloader()
     for y in model.epochs():
@@ -142,7 +142,7 @@ def setup(**arguments):
 
 
 def test_an_iteration_left_early_is_an_epoch():
-    """Lightning never runs a sized loader to its end."""
+    """Lightning never exhausts a sized loader."""
     left, whole = (setup().train_dataloader() for _ in range(2))
     next(iter(left))
     list(whole)

@@ -21,7 +21,7 @@ def md5(content):
 
 @pytest.fixture(scope="module")
 def published():
-    """Pictures, labels and the content of every file; a class that knows their md5."""
+    """Images, labels and the content of every file, and a class with their md5."""
     digits = DigitsDataModule()
     digits.setup()
     rows = np.arange(EACH * len(PARTS))
@@ -86,7 +86,7 @@ def test_a_changed_pickle_is_never_opened(published, tmp_path):
 
 
 def test_half_a_folder_is_not_taken(published, tmp_path):
-    """Five of six files: the archive is what is missing then."""
+    """With five of six files, the archive is reported as missing."""
     _, _, contents, kind = published
     put(tmp_path, contents, kind.unpacked[:-1])
     with pytest.raises(FileNotFoundError, match="1 of 1 files are missing"):

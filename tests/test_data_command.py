@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from nnfoundations import datamodules
 from nnfoundations.cli import main
-from nnfoundations.cli._data import data_sets
-from nnfoundations.datamodules import MNISTDataModule
+from nnfoundations.cli.commands._data import DATA_SETS, data_sets
+from nnfoundations.datamodules import TensorDataModule
 
 
 def test_it_describes(tmp_path, capsys):
@@ -18,6 +19,13 @@ def test_it_describes(tmp_path, capsys):
     assert "iris: 3 classes, 4 numbers" in out
     assert out.splitlines()[-2].split() == ["all", "108", "12", "30"]
     assert figure.stat().st_size > 5000
+
+
+def test_the_table_has_every_data_set():
+    kinds = [getattr(datamodules, name) for name in datamodules.__all__]
+    sets = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, TensorDataModule)]
+    assert data_sets() == {kind.name: kind for kind in sets if not kind.__abstractmethods__}
+    assert list(DATA_SETS) == sorted(DATA_SETS)
 
 
 def test_list_names_every_set(tmp_path, capsys):
@@ -31,7 +39,7 @@ def test_list_names_every_set(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("args", "said"), [(["iriss"], "did you mean `iris`?"), ([], "a data set must be named")]
+    ("args", "said"), [(["iriss"], "Did you mean `iris`?"), ([], "no data set is given")]
 )
 def test_a_wrong_name(args, said, capsys):
     assert main(["data", *args]) == 2
@@ -46,7 +54,7 @@ def test_missing_files_are_one_message(tmp_path, capsys):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("word", ["on", "off", "auto"])
+@pytest.mark.parametrize("word", ["on", *(pytest.param(w, marks=pytest.mark.slow) for w in ("off", "auto"))])
 def test_fit_takes_device_resident_as_one_writes_it(tmp_path, capsys, word):
     (tmp_path / "data.yaml").write_text(f"data: {{init_args: {{device_resident: {word}}}}}")
     command = ["fit", "--config", "digits", "--trainer.fast_dev_run", "true", "--quiet"]
@@ -102,12 +110,10 @@ for worker in workers:
 """
 
 
-@pytest.mark.data
+@pytest.mark.data("MNIST")
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads Linux's account of memory")
 def test_mnist_takes_its_bytes_once():
-    """52.4 MiB of pixels, with all loaders open; a forked worker adds an epoch's order, no pixels."""
-    if not all(file.find(MNISTDataModule().path) for file in MNISTDataModule.files):
-        pytest.skip(f"{MNISTDataModule().path} lacks files; set NNFOUNDATIONS_DATA")
+    """52.4 MiB of pixels with all loaders open. A forked worker adds the order of an epoch, not pixels."""
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     whole, *workers = map(float, done.stdout.split())
     assert 52.4 <= whole < 52.4 * 1.05

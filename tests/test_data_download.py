@@ -1,4 +1,4 @@
-"""Downloads: mirrors that fail in every way, parts gone on with, a disk and a folder that take nothing."""
+"""Downloads: failing mirrors, resumed downloads, a full disk and a folder that cannot be written."""
 
 import multiprocessing
 import re
@@ -14,27 +14,27 @@ import pytest
 from mirror import publish, put, serving, state
 
 from nnfoundations import datamodules
-from nnfoundations.cli._data import data_sets
+from nnfoundations.cli.commands._data import data_sets
 from nnfoundations.datamodules import DataFilesError, MissingFilesError, MNISTDataModule, _download
 from nnfoundations.datamodules._files import fetch
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """A folder of .gz files, and the class of the set that they are."""
+    """A folder of .gz files, and the class of their data set."""
     folder = tmp_path_factory.mktemp("published")
     return folder, publish(folder)
 
 
 @pytest.fixture
 def data(published, tmp_path):
-    """A module whose root is empty."""
+    """A data module with an empty root."""
     return published[1](str(tmp_path / "root"), val_size=0.1)
 
 
 @pytest.fixture
 def serve():
-    """Start a server for a folder, as `serving` does: its address, and what was asked for."""
+    """Start a server for a folder; return its address and the requests it received."""
     with ExitStack() as stack:
 
         def start(folder, fault=None, **options):
@@ -46,7 +46,7 @@ def serve():
 
 @pytest.fixture
 def closed_port():
-    """An address on which nobody listens."""
+    """An address on which no server listens."""
     with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
         return f"http://127.0.0.1:{server.server_port}/"
 
@@ -79,7 +79,7 @@ def test_only_what_is_missing_is_fetched(published, data, serve, monkeypatch):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    """Limits that a test can wait for."""
+    """Time limits that are short enough for a test."""
     monkeypatch.setattr(_download, "READ_SECONDS", 0.3)
     monkeypatch.setattr(_download, "SPEED_SECONDS", 0.2)
 
@@ -161,7 +161,7 @@ def test_a_mirror_of_ones_own_is_asked_first(published, tmp_path, serve, monkeyp
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """Of 127.0.0.1, signed by itself, beside its key."""
+    """A self-signed certificate for 127.0.0.1, with its key."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl, which makes the certificate, is not installed")
     file = tmp_path_factory.mktemp("tls") / "both.pem"
@@ -186,7 +186,7 @@ def test_https_does_not_lead_to_http(published, data, serve, monkeypatch, truste
     use(monkeypatch, data, leads_down)
     with pytest.raises(MissingFilesError) as caught:
         data.prepare_data()
-    assert f"{leads_down}train-images.gz: MirrorError: leads from https to {plain}" in str(caught.value)
+    assert f"{leads_down}train-images.gz: MirrorError: redirects from https to {plain}" in str(caught.value)
     assert asked == [("/train-images.gz", 0)]
     assert not [path for path in data.path.iterdir() if path.stat().st_size]
 
@@ -196,7 +196,7 @@ def test_https_does_not_lead_through_http(published, data, serve, monkeypatch, t
     plain, _ = serve(published[0], leads_to=whole)
     leads_down, _ = serve(published[0], leads_to=plain, certificate=trusted)
     use(monkeypatch, data, leads_down)
-    with pytest.raises(MissingFilesError, match=f"MirrorError: leads from https to {plain}"):
+    with pytest.raises(MissingFilesError, match=f"MirrorError: redirects from https to {plain}"):
         data.prepare_data()
     use(monkeypatch, data, leads_down, whole)
     data.prepare_data()
@@ -220,7 +220,7 @@ def test_a_certificate_that_nobody_signed_is_refused(published, data, serve, mon
 
 
 def fetch_in_a_process(published, root, address, file_size=None):
-    """Download as another process would; its exit code is 1 and its message in root's `said` on an error."""
+    """Download in another process. On an error the exit code is 1 and the message is in the file `said`."""
 
     def child():
         if file_size is not None:  # the kernel refuses what goes beyond, as it does on a full disk
@@ -252,7 +252,7 @@ def test_two_processes_at_once(published, tmp_path, serve):
 
 @forks
 def test_a_disk_that_takes_no_more(published, tmp_path, serve):
-    """No other mirror is tried, and nothing is left."""
+    """No other mirror is tried, and no partial file is left."""
     address, asked = serve(published[0])
     process = fetch_in_a_process(published, tmp_path, address, file_size=10_000)
     process.join(60)
@@ -284,9 +284,9 @@ def test_what_is_said_without_a_network(published, data, monkeypatch, closed_por
     lines = str(caught.value).splitlines()
     assert lines.pop(1).startswith(f"  {closed_port}test-images.gz: ConnectionRefusedError: ")
     assert lines == [
-        f"2 of 4 files are missing in {data.path}; the download:",
-        "Put them there, as they are or unpacked; or name another root (--data.root, NNFOUNDATIONS_DATA) or "
-        "a mirror of your own (--data.mirror, NNFOUNDATIONS_MIRROR):",
+        f"2 of 4 files are missing in {data.path}. Download:",
+        "Copy them there, packed or unpacked, or give another folder (--data.root, NNFOUNDATIONS_DATA) or "
+        "a mirror (--data.mirror, NNFOUNDATIONS_MIRROR):",
         f"  {closed_port}test-images.gz  md5 {images.md5}",
         f"  {closed_port}test-labels.gz  md5 {labels.md5}",
         "`nnfoundations fit --config digits` needs no files.",
@@ -302,7 +302,7 @@ def test_a_root_that_cannot_be_made(published, tmp_path, serve, monkeypatch):
     assert str(tmp_path / "file") in str(caught.value).splitlines()[1]
 
 
-@pytest.mark.data
+@pytest.mark.data("MNIST")
 def test_download_of_the_published_files(tmp_path, serve, monkeypatch):
     source = MNISTDataModule().path
     if not all((source / file.name).is_file() for file in MNISTDataModule.files):
@@ -317,11 +317,9 @@ def test_download_of_the_published_files(tmp_path, serve, monkeypatch):
 
 
 def test_every_address_is_in_the_docs():
-    """As one that nobody has reached yet; to be taken off that list by who reaches it."""
+    """The page lists them as untested. Remove an address from that list once it has been reached."""
     page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
-    listed = set(
-        re.findall("<(https:[^>]+)>", page[page.index("None of these addresses has been reached") :])
-    )
+    listed = set(re.findall("<(https:[^>]+)>", page[page.index("These addresses are untested") :]))
     assert listed == {mirror for kind in data_sets().values() for mirror in kind.mirrors}
 
 

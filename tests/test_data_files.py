@@ -1,4 +1,4 @@
-"""Files that lie there: packed or not, wrong, cut off. The digits are published in IDX form."""
+"""Local data files: packed, unpacked, wrong or truncated. The digits serve as IDX files."""
 
 import os
 import struct
@@ -13,14 +13,14 @@ from nnfoundations.datamodules._idx import decode_idx
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """A folder of .gz files, and the class of the set that they are."""
+    """A folder of .gz files, and the class of their data set."""
     folder = tmp_path_factory.mktemp("published")
     return folder, publish(folder)
 
 
 @pytest.fixture
 def data(published, tmp_path):
-    """A module whose root is empty."""
+    """A data module with an empty root."""
     return published[1](str(tmp_path / "root"), val_size=0.1)
 
 
@@ -44,7 +44,7 @@ def test_files_are_read_as_they_are(published, data, unpacked):
 @pytest.mark.parametrize("unpacked", [False, True])
 @pytest.mark.parametrize("fault", ["truncated", "changed", "empty"])
 def test_a_wrong_file_is_named_and_left_alone(published, data, unpacked, fault):
-    """D13: nothing stands in for data."""
+    """Nothing is made up in place of real data."""
     put(published, data, unpacked)
     wrong = data.path / ("train-images" if unpacked else "train-images.gz")
     content = wrong.read_bytes()
@@ -62,7 +62,7 @@ def test_a_wrong_file_is_named_and_left_alone(published, data, unpacked, fault):
         data.setup()
     problem, cure = str(caught.value).split("\n")
     assert problem.startswith(f"{wrong} is not the published file: md5 ")
-    assert cure.startswith("Move it away")
+    assert cure.startswith("Delete it")
     assert isinstance(caught.value, DataFilesError)
     assert state(data.path) == before
 
@@ -84,6 +84,6 @@ def test_idx_headers(content, message):
 
 
 def test_setup_does_not_download(data):
-    """D13: missing data is an error that names the remedy."""
-    with pytest.raises(MissingFilesError, match=r"4 of 4 .*\n  not tried: prepare_data\(\) does that"):
+    """Missing data is an error that names the remedy."""
+    with pytest.raises(MissingFilesError, match=r"4 of 4 .*\n  not tried; prepare_data\(\) downloads"):
         data.setup()

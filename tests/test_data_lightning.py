@@ -16,7 +16,7 @@ from nnfoundations.models import MLP
 
 
 class Numbered(TensorDataModule):
-    """Samples that are their own row numbers: 81 for training, 10 for validation, 13 for testing."""
+    """Each sample is its row number: 81 for training, 10 for validation, 13 for testing."""
 
     name = "numbered"
     shape = (1,)
@@ -34,7 +34,7 @@ class Numbered(TensorDataModule):
 
 
 class Recorder(LightningModule):
-    """Notes the rows of every batch, by epoch, and writes them into a file for each process."""
+    """Records the rows of every batch by epoch and writes them into one file per process."""
 
     def __init__(self, folder=None, counts_steps=False):
         super().__init__()
@@ -115,7 +115,7 @@ def test_a_run_resumed_in_mid_epoch_sees_what_was_left(tmp_path, options, counts
 
 
 def saved_by_validations(folder, model, data, **options):
-    """A run validated and saved twice an epoch: its Trainer, and how many batches each file has seen."""
+    """Validate and save twice per epoch; return the Trainer and the batches that each file has seen."""
     keeps_all = ModelCheckpoint(folder / "saved", filename="{epoch}-{step}", save_top_k=-1)
     run = trainer(folder, callbacks=[keeps_all], enable_checkpointing=True, val_check_interval=0.5, **options)
     run.fit(model, datamodule=data)
@@ -144,7 +144,7 @@ def test_a_run_that_a_validation_saved_sees_what_was_left(tmp_path, options, cou
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty:UserWarning")
 def test_the_same_trainer_and_data_go_on_too(tmp_path):
-    """As in a notebook: the last epoch, which they have been through, is gone on with in its middle."""
+    """As in a notebook: the last epoch is continued from its middle."""
     whole, data = Recorder(), Numbered()
     run, saved = saved_by_validations(tmp_path, whole, data)
     for path, done in saved.items():
@@ -154,7 +154,7 @@ def test_the_same_trainer_and_data_go_on_too(tmp_path):
 
 
 def test_a_loader_alone_goes_on_too(tmp_path):
-    """Handed to the Trainer without its data module, by Lightning's own protocol."""
+    """The loader is given to the Trainer without its data module, by the protocol of Lightning."""
 
     def loader():
         data = Numbered()
@@ -184,7 +184,7 @@ def both(tmp_path, name):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_two_processes_share_an_epoch(tmp_path):
-    """81 rows in batches of 10: one process has 41, the other 40, and yet as many batches."""
+    """81 rows in batches of 10: one process has 41 rows, the other 40, and both have the same batches."""
     run = trainer(tmp_path, devices=2, strategy="ddp_fork", max_epochs=2)
     data = Numbered()
     run.fit(Recorder(tmp_path), datamodule=data)
@@ -237,7 +237,7 @@ def test_soft_labels_train(tmp_path, names):
 
 
 class FromFiles(DigitsDataModule):
-    """As one does for a set that does not fit into memory: torchvision's transforms, a DataLoader."""
+    """As for a data set that does not fit into memory: torchvision transforms and a DataLoader."""
 
     def __init__(self, folder, **arguments):
         super().__init__(**arguments)

@@ -1,4 +1,4 @@
-"""Laws that every data set is under: its facts are true, its parts apart, its batches what they say."""
+"""Properties of every data set: true facts, disjoint parts, batches as documented."""
 
 import gzip
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nnfoundations import datamodules
-from nnfoundations.cli._data import data_sets
+from nnfoundations.cli.commands._data import data_sets
 from nnfoundations.datamodules import (
     CIFAR10DataModule,
     FashionMNISTDataModule,
@@ -15,19 +15,15 @@ from nnfoundations.datamodules import (
 )
 
 
-def require_files(kind):
-    data = kind()
-    if not all(file.find(data.path) for file in data.present()):
-        pytest.skip(f"{data.path} lacks files; set NNFOUNDATIONS_DATA to a folder that holds {kind.name}")
+def needs(kind):
+    return [pytest.mark.data(kind.__name__.removesuffix("DataModule"))] * bool(kind.files)
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(kind, marks=[pytest.mark.data] * bool(kind.files), id=name)
-            for name, kind in data_sets().items()],
+    params=[pytest.param(kind, marks=needs(kind), id=name) for name, kind in data_sets().items()],
 )  # fmt: skip
 def data(request):
-    require_files(request.param)
     data = request.param()
     data.prepare_data()
     data.setup("fit")
@@ -44,7 +40,7 @@ def parts(data):
 
 
 def pixels(loader):
-    """All of a loader's images, as they are stored, and their labels."""
+    """Return all stored images of a loader and their labels."""
     return loader.inputs[loader.rows], loader.labels[loader.rows]
 
 
@@ -127,7 +123,7 @@ def test_parts_are_apart_and_whole(data):
 
 
 def test_a_small_training_part(data):
-    """As many of each class, to within one; the parts it is judged on stay."""
+    """Classes are balanced to within one sample; validation and test parts stay the same."""
     few = type(data)(train_size=60)
     few.setup()
     train, val, test = parts(few)
@@ -151,7 +147,7 @@ def test_label_noise(data):
 
 
 def test_parts_are_stratified(data):
-    """Each class has its share of the validation part, to within one image."""
+    """Each class keeps its share in the validation part, to within one image."""
     train, val, _ = (data.train_dataloader().labels[rows] for rows in parts(data))
     both = torch.bincount(torch.cat([train, val]))
     share = both * len(val) / (len(train) + len(val))
@@ -171,10 +167,14 @@ def test_one_copy_of_the_images(data):
     assert len({loader.inputs.data_ptr() for loader in loaders}) == 1
 
 
-@pytest.mark.data
-@pytest.mark.parametrize("kind", [MNISTDataModule, FashionMNISTDataModule, CIFAR10DataModule])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=needs(kind))
+        for kind in (MNISTDataModule, FashionMNISTDataModule, CIFAR10DataModule)
+    ],
+)
 def test_published_parts(kind):
-    require_files(kind)
     data = kind()
     data.setup()
     published = {MNISTDataModule: 60_000, FashionMNISTDataModule: 60_000, CIFAR10DataModule: 50_000}[kind]
@@ -184,9 +184,8 @@ def test_published_parts(kind):
         assert data.test_dataloader().labels[60_000:60_008].tolist() == [7, 2, 1, 0, 4, 1, 4, 9]
 
 
-@pytest.mark.data
+@pytest.mark.data("MNIST")
 def test_unpacked_files_give_the_same(tmp_path):
-    require_files(MNISTDataModule)
     packed, unpacked = MNISTDataModule(), MNISTDataModule(str(tmp_path))
     unpacked.path.mkdir(parents=True)
     for file in MNISTDataModule.files:

@@ -1,4 +1,4 @@
-"""Sets that are published in one piece: their test part is drawn, class by class."""
+"""Base class of data sets that are published without a test part."""
 
 from typing import Any
 
@@ -8,14 +8,18 @@ from nnfoundations.datamodules._arguments import check_size, rows_of
 from nnfoundations.datamodules._data_module import LabelledSet, TensorDataModule
 from nnfoundations.datamodules._split import stratified_split
 
+__all__ = ["SingleSplitDataModule"]
 
-class DrawnTestDataModule(TensorDataModule):
-    """As TensorDataModule, and what follows.
+
+class SingleSplitDataModule(TensorDataModule):
+    """A TensorDataModule that draws its test part, stratified by class.
 
     Args:
-        root: Nothing is read from it.
-        test_size: Test samples: a number of at least 1, or a fraction between 0 and 1. `split_seed` draws
-            them, too; val_size and train_size are out of what they leave over.
+        root: not used.
+        test_size: test samples: a number of at least 1, or a fraction between 0 and 1, drawn with
+            `split_seed`.
+        val_size: validation samples: a number or a fraction of the remaining samples.
+        arguments: those of TensorDataModule.
     """
 
     def __init__(
@@ -31,7 +35,15 @@ class DrawnTestDataModule(TensorDataModule):
         super().__init__(root, val_size=val_size, **arguments)
 
     def split(self, inputs: Tensor, labels: Tensor) -> LabelledSet:
-        """The set with a test part drawn from all of it."""
+        """Draw the test part.
+
+        Args:
+            inputs: all samples, `(N, *shape)`.
+            labels: their classes, `(N,)` int64.
+
+        Returns:
+            The data set with its test rows.
+        """
         size = rows_of("test_size", self.test_size, len(labels))
         _, test = stratified_split(labels, size, (self.split_seed, 0))
         return LabelledSet(inputs, labels, test)
