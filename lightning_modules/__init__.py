@@ -1,8 +1,17 @@
-"""LightningModules: what is trained, and what it reports."""
+"""LightningModules for classification and regression, with their metrics and schedules."""
 
 from nnfoundations.lightning_modules._classifier import Classifier
 from nnfoundations.lightning_modules._manual import ManualClassifier, NumPyModule
 from nnfoundations.lightning_modules._numpy_sgd import NumPySGD
 from nnfoundations.lightning_modules._regressor import CurveRegressor, Regressor
+from nnfoundations.lightning_modules._schedule_end import early_schedule_end
 
-__all__ = ["Classifier", "CurveRegressor", "ManualClassifier", "NumPyModule", "NumPySGD", "Regressor"]
+__all__ = [
+    "Classifier",
+    "CurveRegressor",
+    "ManualClassifier",
+    "NumPyModule",
+    "NumPySGD",
+    "Regressor",
+    "early_schedule_end",
+]

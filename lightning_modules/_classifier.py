@@ -1,4 +1,4 @@
-"""A classifier for Lightning: any network, loss, optimizer and schedule, and the metrics that matter."""
+"""A classifier for Lightning: any network, loss, optimizer and schedule, with its metrics."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,19 +18,23 @@ from torchmetrics.classification import (
 )
 
 from nnfoundations import nn
-from nnfoundations._errors import ShapeError
+from nnfoundations.errors import ShapeError
+from nnfoundations.lightning_modules._loss_class import make_loss
 from nnfoundations.lightning_modules._penalty import weight_penalty
-from nnfoundations.lightning_modules._schedule import check_resumed, configured
+from nnfoundations.lightning_modules._schedule import configured, restore_schedule
+from nnfoundations.lightning_modules._schedule_end import early_schedule_end
+
+__all__ = ["Batch", "Classifier"]
 
 Batch = tuple[Tensor, Tensor]
 
 
-def smoothed(loss: Callable[..., torch.nn.Module], label_smoothing: float) -> torch.nn.Module:
+def _with_smoothing(loss: Callable[..., torch.nn.Module], label_smoothing: float) -> torch.nn.Module:
     try:
         return loss(label_smoothing=label_smoothing)
     except TypeError as error:
         raise ValueError(
-            f"label_smoothing={label_smoothing} needs a loss that takes it; this one says: {error}. "
+            f"label_smoothing={label_smoothing} needs a loss that takes it; this one raises: {error}. "
             "Set label_smoothing to 0."
         ) from None
 
@@ -40,15 +44,15 @@ def _default_optimizer(params: Any) -> SGD:
 
 
 class Classifier(LightningModule):
-    r"""Train a network to name one of C classes.
+    r"""Train a network to predict one of C classes.
 
     .. math:: \text{loss}(f(x), y) + \lambda_1 \sum |w| + \tfrac{\lambda_2}{2} \sum w^2
 
-    Logged as fractions between 0 and 1: ``train/loss``, ``train/accuracy`` (means over the epoch, measured
-    while it trains), ``train/loss_step``, ``train/penalty`` where there is one, ``lr``; for ``val/`` and
-    ``test/``: ``loss``, ``accuracy``, ``accuracy_top3``, ``f1`` (macro), ``calibration_error`` (15 bins).
-    The loss that is logged holds neither the penalty nor label smoothing: curves of training and validation,
-    and of runs with and without them, can be compared.
+    Logs ``train/loss`` and ``train/accuracy`` (means over the epoch, measured during training),
+    ``train/loss_step``, ``train/penalty`` if there is one, ``lr``; for ``val/`` and ``test/``: ``loss``,
+    ``accuracy``, ``accuracy_top3``, ``f1`` (macro), ``calibration_error`` (15 bins). All but the losses and
+    ``lr`` are fractions between 0 and 1. The logged loss contains neither the penalty nor label smoothing, so
+    that training and validation, and runs with and without them, can be compared.
 
     Shape: batches ``(x, y)`` with x ``(N, *)`` as the network takes it and y ``(N,)`` class indices; in
         training also ``(N, C)`` probabilities.
@@ -56,18 +60,24 @@ class Classifier(LightningModule):
     Args:
         net: maps x to logits ``(N, C)``.
         num_classes: C.
-        loss: called without arguments (with ``label_smoothing=`` where that is asked for), returns a module
+        loss: called without arguments (with ``label_smoothing=`` if that is not 0), returns a module
             that maps logits and class indices to the mean loss.
         optimizer: called with the parameters.
-        lr_scheduler: called with the optimizer; stepped once an epoch, OneCycleLR and CyclicLR once a step,
-            ReduceLROnPlateau on ``val/loss``. A OneCycleLR that names no length is as long as the run.
-        l1: weight of the sum of absolute weights. Biases and gains, all of one dimension, are left out.
+        lr_scheduler: called with the optimizer; stepped once per epoch, OneCycleLR and CyclicLR once per
+            step, ReduceLROnPlateau on ``val/loss``. A OneCycleLR without a length is as long as the run.
+        l1: weight of the sum of absolute weights. Biases and gains, which have one dimension, are left out.
         l2: weight of half the sum of squared weights: its gradient is l2 * w, as in SGD's ``weight_decay``.
-        label_smoothing: share of the target spread evenly over all classes, in training only.
+        label_smoothing: fraction of the target that is spread evenly over all classes, in training only.
 
     Raises:
-        ValueError: a negative penalty, a smoothing outside [0, 1), or one that the loss does not take.
-        ShapeError: the net gives other than num_classes logits.
+        ValueError: a penalty is negative, or label_smoothing is outside [0, 1) or not taken by the loss.
+        ShapeError: at a batch, the net does not return num_classes logits.
+
+    Example:
+        >>> from nnfoundations.models import MLP
+        >>> model = Classifier(MLP([64, 32, 10]), label_smoothing=0.1)
+        >>> model(torch.zeros(5, 64)).shape
+        torch.Size([5, 10])
     """
 
     def __init__(
@@ -89,14 +99,13 @@ class Classifier(LightningModule):
             raise ValueError(f"label_smoothing must be at least 0 and less than 1; got {label_smoothing}.")
         self.save_hyperparameters(ignore=["net", "loss", "optimizer", "lr_scheduler"])
         if "_class_path" in self.hparams:
-            # Built from a config: all arguments are plain data there, and load_from_checkpoint needs them.
+            # Built from a config, where all arguments are plain data, which load_from_checkpoint needs.
             self.save_hyperparameters()
         self.net = net
-        self.loss = loss()
-        self.smoothed_loss = smoothed(loss, label_smoothing) if label_smoothing else self.loss
+        self.loss = make_loss("Classifier", loss)
+        self.smoothed_loss = _with_smoothing(loss, label_smoothing) if label_smoothing else self.loss
         self.num_classes, self.l1, self.l2 = num_classes, l1, l2
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
-        self._rested = False
 
         kinds: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
@@ -107,7 +116,7 @@ class Classifier(LightningModule):
             kinds["accuracy_top3"] = MulticlassAccuracy(
                 num_classes, top_k=3, average="micro", validate_args=False
             )
-        # Groups are found by comparing states after the first batch, where a good net has top-1 = top-3.
+        # Groups are found by comparing states after the first batch, when a good net has top-1 = top-3.
         metrics = MetricCollection(kinds, compute_groups=False)
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
@@ -119,28 +128,20 @@ class Classifier(LightningModule):
         return logits
 
     def on_fit_start(self) -> None:
-        self._forget()
+        self._reset_sums()
 
     def on_train_start(self) -> None:
-        check_resumed(self)
-
-    def on_train_epoch_start(self) -> None:
-        optimizer = self.trainer.optimizers[0]
-        rests = self._make_scheduler is not None and not any(group["lr"] for group in optimizer.param_groups)
-        if rests and not self._rested:
-            rank_zero_warn(
-                f"The learning rate is 0 in epoch {self.current_epoch} of {self.trainer.max_epochs}: the "
-                "schedule is shorter than the run. Set its length (total_iters, T_max) to max_epochs."
-            )
-        self._rested = rests
+        restore_schedule(self, self._make_scheduler)
+        if (text := early_schedule_end(self.trainer)) is not None:
+            rank_zero_warn(text)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch
         logits = self(x)
-        self._check(logits)
+        self._check_shape(logits)
         loss: Tensor = self.smoothed_loss(logits, y)
         logged = loss.detach() if self.smoothed_loss is self.loss else self.loss(logits.detach(), y)
-        logs_now = self._count(logged, logits, y)
+        logs_now = self._add_to_sums(logged, logits, y)
         if not self.l1 and not self.l2:
             return loss
         penalty = weight_penalty(self.net, self.l1, self.l2)
@@ -148,12 +149,12 @@ class Classifier(LightningModule):
             self.log("train/penalty", penalty.detach())
         return loss + penalty
 
-    def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> bool:
-        """Add a batch to the epoch's means, and say whether this step is one that is logged."""
-        # Sums on the device, read once an epoch: a metric object, or a number taken each step, would make
-        # the host wait for the device.
+    def _add_to_sums(self, loss: Tensor, logits: Tensor, y: Tensor) -> bool:
+        """Add a batch to the means of the epoch, and return whether this step is logged."""
+        # Sums stay on the device and are read once per epoch: a metric object, or a number read at each step,
+        # would make the host wait for the device.
         self._loss_sum += loss * len(y)
-        classes = y if y.ndim == 1 else y.argmax(1)  # soft labels, of mixup: the class that has most
+        classes = y if y.ndim == 1 else y.argmax(1)  # soft labels, from mixup: the most probable class
         self._correct += (logits.detach().argmax(1) == classes).sum()
         self._seen += len(y)
         every_n = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by its connector
@@ -167,10 +168,10 @@ class Classifier(LightningModule):
         if self._seen:
             self.log("train/loss", self._loss_sum / self._seen, sync_dist=True)
             self.log("train/accuracy", self._correct / self._seen, sync_dist=True)
-        self._forget()
+        self._reset_sums()
 
-    def _forget(self) -> None:
-        # Not at the start of an epoch, which a run resumed within one does not have.
+    def _reset_sums(self) -> None:
+        # Not at the start of an epoch: a run that is resumed within one does not have it.
         self._loss_sum = torch.zeros((), device=self.device)
         self._correct = torch.zeros((), device=self.device)
         self._seen = 0
@@ -186,18 +187,18 @@ class Classifier(LightningModule):
     ) -> dict[str, Tensor]:
         x, y = batch
         logits = self(x)
-        self._check(logits)
+        self._check_shape(logits)
         self.log(f"{stage}/loss", self.loss(logits, y), batch_size=len(y), prog_bar=True, sync_dist=True)
         probabilities = logits.float().softmax(1)
         metrics.update(probabilities, y)
         confusion.update(probabilities, y)
         return {"probabilities": probabilities, "target": y}
 
-    def _check(self, logits: Tensor) -> None:
+    def _check_shape(self, logits: Tensor) -> None:
         if logits.ndim != 2 or logits.shape[1] != self.num_classes:
             raise ShapeError(
-                f"Classifier needs logits of shape (N, {self.num_classes}); the net gave "
-                f"{tuple(logits.shape)}. Make its last layer as wide as num_classes, or set num_classes."
+                f"Classifier needs logits of shape (N, {self.num_classes}); the net returned "
+                f"{tuple(logits.shape)}. Give its last layer num_classes outputs, or set num_classes."
             )
 
     def on_validation_epoch_start(self) -> None:
@@ -217,7 +218,7 @@ class Classifier(LightningModule):
         self.log_dict(self.test_metrics.compute())
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
-        """The probabilities ``(N, C)`` of a batch, with or without labels."""
+        """Return the probabilities ``(N, C)`` of a batch, with or without labels."""
         x = batch if isinstance(batch, Tensor) else batch[0]
         return self(x).float().softmax(1)  # type: ignore[no-any-return]  # Module.__call__ returns Any
 

@@ -1,4 +1,4 @@
-"""Networks written by hand under Lightning: its loop, its checkpoints, and none of torch's mathematics."""
+"""Trains networks with hand-written gradients in Lightning, without torch's autograd."""
 
 from typing import Any
 
@@ -9,30 +9,41 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from nnfoundations import autograd, numpy
-from nnfoundations._errors import OptionError
+from nnfoundations.errors import OptionError
 from nnfoundations.lightning_modules._classifier import Batch, Classifier
 from nnfoundations.lightning_modules._numpy_sgd import NumPySGD, needs_numpy
 from nnfoundations.lightning_modules._perceptron import PerceptronRun, check_rule
 from nnfoundations.lightning_modules._schedule import by_step
 
+__all__ = ["ManualClassifier", "NumPyModule"]
+
 Net = numpy.Sequential | numpy.Perceptron | autograd.MLP
 
 
 class NumPyModule(torch.nn.Module):
-    """A network of arrays as a torch Module: its Parameters own the numbers, NumPy sees them in place.
+    """A network of NumPy arrays as a torch Module: Parameters and arrays share their memory.
 
     Shape: x, a tensor as the network takes it -> the network's output; no graph is recorded.
-    Args: net: whose parameters become Parameters of the same names, its buffers buffers.
-    Raises: TypeError: the net is none of ours. OptionError: at a call, a device other than the CPU, or a half
-        precision.
+
+    Args:
+        net: its parameters become Parameters of the same names, its buffers become buffers.
+
+    Raises:
+        TypeError: the net has no `differentiate`.
+        OptionError: at a call, the device is not the CPU, or the dtype is a half precision.
+
+    Example:
+        >>> module = NumPyModule(numpy.MLP([4, 8, 3], seed=0))
+        >>> module(torch.zeros(5, 4)).shape, len(list(module.parameters()))
+        (torch.Size([5, 3]), 4)
     """
 
     def __init__(self, net: Net) -> None:
         super().__init__()
         if isinstance(net, type) or not hasattr(net, "differentiate"):
             raise TypeError(
-                "NumPyModule needs a net that differentiates itself, as numpy.MLP, numpy.Sequential, "
-                f"numpy.Perceptron or autograd.MLP; got {net!r}. Nets of torch are for Classifier."
+                "NumPyModule needs a net with a `differentiate` method, such as numpy.MLP, numpy.Sequential, "
+                f"numpy.Perceptron or autograd.MLP; got {net!r}. Use Classifier for a torch net."
             )
         self.net = net
         for name, array in net.parameters.items():
@@ -43,7 +54,7 @@ class NumPyModule(torch.nn.Module):
             owner.register_buffer(leaf, torch.from_numpy(array))
 
     def _owner(self, name: str) -> tuple[torch.nn.Module, str]:
-        """The module that a dotted name belongs to: one for each layer, as in torch."""
+        """Return the module of a dotted name, one per layer as in torch, and the name's last part."""
         owner: torch.nn.Module = self
         *path, leaf = name.split(".")
         for part in path:
@@ -59,7 +70,15 @@ class NumPyModule(torch.nn.Module):
         return torch.from_numpy(np.asarray(self.net.forward(x.numpy())))
 
     def differentiate(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The mean loss, the output, and the gradient of each parameter, by the net's own backward."""
+        """Compute the gradients with the net's own backward.
+
+        Args:
+            x: a batch, as the network takes it.
+            target: its targets.
+
+        Returns:
+            The mean loss, the output, and the gradient of each parameter by name.
+        """
         self.bind(x)
         if isinstance(self.net, numpy.Layer):
             self.net.train()
@@ -68,7 +87,14 @@ class NumPyModule(torch.nn.Module):
         return torch.tensor(loss), torch.from_numpy(output), found
 
     def bind(self, *inputs: Tensor) -> None:
-        """Anew each time: whatever loads or replaces a Parameter, the net computes with what is there."""
+        """Let the net compute with the current Parameters, which something may have loaded or replaced.
+
+        Args:
+            *inputs: tensors that the net will compute with; they are only checked.
+
+        Raises:
+            OptionError: a tensor is not on the CPU, or has a half-precision dtype.
+        """
         tensors = dict([*self.named_parameters(), *self.named_buffers()])
         for tensor in (*inputs, *tensors.values()):
             needs_numpy(type(self.net).__name__, tensor)
@@ -76,25 +102,29 @@ class NumPyModule(torch.nn.Module):
 
 
 class ManualClassifier(Classifier):
-    r"""Train a network that is written by hand: on `nnfoundations.numpy` or `nnfoundations.autograd`.
+    r"""Train a network with hand-written gradients, from `nnfoundations.numpy` or `nnfoundations.autograd`.
 
-    Under manual optimization: each step the network's own backward sets ``.grad``, and an optimizer, NumPySGD
-    or any of torch's, moves the Parameters, which NumPy sees. All else, metrics, checkpoints, diagnostics,
-    schedules, is as in Classifier. A perceptron's differences stand in for gradients: it needs SGD with lr=1
-    and nothing else. It stops the Trainer after an epoch without a mistake. Without one, the weights at the
-    end are the pocket's, those with the fewest errors on the training data of all at the end of an epoch but
-    the last, which no later epoch has judged. Checkpoints hold pocket and history.
+    It uses manual optimization: at each step the network's own backward sets ``.grad``, and an optimizer,
+    NumPySGD or any of torch's, updates the Parameters, which NumPy shares. Metrics, checkpoints, diagnostics
+    and schedules are as in Classifier.
+
+    For a perceptron the updates of its rule take the place of gradients: it needs SGD with lr=1 and nothing
+    else. It stops the Trainer after an epoch without a mistake. Otherwise the final weights come from the
+    pocket: the weights with the fewest errors on the training data among those at the ends of epochs. The
+    last epoch is left out, because no later epoch counts its errors. Checkpoints contain the pocket and the
+    history.
 
     Args:
         net: `numpy.MLP`, `numpy.Sequential`, `numpy.Perceptron` or `autograd.MLP`.
         num_classes: C.
-        optimizer, lr_scheduler: as in Classifier.
+        optimizer: called with the parameters.
+        lr_scheduler: called with the optimizer, as in Classifier.
 
     Raises:
-        OptionError: at the first batch, a device other than the CPU, or a half precision; at the start of
-            fit, a mixed precision, several processes, a perceptron under another rule than its own, or
-            ReduceLROnPlateau without a validation.
-        ShapeError: the net gives other than num_classes logits.
+        OptionError: at the first batch, the device is not the CPU, or the dtype is a half precision; at the
+            start of fit, a mixed precision, several processes, a perceptron with another rule than its own,
+            or ReduceLROnPlateau without validation.
+        ShapeError: the net does not return num_classes logits.
     """
 
     def __init__(
@@ -113,19 +143,19 @@ class ManualClassifier(Classifier):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch
         loss, logits, self._gradients = self._numpy.differentiate(x, y)
-        self._check(logits)
+        self._check_shape(logits)
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         self.manual_backward(loss)
         optimizer.step()
         if self._perceptron is not None:
             self._perceptron.step(self.trainer)
-        self._count(loss, logits, y)
+        self._add_to_sums(loss, logits, y)
         self._advance("step")
         return loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """What Lightning calls between its hooks: the gradients are there, torch only gets to see them."""
+        """Give torch the gradients, which are already computed; Lightning calls this between its hooks."""
         for name, parameter in self.net.named_parameters():
             parameter.grad = self._gradients[name] if parameter.requires_grad else None
 
@@ -143,14 +173,14 @@ class ManualClassifier(Classifier):
             )
         made = super().configure_optimizers()
         optimizer, scheduler = made, None
-        if isinstance(made, dict):  # when to step a schedule is our own affair
+        if isinstance(made, dict):  # under manual optimization Lightning does not step a schedule
             optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
         if self._perceptron is not None:
             check_rule(optimizer, scheduler)
         if isinstance(scheduler, ReduceLROnPlateau) and not self.trainer.enable_validation:
             raise OptionError(
                 "ReduceLROnPlateau needs val/loss; got a run without validation. "
-                "Give validation data, or take a schedule that looks at nothing, as StepLR."
+                "Give validation data, or use a schedule that needs no metric, such as StepLR."
             )
         return optimizer if scheduler is None else ([optimizer], [scheduler])
 
@@ -191,7 +221,7 @@ class ManualClassifier(Classifier):
         return self.net
 
     def _advance(self, interval: str) -> None:
-        """Schedules, which Lightning leaves alone under manual optimization."""
+        """Step the schedules, which Lightning does not do under manual optimization."""
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if scheduler is None:

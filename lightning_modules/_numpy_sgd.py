@@ -1,4 +1,4 @@
-"""The NumPy rule as one of torch's optimizers, and what NumPy needs of a tensor."""
+"""NumPy's SGD as a torch optimizer, and the check that NumPy can compute with a tensor."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,22 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from nnfoundations._errors import OptionError
-from nnfoundations.numpy import sgd_update
-from nnfoundations.numpy._sgd import check_sgd
+from nnfoundations.errors import OptionError
+from nnfoundations.numpy import check_sgd, sgd_update
 
 __all__ = ["NumPySGD", "needs_numpy"]
 
 
 def needs_numpy(name: str, tensor: Tensor) -> None:
-    """Raises: OptionError: it is not on the CPU, or in a number format that NumPy lacks or is slow in."""
+    """Check that NumPy can compute with a tensor.
+
+    Args:
+        name: what needs it, for the message.
+        tensor: the tensor.
+
+    Raises:
+        OptionError: it is not on the CPU, or has a half-precision dtype.
+    """
     if tensor.device.type != "cpu":
         raise OptionError(
             f"{name} runs on NumPy and needs the CPU; got {tensor.device}. "
@@ -29,11 +36,18 @@ def needs_numpy(name: str, tensor: Tensor) -> None:
 
 
 class NumPySGD(Optimizer):
-    """`nnfoundations.numpy.sgd_update`, the NumPy rule, on parameters that torch owns.
+    """Stochastic gradient descent by `nnfoundations.numpy.sgd_update`, on parameters of torch.
 
-    Args: params: on the CPU. lr, momentum, weight_decay, nesterov: as in `nnfoundations.numpy.SGD`.
-    Raises: OptionError: one of them is outside its range; at a step, a parameter that is not on the CPU, in a
-        half precision, or with a sparse gradient.
+    Args:
+        params: parameters on the CPU.
+        lr: learning rate, at least 0.
+        momentum: fraction of the velocity that stays, in [0, 1).
+        weight_decay: factor of the L2 penalty, at least 0.
+        nesterov: use Nesterov momentum.
+
+    Raises:
+        OptionError: an option is outside its range; at a step, a parameter is not on the CPU, has a
+            half-precision dtype, or has a sparse gradient.
     """
 
     def __init__(
@@ -49,7 +63,14 @@ class NumPySGD(Optimizer):
         super().__init__(params, options)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; the closure, by which Lightning calls its hooks, first."""
+        """Make one step.
+
+        Args:
+            closure: called first; Lightning runs forward, backward and its hooks in it.
+
+        Returns:
+            The closure's result.
+        """
         result = closure() if closure is not None else None
         for group in self.param_groups:
             options = {name: group[name] for name in ("lr", "momentum", "weight_decay", "nesterov")}

@@ -1,4 +1,4 @@
-"""Regression for Lightning: numbers predicted under any loss, and a curve fitted in many ways."""
+"""Regression for Lightning: under any loss, and a comparison of curve fits by width and by loss."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -7,18 +7,23 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from nnfoundations import nn
-from nnfoundations._errors import OptionError, ShapeError
-from nnfoundations.lightning_modules._schedule import check_resumed, configured
+from nnfoundations.errors import OptionError, ShapeError
+from nnfoundations.lightning_modules._loss_class import make_loss
+from nnfoundations.lightning_modules._schedule import configured, restore_schedule
+from nnfoundations.lightning_modules._schedule_end import early_schedule_end
 from nnfoundations.models import MLP
 from nnfoundations.optim import Adam
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+__all__ = ["LOSSES", "Curve", "CurveRegressor", "Regressor"]
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[], torch.nn.Module]
@@ -29,20 +34,27 @@ def _default_optimizer(params: Any) -> Adam:
 
 
 class Regressor(LightningModule):
-    r"""Train a network to predict numbers: the mean of loss(f(x), y).
+    r"""Train a network to predict numbers, by the mean of loss(f(x), y).
 
-    Logged: ``train/loss``, the epoch's mean, ``lr``; for ``val/`` and ``test/``: ``loss``, ``mae`` and
-    ``rmse``, in y's unit, whatever the loss, so that runs can be compared.
+    Logs ``train/loss`` (the mean over the epoch) and ``lr``; for ``val/`` and ``test/``: ``loss``, ``mae``,
+    ``rmse``. The last two have the unit of y under every loss, so that runs can be compared.
 
-    Shape: batches ``(x, y)`` with y of the shape that the net gives for x.
+    Shape: batches ``(x, y)`` with y of the shape that the net returns for x.
 
     Args:
         net: maps x to predictions.
         loss: called without arguments, returns a module that maps predictions and y to the mean loss:
             MSELoss (finds the mean), L1Loss (the median), HuberLoss (between them), or one of your own.
-        optimizer, lr_scheduler: as in Classifier.
+        optimizer: called with the parameters.
+        lr_scheduler: called with the optimizer, as in Classifier.
 
-    Raises: ShapeError: the net gives other shapes than y's, which broadcasting would hide.
+    Raises:
+        ShapeError: at a batch, the net returns another shape than y's, which broadcasting would hide.
+
+    Example:
+        >>> model = Regressor(MLP([3, 16, 1]), loss=nn.HuberLoss)
+        >>> model(torch.zeros(5, 3)).shape
+        torch.Size([5, 1])
     """
 
     def __init__(
@@ -57,13 +69,15 @@ class Regressor(LightningModule):
         self.save_hyperparameters(ignore=["net", "loss", "optimizer", "lr_scheduler"])
         if "_class_path" in self.hparams:
             self.save_hyperparameters()
-        self.net, self.loss = net, loss()
+        self.net, self.loss = net, make_loss("Regressor", loss)
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
         metrics = MetricCollection({"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)})
         self.val_metrics, self.test_metrics = metrics.clone(prefix="val/"), metrics.clone(prefix="test/")
 
     def on_train_start(self) -> None:
-        check_resumed(self)
+        restore_schedule(self, self._make_scheduler)
+        if (text := early_schedule_end(self.trainer)) is not None:
+            rank_zero_warn(text)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.net(x)
@@ -93,8 +107,8 @@ class Regressor(LightningModule):
         prediction: Tensor = self(x)
         if prediction.shape != y.shape:
             raise ShapeError(
-                f"Regressor needs predictions of y's shape; the net gave {tuple(prediction.shape)} for y of "
-                f"{tuple(y.shape)}. Give y as (N, 1) for a net with one output."
+                f"Regressor needs predictions of y's shape, {tuple(y.shape)}; the net returned "
+                f"{tuple(prediction.shape)}. Give y as (N, 1) for a net with one output."
             )
         return prediction
 
@@ -108,7 +122,7 @@ class Regressor(LightningModule):
 
 @runtime_checkable
 class Curve(Protocol):
-    """A DataModule whose points can be drawn, as NoisyCurveDataModule: them, and the truth behind."""
+    """A DataModule whose points and function can be plotted, such as NoisyCurveDataModule."""
 
     def points_of(self, part: str) -> Batch: ...
 
@@ -119,21 +133,26 @@ LOSSES: dict[str, Loss] = {"MSE": nn.MSELoss, "L1": nn.L1Loss, "Huber": nn.Huber
 
 
 class CurveRegressor(Regressor):
-    r"""A Regressor of one number by one other, with rivals beside it, and a figure of them all.
+    r"""Fit a curve y = f(x), and train MLPs of other widths and losses beside it for comparison.
 
-    The rivals are MLPs that see the same batches: one for each of `widths`, under the module's own loss, and
-    one for each of the losses MSE, L1 and Huber, of the widest. They share no weight, so that the sum of all
-    losses trains each as if it were alone; only the module's own net is logged, validated and tested. In
-    TensorBoard ``val/curves`` shows what each makes of the points: how width approximates the function, and
-    what outliers do to each loss. The points are the DataModule's, `points_of("train")`, and so is the
-    `function` behind them; without these, or without TensorBoard, there is no figure.
+    The other MLPs see the same batches: one for each of `widths`, with the module's loss, and one for each of
+    the losses MSE, L1 and Huber, with the largest width. They share no weights, so that the sum of all losses
+    trains each as if it were alone; only the module's net is logged, validated and tested. The figure
+    ``val/curves`` in TensorBoard shows each fit: how width approximates the function, and what outliers do to
+    each loss. Points and function come from the DataModule, `points_of("train")` and `function`; without
+    these, or without TensorBoard, there is no figure.
 
     Args:
-        net, loss, optimizer, lr_scheduler: as in Regressor.
-        widths: hidden units of the rivals, in one layer.
-        every_n_epochs: how often the figure is drawn; at the end of training always.
+        net: maps x ``(N, 1)`` to predictions ``(N, 1)``.
+        loss: called without arguments, as in Regressor.
+        optimizer: called with the parameters.
+        lr_scheduler: called with the optimizer, as in Classifier.
+        widths: hidden units of the other MLPs, each with one hidden layer.
+        every_n_epochs: how often the figure is drawn; it is always drawn at the end of training.
 
-    Raises: OptionError: no widths, or one below 1.
+    Raises:
+        OptionError: widths is empty, or one of them is below 1.
+
     Source: Cybenko 1989 (width); Huber 1964 (outliers).
     """
 
@@ -152,40 +171,47 @@ class CurveRegressor(Regressor):
             raise OptionError(
                 f"CurveRegressor needs widths of at least 1; got {list(widths)}. [1, 3, 32] is usual."
             )
-        self.every_n_epochs, self._shown_at = every_n_epochs, -1
+        self.every_n_epochs, self._last_drawn = every_n_epochs, -1
         self.by_width = torch.nn.ModuleDict({f"width {w}": _curve_net(w) for w in widths})
         self.by_loss = torch.nn.ModuleDict({name: _curve_net(max(widths)) for name in LOSSES})
-        self.rival_losses = {name: make() for name, make in LOSSES.items()}
+        self.losses = {name: make() for name, make in LOSSES.items()}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch
         total = super().training_step(batch, batch_idx)
-        for rival in self.by_width.values():
-            total = total + self.loss(rival(x), y)
-        for name, rival in self.by_loss.items():
-            total = total + self.rival_losses[name](rival(x), y)
+        for net in self.by_width.values():
+            total = total + self.loss(net(x), y)
+        for name, net in self.by_loss.items():
+            total = total + self.losses[name](net(x), y)
         return total
 
     def on_train_epoch_end(self) -> None:
         if (self.current_epoch + 1) % self.every_n_epochs == 0:
-            self._show()
+            self._add_figure()
 
     def on_train_end(self) -> None:
-        self._show()
+        self._add_figure()
 
-    def _show(self) -> None:
-        """The figure into TensorBoard, once a step."""
+    def _add_figure(self) -> None:
+        """Write the figure to TensorBoard, at most once per step."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # set by fit
-        if self._shown_at == self.global_step or not isinstance(data, Curve):
+        if self._last_drawn == self.global_step or not isinstance(data, Curve):
             return
-        self._shown_at = self.global_step
+        self._last_drawn = self.global_step
         for logger in self.trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and self.trainer.is_global_zero:
                 logger.experiment.add_figure("val/curves", self.figure(data), self.global_step)
 
     def figure(self, data: Curve) -> "Figure":
-        """Points, function and fits: by width on the left, by loss on the right, each with its rms error."""
-        from matplotlib.figure import Figure  # costs a second that a run without figures should not pay
+        """Plot points, function and fits: by width on the left, by loss on the right, with the rms errors.
+
+        Args:
+            data: has the points and the function.
+
+        Returns:
+            A figure of two axes.
+        """
+        from matplotlib.figure import Figure  # imported here, because it takes a second
 
         x, y = data.points_of("train")
         grid = torch.linspace(float(x.min()), float(x.max()), 400).unsqueeze(1)

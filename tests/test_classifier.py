@@ -1,4 +1,4 @@
-"""Classifier under the real Trainer: what it optimises, what it logs, what it costs the device."""
+"""Classifier in a real Trainer: what it optimizes, what it logs, and when it waits for the device."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim.lr_scheduler import LinearLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
 from nnfoundations import nn
-from nnfoundations._errors import ShapeError
 from nnfoundations.datamodules import DigitsDataModule
+from nnfoundations.errors import OptionError, ShapeError
 from nnfoundations.lightning_modules import Classifier
 from nnfoundations.models import MLP
 
@@ -33,7 +33,7 @@ def one_batch(datamodule):
 
 
 def test_train_metrics_are_those_of_the_epoch(tmp_path):
-    """The running count against the same numbers taken batch by batch from outside."""
+    """Compare the sums with the same numbers computed from outside, batch by batch."""
     model = Classifier(MLP([64, 16, 10]))
     seen = []
     model.loss.register_forward_hook(
@@ -51,7 +51,7 @@ def test_train_metrics_are_those_of_the_epoch(tmp_path):
 
 
 def test_validation_metrics_are_those_of_all_images(tmp_path):
-    """Against the definitions, over the whole split at once; the last batch is smaller than the others."""
+    """Compare with the definitions over the whole split; the last batch is smaller than the others."""
     model = Classifier(MLP([64, 16, 10]))
     trainer = fit(tmp_path, model, epochs=1)
     batches = list(trainer.datamodule.val_dataloader())
@@ -108,7 +108,7 @@ def test_penalties_add_their_gradient_to_weights_only(l1, l2):
 
 
 def test_l2_is_weight_decay_of_sgd(tmp_path):
-    """Both train the same weights, where biases are left out of the decay."""
+    """Both train the same weights if biases are left out of the decay."""
 
     def decayed(params):
         params = list(params)
@@ -183,7 +183,7 @@ def test_built_from_python_its_checkpoint_is_plain_data(tmp_path):
 
 
 def test_a_training_step_asks_nothing_of_the_device(tmp_path, monkeypatch):
-    """Reading a number off a tensor makes the host wait: no step but the logged ones may do it."""
+    """Reading a number from a tensor makes the host wait: only logged steps may do it."""
     calls = []
 
     def counted(name):
@@ -226,20 +226,20 @@ def test_bad_values_are_named(arguments, text):
 
 
 def test_logits_of_another_width_are_named(tmp_path):
-    with pytest.raises(ShapeError, match=r"shape \(N, 10\); the net gave \(32, 20\)"):
+    with pytest.raises(ShapeError, match=r"shape \(N, 10\); the net returned \(32, 20\)"):
         fit(tmp_path, Classifier(MLP([64, 20])), num_sanity_val_steps=0)
 
 
 def test_a_schedule_shorter_than_the_run_is_told(tmp_path):
     model = Classifier(MLP([64, 10]), lr_scheduler=lambda o: LinearLR(o, 1.0, 0.0, total_iters=1))
-    with pytest.warns(UserWarning, match="learning rate is 0 in epoch 1 of 4") as told:
+    with pytest.warns(UserWarning, match="after epoch 1 of 4 the rate is 0") as told:
         fit(tmp_path, model, epochs=4)
-    assert sum("learning rate is 0" in str(warning.message) for warning in told) == 1
+    assert sum("schedule ends" in str(warning.message) for warning in told) == 1
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:You.re resuming")  # the data restarts
 def test_resumes_within_an_epoch(tmp_path):
-    """Lightning gives such a run no start of its first epoch."""
+    """Lightning does not call the hook at the start of the first epoch of such a run."""
     arguments = {"limit_train_batches": 10, "enable_checkpointing": True}
     middle = ModelCheckpoint(tmp_path, filename="middle", every_n_train_steps=15)
     fit(tmp_path, Classifier(MLP([64, 10])), callbacks=[middle], **arguments)
@@ -253,3 +253,8 @@ def test_resumes_within_an_epoch(tmp_path):
 
 def test_log_every_n_steps_may_be_off(tmp_path):
     assert fit(tmp_path, Classifier(MLP([64, 10])), epochs=1, log_every_n_steps=0).global_step == 41
+
+
+def test_an_instance_of_a_loss_is_refused_in_one_sentence():
+    with pytest.raises(OptionError, match=r"takes the class of the loss; .* Write loss=CrossEntropyLoss"):
+        Classifier(MLP([64, 10]), loss=nn.CrossEntropyLoss())

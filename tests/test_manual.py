@@ -1,4 +1,4 @@
-"""Networks written by hand under a real Trainer: they learn, and are what they are outside of it."""
+"""Networks with hand-written gradients in a real Trainer: they learn the same as without it."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,10 @@ from torch.multiprocessing import ProcessRaisedException
 
 from nnfoundations import autograd
 from nnfoundations import numpy as ours
-from nnfoundations._errors import OptionError
 from nnfoundations.callbacks import Diagnostics
 from nnfoundations.cli import main
 from nnfoundations.datamodules import DigitsDataModule, SetosaDataModule, XORDataModule
+from nnfoundations.errors import OptionError
 from nnfoundations.lightning_modules import ManualClassifier, NumPyModule, NumPySGD
 
 
@@ -78,7 +78,7 @@ def test_each_kind_learns_and_comes_back_from_a_checkpoint(net, data, lr, least,
 
 
 def test_dropout_goes_on_where_it_was(tmp_path):
-    """Its masks after a checkpoint are those of the uninterrupted run; momentum and statistics, too."""
+    """After a checkpoint dropout masks, momentum and statistics equal those of the uninterrupted run."""
 
     def fitted(epochs, ckpt_path=None):
         first, last = ours.Linear(2, 8, seed=0), ours.Linear(8, 2, seed=2)
@@ -110,12 +110,12 @@ def test_what_is_frozen_stays(tmp_path):
 
 @pytest.mark.parametrize("net", [torch.nn.Linear(2, 2), ours.Linear(2, 2), ours.MLP, None], ids=str)
 def test_a_net_that_is_none_of_ours_is_said(net):
-    with pytest.raises(TypeError, match=r"net that differentiates itself.*Nets of torch are for Class"):
+    with pytest.raises(TypeError, match=r"net with a `differentiate` method.*Use Classifier for a torch"):
         ManualClassifier(net, 2)
 
 
 def test_torchs_optimizers_move_it_and_diagnostics_see_it(tmp_path):
-    """A rate that is far too high is named as for any module."""
+    """A rate that is far too high is reported as for any module."""
     diagnostics = Diagnostics(verbose=False)
     module = ManualClassifier(
         ours.MLP([64, 32, 10], seed=0), optimizer=lambda params: torch.optim.SGD(params, lr=30.0)
@@ -136,7 +136,7 @@ def test_another_device_is_one_clear_error():
 
 
 def test_layers_may_be_nested(tmp_path):
-    """Names of two dots: the same net flat has the same weights at the end, and a checkpoint comes back."""
+    """Nested names: the same net, flat, ends with the same weights, and a checkpoint loads."""
 
     def layers():
         return ours.Linear(2, 8, seed=0), ours.BatchNorm(8), ours.Tanh(), ours.Linear(8, 2, seed=1)
@@ -165,7 +165,7 @@ def test_half_precision_is_one_clear_error(precision, tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_the_numpy_rule_on_a_half_precision_net_is_one_clear_error(dtype):
-    """A net of torch's, too; nothing has moved."""
+    """Also a torch net; no weight changes."""
     net = torch.nn.Linear(3, 2).to(dtype)
     before = net.weight.detach().clone()
     optimizer = NumPySGD(net.parameters(), lr=0.1, momentum=0.9)
@@ -196,7 +196,7 @@ def test_double_precision_is_double_throughout(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_several_processes_are_refused(tmp_path):
-    """Each would train weights of its own on its part of the data, and rank 0's would be saved."""
+    """Each process would train its own weights on its part of the data, and rank 0's would be saved."""
     options = {**QUIET, "devices": 2, "strategy": "ddp_fork"}
     trainer = Trainer(max_epochs=1, default_root_dir=tmp_path, enable_checkpointing=False, **options)
     module = ManualClassifier(ours.MLP([2, 4, 2], seed=0), 2)
@@ -205,7 +205,7 @@ def test_several_processes_are_refused(tmp_path):
 
 
 def plateau(optimizer):
-    """No fall is large enough to count: each look halves the rate."""
+    """No fall is large enough to count: each validation halves the rate."""
     return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=1.0)
 
 

@@ -1,4 +1,4 @@
-"""The perceptron under a real Trainer: the rule, its stop, its history, and what is refused."""
+"""The perceptron in a real Trainer: the rule, its stop, its history, and what is refused."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from lightning.pytorch import Trainer
 from quiet import QUIET
 
 from nnfoundations import optim
-from nnfoundations._errors import OptionError
 from nnfoundations.datamodules import SetosaDataModule
+from nnfoundations.errors import OptionError
 from nnfoundations.lightning_modules import ManualClassifier, NumPySGD
 from nnfoundations.numpy import Perceptron
 
@@ -18,7 +18,7 @@ def module(optimizer=lambda params: NumPySGD(params, lr=1.0), **options):
 
 
 class Hard(SetosaDataModule):
-    """Versicolor, which no plane parts from the others."""
+    """Versicolor, which no plane separates from the others."""
 
     def read(self):
         flowers = super(SetosaDataModule, self).read()
@@ -53,7 +53,7 @@ def test_what_is_not_separable_is_said_at_the_limit(tmp_path):
 
 
 def test_a_part_of_an_epoch_is_no_proof(tmp_path):
-    """Two batches without a mistake say nothing of the others; all of them do."""
+    """Two batches without a mistake say nothing about the others; the whole epoch does."""
     trained, again = module(), module()
     trainer = Trainer(max_epochs=100, default_root_dir=tmp_path, enable_checkpointing=False, **QUIET)
     trainer.fit(trained, datamodule=SetosaDataModule(batch_size=8))
@@ -94,7 +94,7 @@ def test_the_history_goes_on_from_a_checkpoint(tmp_path):
     ],
 )  # fmt: skip
 def test_another_rule_is_refused(options, came, tmp_path):
-    """Nothing is trained; the error says what came, and what to give."""
+    """Nothing is trained; the error says what was given, and what to give."""
     refused = module(**options)
     trainer = Trainer(max_epochs=1, default_root_dir=tmp_path, enable_checkpointing=False, **QUIET)
     with pytest.raises(OptionError, match=r"Perceptron needs SGD with lr=1.*Give NumPySGD") as caught:

@@ -1,4 +1,4 @@
-"""The perceptron's pocket under a real Trainer: the best weights at the end, and runs that go on."""
+"""The perceptron's pocket in a real Trainer: the best weights at the end, and resumed runs."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from nnfoundations.numpy import Perceptron
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Perceptron. still"),
-    # Of its own checkpoints, in another folder: nothing is amiss.
+    # Of its own checkpoints, in another folder: nothing is reported.
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
     pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization"),  # the state after it
 ]
@@ -47,14 +47,14 @@ def errors(weight, bias, x, y):
 
 
 def errors_at_each_end(net, x, y):
-    """Of the weights at the end of each epoch, as the history has them."""
+    """The weights at the end of each epoch, from the history."""
     ends = {update.epoch: update for update in net.history.updates}
     assert len(ends) == len(net.history.mistakes)  # no epoch was without a mistake
     return [errors(end.weight, end.bias, x, y) for end in ends.values()]
 
 
 def test_the_weights_at_the_end_are_the_best_that_were_judged(tmp_path):
-    """What is tested, validated in the last epoch, and saved, are the pocket's weights."""
+    """The pocket's weights are tested, validated in the last epoch, and saved."""
     saver = ModelCheckpoint(tmp_path, save_last=True)
     with pytest.warns(UserWarning, match=r"in epoch 8, the run's last; kept .* fewest errors") as caught:
         trained, trainer = fitted(xor(), tmp_path, callbacks=[saver], max_epochs=8)
@@ -77,7 +77,7 @@ def test_the_weights_at_the_end_are_the_best_that_were_judged(tmp_path):
 
 
 class Stopped(ModelCheckpoint):
-    """Asks for an end in the midst of the fifth epoch, as a timer would."""
+    """Stops the run in the middle of the fifth epoch, as a timer would."""
 
     def on_train_batch_end(self, trainer, *args):
         trainer.should_stop |= trainer.current_epoch == 4
@@ -85,7 +85,7 @@ class Stopped(ModelCheckpoint):
 
 @pytest.mark.parametrize("limits", [{"max_steps": 800}, {"max_epochs": 9}], ids=str)
 def test_however_a_run_ends(limits, tmp_path):
-    """In the midst of the fifth epoch, which judges nothing to its end: by steps, or by somebody's wish."""
+    """In the middle of the fifth epoch, which is not counted to its end: by max_steps, or by a callback."""
     callbacks = [] if "max_steps" in limits else [Stopped(save_top_k=0)]
     trained, _ = fitted(xor(), tmp_path, callbacks=callbacks, **limits)
     assert len(trained.net.net.history.mistakes) == 4
@@ -135,7 +135,7 @@ def same(one, other):
 
 
 class Each(ModelCheckpoint):
-    """All checkpoints, at each validation, each end of an epoch, or every so many steps."""
+    """Every checkpoint: at each validation, at the end of each epoch, or every few steps."""
 
     def __init__(self, folder, **when):
         super().__init__(folder, filename="{epoch}-{step}", save_top_k=-1, **when)
@@ -145,11 +145,16 @@ class Each(ModelCheckpoint):
     ("when", "name"),
     [
         ({"save_on_train_epoch_end": False}, "epoch=1-step=360"),  # at the second epoch's validation
-        ({"save_on_train_epoch_end": False}, "epoch=2-step=540"),  # the pocket is handed over there
-        ({"save_on_train_epoch_end": True}, "epoch=1-step=360"),
-        ({"save_on_train_epoch_end": True}, "epoch=2-step=540"),
-        ({"every_n_train_steps": 100}, "epoch=2-step=500"),  # in the midst of the third
-        ({"every_n_train_steps": 180}, "epoch=1-step=360"),
+        ({"every_n_train_steps": 100}, "epoch=2-step=500"),  # within the third epoch
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                ({"save_on_train_epoch_end": False}, "epoch=2-step=540"),  # the pocket is handed over there
+                ({"save_on_train_epoch_end": True}, "epoch=1-step=360"),
+                ({"save_on_train_epoch_end": True}, "epoch=2-step=540"),
+                ({"every_n_train_steps": 180}, "epoch=1-step=360"),
+            ]
+        ),
     ],
     ids=str,
 )
@@ -169,7 +174,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(when, name, tmp_path):
 
 @pytest.mark.parametrize("at_the_end", [True, False])
 def test_a_run_that_has_converged_does_not_go_on(at_the_end, tmp_path):
-    """Its last checkpoint, of its validation or of its end, has nothing left to learn."""
+    """Its last checkpoint, from the validation or from the end, has nothing left to learn."""
     saver = Each(tmp_path, save_on_train_epoch_end=at_the_end)
     data = SetosaDataModule(batch_size=8)
     trained, trainer = fitted(data, tmp_path, features=4, max_epochs=100, callbacks=[saver])
@@ -184,7 +189,7 @@ def test_a_run_that_has_converged_does_not_go_on(at_the_end, tmp_path):
 
 
 def test_a_new_fit_has_a_pocket_of_its_own(tmp_path):
-    """Labels the other way round: what was best before is the worst now, and is not handed over."""
+    """The labels are swapped: the best weights before are the worst now, and are not used."""
 
     class Opposite(XORDataModule):
         def read(self):

@@ -1,4 +1,4 @@
-"""Numbers predicted under a real Trainer, and the figure of what widths and losses make of a curve."""
+"""Regressor in a real Trainer, and the figure that compares widths and losses on a curve."""
 
 import pytest
 import torch
@@ -9,9 +9,9 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from nnfoundations import numpy
-from nnfoundations._errors import OptionError
 from nnfoundations.cli import main
 from nnfoundations.datamodules import NoisyCurveDataModule
+from nnfoundations.errors import OptionError
 from nnfoundations.lightning_modules import Classifier, CurveRegressor, ManualClassifier, Regressor
 from nnfoundations.models import MLP
 from nnfoundations.optim import Adam
@@ -54,7 +54,7 @@ def test_a_regressor_takes_any_loss(loss, tmp_path):
 
 
 def test_a_batch_is_predicted_once(tmp_path):
-    """By a hook that counts: validation, test and training read one forward for loss and metrics alike."""
+    """A hook counts: training, validation and test use one forward pass for loss and metrics."""
     net, calls = MLP([1, 4, 1]), []
     net.register_forward_hook(lambda *_: calls.append(1))
     module, data = Regressor(net), NoisyCurveDataModule(points=128, batch_size=64)
@@ -71,7 +71,7 @@ def test_a_batch_is_predicted_once(tmp_path):
      ({"max_epochs": 5, "limit_val_batches": 0}, [4, 8, 10])],
 )  # fmt: skip
 def test_the_last_figure_is_that_of_the_end(limit, drawn, tmp_path):
-    """Every second epoch of two steps, and at the end, whatever ends the run; never twice a step."""
+    """In every second epoch of two steps, and at the end of any run; never twice at one step."""
     module = CurveRegressor(MLP([1, 4, 1]), widths=(2,), every_n_epochs=2)
     logger = TensorBoardLogger(tmp_path)
     trainer = Trainer(**limit, logger=logger, default_root_dir=tmp_path, **QUIET)
@@ -90,6 +90,7 @@ def test_points_that_no_datamodule_tells_of_are_fitted_without_a_figure(tmp_path
     assert "val/rmse" in trainer.callback_metrics
 
 
+@pytest.mark.slow
 def test_the_regression_config_keeps_its_goal_and_draws(tmp_path, capsys):
     assert main(["fit", "--config", "regression", "--trainer.default_root_dir", str(tmp_path)]) == 0
     printed = capsys.readouterr()
@@ -99,9 +100,9 @@ def test_the_regression_config_keeps_its_goal_and_draws(tmp_path, capsys):
     assert figures(tmp_path) == [80, 160, 240, 320]
 
 
-@pytest.mark.parametrize("epochs", ["2", "81"])
+@pytest.mark.parametrize("epochs", ["2", pytest.param("81", marks=pytest.mark.slow)])
 def test_its_schedule_is_as_long_as_the_run(epochs, tmp_path):
-    """The rate rises and has fallen to almost nothing at the end, however long that takes."""
+    """The rate rises, and is almost 0 at the end of a run of any length."""
     folder = ["--trainer.default_root_dir", str(tmp_path)]
     assert main(["fit", "--config", "regression", "--trainer.max_epochs", epochs, *folder]) == 0
     found = [EventAccumulator(str(events)).Reload() for events in tmp_path.rglob("events.out.tfevents.*")]
@@ -140,12 +141,12 @@ def test_classifiers_fit_it_to_the_run_as_well(make, tmp_path):
 
 def test_a_run_without_an_end_has_no_cycle(tmp_path):
     trainer = Trainer(max_epochs=-1, default_root_dir=tmp_path, logger=False, **QUIET)
-    with pytest.raises(OptionError, match=r"whose length is known; got one without an end. Set"):
+    with pytest.raises(OptionError, match=r"a run of known length; this one has no end. Set"):
         trainer.fit(Regressor(MLP([1, 1]), lr_scheduler=one_cycle), datamodule=NoisyCurveDataModule())
 
 
 def test_curves_are_fitted_apart():
-    """A rival's gradient is that of its own loss: nothing of the others is in it."""
+    """The gradient of each MLP comes from its own loss: they share no parameters."""
     module = CurveRegressor(MLP([1, 4, 1]), widths=(2, 4))
     assert set(module.by_loss) == {"MSE", "L1", "Huber"}
     assert len({id(p) for p in module.parameters()}) == 4 * 6
@@ -168,6 +169,6 @@ def test_a_cycle_that_cannot_be_told_its_length_is_said(tmp_path):
         trainer.fit(module, datamodule=NoisyCurveDataModule())
 
 
-def test_rivals_need_a_width():
+def test_the_other_nets_need_a_width():
     with pytest.raises(OptionError, match=r"widths of at least 1; got \[\]"):
         CurveRegressor(MLP([1, 4, 1]), widths=[])
