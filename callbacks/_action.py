@@ -1,37 +1,42 @@
-"""What a finding of severity error does to the run, beside being told."""
+"""Carries out the action that a finding of severity error calls for: stop, raise or save a checkpoint."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from nnfoundations.diagnostics import RULES, FaultError, Finding, Severity
 
+__all__ = ["AGREE", "LASTS", "Action", "Response"]
+
 Action = Literal["warn", "stop", "raise", "checkpoint"]
 
 LASTS = 10
-"""Steps that a tendency, such as a rate that is too high, must last before it is acted on."""
+"""Steps that a tendency, such as a learning rate that is too high, must last before the action."""
 
 AGREE = 16
-"""Batches between two collective decisions of several processes."""
+"""Batches between two joint decisions of several processes."""
 
 _EXACT = {rule.fault for rule in RULES if rule.family in ("data", "wiring", "loss", "non-finite")}
-"""Faults that are facts: acted on at once."""
+"""Faults that are exact facts. The action follows at once."""
 
 
 class Response:
-    """Act once on each fault that calls for it.
+    """Act once on each fault that calls for it, and say what was done.
 
-    Args: trainer: of `lightning.pytorch` or `pytorch_lightning`.
+    Args:
+        action: the action of `Diagnostics`.
+        trainer: a Trainer of `lightning.pytorch` or `pytorch_lightning`.
+        tell: called with a message that says what was done.
     """
 
-    def __init__(self, action: Action, trainer: Any) -> None:
-        self.action, self.trainer = action, trainer
+    def __init__(self, action: Action, trainer: Any, tell: Callable[[str], None]) -> None:
+        self.action, self.trainer, self.tell = action, trainer, tell
         self._acted: set[str] = set()
         self._since: dict[str, int] = {}
         self._waiting: Finding | None = None
 
-    def judged(self, findings: Iterable[Finding], step: int) -> None:
-        """A look is done: act on what is new, or, of several processes, remember it for `agree`."""
+    def act_on(self, findings: Iterable[Finding], step: int) -> None:
+        """Act on new findings. With several processes, keep them for `agree`."""
         if self.action == "warn":
             return
         for finding in findings:
@@ -48,7 +53,7 @@ class Response:
                     self._act(finding)
 
     def agree(self, batch_idx: int) -> None:
-        """Several processes must do the same at the same batch; the first of them has looked."""
+        """Act in all processes at the same batch, on the finding of the first process."""
         if self.action == "warn" or self.trainer.world_size == 1:
             return
         if batch_idx % AGREE == AGREE - 1 or self.trainer.is_last_batch:
@@ -62,8 +67,15 @@ class Response:
             raise FaultError(finding)
         if self.action == "stop":
             self.trainer.should_stop = True
+            self._say(f"stopping the run after step {self.trainer.global_step}", finding)
         if self.action == "checkpoint":
             saver = self.trainer.checkpoint_callback
             folder = getattr(saver, "dirpath", None) or self.trainer.default_root_dir
             name = f"{finding.fault}-step={self.trainer.global_step}.ckpt"
-            self.trainer.save_checkpoint(Path(folder) / name)
+            path = Path(folder) / name
+            self.trainer.save_checkpoint(path, weights_only=False)
+            self._say(f"saved {path}", finding)
+
+    def _say(self, what: str, finding: Finding) -> None:
+        if self.trainer.is_global_zero:
+            self.tell(f'{what} because of {finding.fault} (action="{self.action}").')

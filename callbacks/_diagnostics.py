@@ -1,7 +1,8 @@
-"""The diagnostics engine under Lightning: it knows the hooks, and nothing else."""
+"""The callback that runs diagnostics under Lightning: it passes the events of the Trainer to the engine."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
+from itertools import takewhile
 from typing import Any, ClassVar, Concatenate, ParamSpec, get_args
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -9,22 +10,34 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from nnfoundations._errors import OptionError
 from nnfoundations.callbacks._action import Action, Response
+from nnfoundations.callbacks._notebook import draw_with_tqdm
 from nnfoundations.callbacks._reporters import Reporter, reporters
 from nnfoundations.callbacks._trainer import Validation, can_replay, replay, settings, unavailable
-from nnfoundations.diagnostics import RULES, Engine, FaultError, Finding, History, Judge
+from nnfoundations.diagnostics import (
+    RULES,
+    Console,
+    Engine,
+    FaultError,
+    Finding,
+    FindingCallback,
+    History,
+    Judge,
+)
+from nnfoundations.errors import OptionError
+
+__all__ = ["STATE", "Diagnostics", "guarded"]
 
 P = ParamSpec("P")
 
 STATE = "nnfoundations.diagnostics"
-"""The key in a checkpoint. Not `state_dict`: two of a class in one Trainer would be an error, not a twin."""
+"""The key in a checkpoint. Not `state_dict`, with which two callbacks of one class would be an error."""
 
 
 def guarded(
     hook: "Callable[Concatenate[Diagnostics, P], None]",
 ) -> "Callable[Concatenate[Diagnostics, P], None]":
-    """A failure of ours is no failure of the training."""
+    """Wrap a hook so that an internal error ends the diagnostics and not the training."""
 
     @wraps(hook)
     def run(self: "Diagnostics", /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -41,35 +54,46 @@ def guarded(
 
 
 class Diagnostics(Callback):
-    """Find out why a network does not learn, while it trains.
+    """Find out during training why a network does not learn.
 
-    Add it to any Trainer; nothing else is needed. Findings are printed when they come and in a table at the
-    end, are listed in `findings`, written to ``findings.jsonl`` beside the logs, and shown in TensorBoard.
+    Add it to any Trainer; nothing else is needed. Each new finding is printed, and a summary follows at the
+    end of the run. Findings are also in the attribute `findings`, in ``findings.jsonl`` in the folder of the
+    logs, and in TensorBoard.
 
     Args:
-        action: what a finding of severity error does: ``warn``, ``stop`` the run after this batch, ``raise``
-            a `FaultError`, or ``checkpoint``: save one and go on. On a CPU, a number that is not finite is
-            found before the optimizer steps: the weights are still good. A tendency, such as a rate that is
-            too high, must have lasted for ten steps.
-        mute: faults, or ``FAULT:PATTERN`` for layers by name, that are not reported.
-        families: kinds of rules to run, None for all of these: data, wiring, loss, initialization,
-            learning-rate, gradients, units, non-finite, generalization.
-        on_finding: called with each new finding.
-        budget: share of a step's time that watching may take; below 10 ms a step, 0.1 ms.
-        locate_nonfinite: name the module of a NaN on CUDA too; it waits for the device at each step.
-        verbose: print.
+        action: what a finding of severity error does: ``"warn"`` prints it only. ``"stop"`` ends the run
+            after this batch. ``"raise"`` raises a `FaultError`. ``"checkpoint"`` saves a checkpoint and
+            continues. On a CPU, NaN is found before the optimizer steps, while the weights are still good.
+            A tendency, such as a learning rate that is too high, must last for ten steps first.
+        mute: faults that are not reported, as names or patterns: ``"overfitting"``, ``["dead-*"]``, or with
+            layers ``"dead-units:encoder.*"``.
+        families: families of rules to run: data, wiring, loss, initialization, learning-rate, gradients,
+            units, non-finite, generalization. None runs all.
+        on_finding: called with each new finding. Its exceptions are printed once and do not end the run.
+        budget: share of the step time that the measurements may take. For steps below 10 ms the budget is
+            0.1 ms per step.
+        locate_nonfinite: whether to name the module that makes the first NaN on CUDA too. This waits for the
+            device at every step.
+        verbose: whether to print findings, actions and the summary.
 
-    Raises: OptionError: an action, family or fault that does not exist, or a budget that is not positive.
+    Raises:
+        OptionError: an action, family or fault does not exist, or the budget is not positive.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from nnfoundations.callbacks import Diagnostics
+        >>> diagnostics = Diagnostics(action="checkpoint", mute=["overfitting", "dead-units:encoder.*"])
+        >>> trainer = Trainer(callbacks=[diagnostics], logger=False, accelerator="cpu")
     """
 
-    watched: ClassVar[tuple[str, ...] | None] = None
-    """The families where the user names none."""
+    default_families: ClassVar[tuple[str, ...] | None] = None
+    """The families that run if the user names none."""
 
     def __init__(
         self,
         *,
         action: Action = "warn",
-        mute: Sequence[str] = (),
+        mute: Sequence[str] | str = (),
         families: Sequence[str] | None = None,
         on_finding: Callable[[Finding], None] | None = None,
         budget: float = 0.01,
@@ -77,22 +101,22 @@ class Diagnostics(Callback):
         verbose: bool = True,
     ) -> None:
         _check("action", [action], get_args(Action))
-        _check("mute", [rule.partition(":")[0] for rule in mute], [rule.fault for rule in RULES])
         _check("families", families or (), [rule.family for rule in RULES])
         if not budget > 0:
             raise OptionError(
-                f"Diagnostics needs a budget above 0; got {budget}. 0.01 is one step in a hundred."
+                f"Diagnostics needs a budget above 0; got {budget}. 0.01 is 1 % of the training time."
             )
-        self.action, self.mute, self.on_finding = action, tuple(mute), on_finding
-        self.families = self.watched if families is None else tuple(families)
+        self.action, self.on_finding = action, on_finding
+        self.mute = Judge(mute=mute).mute
+        self.families = self.default_families if families is None else tuple(families)
         self.budget, self.locate_nonfinite, self.verbose = budget, locate_nonfinite, verbose
         self._engine: Engine | None = None
         self._saved: dict[str, Any] | None = None
-        self._twin = False
+        self._is_duplicate = False
         self._release()
 
     def _release(self) -> None:
-        """Hold nothing of a run any more but what was found."""
+        """Release everything of a run except its findings."""
         for handle in self.__dict__.get("_handles", ()):
             handle.remove()
         self._handles: list[RemovableHandle] = []
@@ -103,25 +127,26 @@ class Diagnostics(Callback):
         self._validation: Validation | None = None
         self._reporters: list[Reporter] = []
         self._response: Response | None = None
+        self._callback = FindingCallback(self.on_finding)
 
     @property
     def findings(self) -> list[Finding]:
-        """Those so far, the first cause first."""
+        """All findings so far, root cause first."""
         return self._engine.findings if self._engine else []
 
     @property
     def not_run(self) -> dict[str, str]:
-        """Rules that cannot be judged in this run, by fault, each with the reason."""
+        """The rules that cannot run, by fault, each with the reason."""
         return self._engine.judge.not_run(self._engine.history) if self._engine else {}
 
     @property
     def history(self) -> History:
-        """What was measured; ``history.save(path)`` keeps it."""
+        """All measurements. ``history.save(path)`` writes them to a file."""
         return self._engine.history if self._engine else History()
 
     @property
     def failure(self) -> Exception | None:
-        """What ended the watching before its time; None where all is well."""
+        """The internal error that ended the diagnostics early; None if there was none."""
         return self._engine.failure if self._engine else None
 
     # -- the run -----------------------------------------------------------------------------------------
@@ -131,33 +156,37 @@ class Diagnostics(Callback):
             return
         self._release()
         self._engine = None
-        others = iter(trainer.callbacks)  # type: ignore[attr-defined]
-        before = [c for c in iter(lambda: next(others, self), self) if isinstance(c, Diagnostics)]
-        self._twin = any(c._covers(self) for c in before)
-        if self._twin and trainer.is_global_zero:
-            print(f"{type(self).__name__} is off: another one in this Trainer watches the same.")
+        callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]
+        before = takewhile(lambda callback: callback is not self, callbacks)
+        self._is_duplicate = any(isinstance(c, Diagnostics) and c._covers(self) for c in before)
+        if self._is_duplicate and trainer.is_global_zero:
+            print(
+                f"This {type(self).__name__} is disabled: another one in the Trainer already runs these "
+                "rules."
+            )
+        draw_with_tqdm(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         saved, self._saved = self._saved, None
         self._trainer = trainer
-        self._response = None if self._twin else Response(self.action, trainer)
-        if self._twin or not trainer.is_global_zero:
+        self._response = None if self._is_duplicate else Response(self.action, trainer, self._tell)
+        if self._is_duplicate or not trainer.is_global_zero:
             return
         self._scaler = getattr(trainer.precision_plugin, "scaler", None)
         self._reporters = reporters(trainer, self.verbose)
-        self._engine = self._made(pl_module, trainer.optimizers, can_replay(trainer, pl_module))
+        self._engine = self._make_engine(pl_module, trainer.optimizers, can_replay(trainer, pl_module))
         try:
             if saved is not None:
                 self._engine.load_state_dict(saved)
-        except (KeyError, TypeError, ValueError):  # of another version: what is seen from here on counts
-            self._engine = self._made(pl_module, trainer.optimizers, can_replay(trainer, pl_module))
+        except (KeyError, TypeError, ValueError):  # saved by another version: start with an empty history
+            self._engine = self._make_engine(pl_module, trainer.optimizers, can_replay(trainer, pl_module))
         numbers = settings(trainer)
         history = self._engine.history
         history.settings |= numbers
         history.unavailable = unavailable(trainer, numbers)
         self._hook(trainer.optimizers)
 
-    def _made(self, module: LightningModule, optimizers: list[Optimizer], again: bool) -> Engine:
+    def _make_engine(self, module: LightningModule, optimizers: list[Optimizer], again: bool) -> Engine:
         rules = [rule for rule in RULES if self.families is None or rule.family in self.families]
         return Engine(
             module,
@@ -209,7 +238,7 @@ class Diagnostics(Callback):
             self._engine.before_step(optimizer, self._scaler._scale if inside else None)
 
     def _on_stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self._engine is not None and self._batch is not None:  # a tuner's steps are not ours
+        if self._engine is not None and self._batch is not None:  # not a step of a tuner
             self._engine.after_step(optimizer, getattr(optimizer, "found_inf", None))
 
     def on_train_batch_end(
@@ -306,21 +335,22 @@ class Diagnostics(Callback):
     def _found(self, finding: Finding) -> None:
         for reporter in self._reporters:
             reporter.found(finding)
-        if self.on_finding is not None:
-            self.on_finding(finding)
+        self._callback(finding)
+
+    def _tell(self, text: str) -> None:
+        if self.verbose:
+            Console().tell(text)
 
     def _looked(self, step: int) -> None:
         assert self._engine is not None
         for reporter in self._reporters:
             reporter.looked(self._engine, step)
         if self._response is not None:
-            self._response.judged(self.findings, step)
+            self._response.act_on(self.findings, step)
 
 
 def _check(option: str, values: Iterable[str], legal: Iterable[str]) -> None:
     names = list(dict.fromkeys(legal))
     for value in values:
         if value not in names:
-            raise OptionError(
-                f"Diagnostics takes {option} from {', '.join(names)}; got {value!r}. Use one of those."
-            )
+            raise OptionError(f"Diagnostics takes {option} from {', '.join(names)}; got {value!r}.")

@@ -1,21 +1,32 @@
-"""Diagnostics of one kind each, for those who ask for no more."""
+"""Diagnostics that run only some families of rules."""
 
 from nnfoundations.callbacks._diagnostics import Diagnostics
 
+__all__ = ["ActivationMonitor", "GradientMonitor", "OverfittingMonitor"]
+
 
 class GradientMonitor(Diagnostics):
-    """Gradients that vanish or explode, and numbers that are not finite. Arguments as in `Diagnostics`."""
+    """Find gradients that vanish or explode, and numbers that are not finite.
 
-    watched = ("gradients", "non-finite")
+    The arguments are those of `Diagnostics`.
+    """
+
+    default_families = ("gradients", "non-finite")
 
 
 class ActivationMonitor(Diagnostics):
-    """Dead and saturated units, and initial values that no rate suits. Arguments as in `Diagnostics`."""
+    """Find dead and saturated units, and initial weights that no learning rate suits.
 
-    watched = ("units", "initialization")
+    The arguments are those of `Diagnostics`.
+    """
+
+    default_families = ("units", "initialization")
 
 
 class OverfittingMonitor(Diagnostics):
-    """What holds for the training data only. Arguments as in `Diagnostics`."""
+    """Find overfitting.
 
-    watched = ("generalization",)
+    The arguments are those of `Diagnostics`.
+    """
+
+    default_families = ("generalization",)

@@ -1,73 +1,58 @@
-"""Where findings go under Lightning: the terminal, files beside the logs, and every logger."""
+"""Reports findings under Lightning: to the terminal, to files in the log folder, and to every logger."""
 
-from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
 from nnfoundations.callbacks._diagnostics_charts import Charts
-from nnfoundations.diagnostics import Engine, Finding
-from nnfoundations.diagnostics._console import Console
-from nnfoundations.diagnostics._findings_file import FindingsFile
+from nnfoundations.callbacks._loggers import log_folder, logger_place
+from nnfoundations.diagnostics import Console, Engine, Finding, FindingsFile
+
+__all__ = ["SAVE_EVERY", "Files", "Reporter", "Terminal", "reporters"]
 
 SAVE_EVERY = 30.0
-"""Seconds at least between two writings of the history; it is written once an epoch at most."""
+"""Smallest number of seconds between two saves of the history, which happen at most once per epoch."""
 
 
 class Reporter(Protocol):
-    """Told of a run's findings, on the first process only."""
+    """Receives the findings of a run, in the first process only."""
 
     def found(self, finding: Finding) -> None:
-        """A cause is new."""
+        """A finding is new."""
 
     def looked(self, engine: Engine, step: int) -> None:
-        """The rules were asked about this step."""
+        """The rules ran on the measurements of this step."""
 
     def closed(self, engine: Engine) -> None:
-        """The run is over, well or not."""
+        """The run is over, whether it succeeded or failed."""
 
 
 def reporters(trainer: Any, verbose: bool) -> list[Reporter]:
-    """Those of a run that begins.
+    """Make the reporters of a run.
 
-    The terminal unless told not to; files and loggers unless it is a ``fast_dev_run``, which leaves nothing.
+    A ``fast_dev_run`` reports to the terminal only, because it leaves no files.
 
-    Args: trainer: of ``lightning`` or of ``pytorch_lightning``.
+    Args:
+        trainer: a Trainer of ``lightning`` or ``pytorch_lightning``.
+        verbose: whether to report to the terminal.
     """
     if not trainer.is_global_zero:
         return []
     console = Console()
-    chosen: list[Reporter] = [Terminal(console)] if verbose else []
-    if trainer.fast_dev_run:
-        return chosen
-    if folder := log_folder(trainer):
-        chosen.append(Files(trainer, FindingsFile(folder, console.tell)))
-    if trainer.loggers:
+    folder = None if trainer.fast_dev_run else log_folder(trainer)
+    file = FindingsFile(folder, console.tell) if folder else None
+    chosen: list[Reporter] = [Terminal(trainer, console, file)] if verbose else []
+    if file is not None:
+        chosen.append(Files(trainer, file))
+    if trainer.loggers and not trainer.fast_dev_run:
         chosen.append(Charts(trainer))
     return chosen
 
 
-def log_folder(trainer: Any) -> Path | None:
-    """The folder of the first logger, as Lightning's checkpoints take it; else ``default_root_dir``.
-
-    None where there is no logger and no such folder was chosen: the working directory is not littered. Not
-    ``trainer.log_dir``, which waits for the other processes.
-    """
-    root = Path(trainer.default_root_dir)
-    if not trainer.loggers:
-        return None if root == Path.cwd() else root
-    logger = trainer.loggers[0]
-    folder = getattr(logger, "log_dir", None)
-    if isinstance(folder, str):
-        return Path(folder)
-    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-    return Path(logger.save_dir or root) / str(logger.name) / version
-
-
 class Terminal:
-    """Print at once, and a table at the end."""
+    """Print each new finding, and a summary at the end that says where to find more."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, trainer: Any, console: Console, file: FindingsFile | None) -> None:
+        self._trainer, self._console, self._file = trainer, console, file
 
     def found(self, finding: Finding) -> None:
         self._console.report(finding)
@@ -76,18 +61,25 @@ class Terminal:
         pass
 
     def closed(self, engine: Engine) -> None:
-        self._console.summary(engine)
+        self._console.summary(engine, self._saved())
+
+    def _saved(self) -> list[str]:
+        path = None if self._file is None else self._file.path
+        lines = [] if path is None else [f"Findings: {path}"]
+        if not self._trainer.fast_dev_run:
+            lines += [": ".join(logger_place(logger)) for logger in self._trainer.loggers]
+        return lines
 
 
 class Files:
-    """Keep ``findings.jsonl`` up to date, and write ``history.npz`` now and then and at the end."""
+    """Keep ``findings.jsonl`` up to date, and save ``history.npz`` from time to time and at the end."""
 
     def __init__(self, trainer: Any, file: FindingsFile) -> None:
         self._trainer, self._file = trainer, file
         self._epoch, self._saved = trainer.current_epoch, monotonic()
 
     def found(self, finding: Finding) -> None:
-        pass  # it is among the engine's at the look that follows
+        pass  # `looked` follows and writes it
 
     def looked(self, engine: Engine, step: int) -> None:
         self._file.update(engine.findings, step)

@@ -1,6 +1,6 @@
-"""What a Trainer knows that diagnostics need: the run's length, its validation, how to run a batch again.
+"""Reads from a Trainer what diagnostics need: length of the run, validation results, how to rerun a batch.
 
-By duck: `lightning.pytorch` and `pytorch_lightning` have a class of each name.
+It uses attributes and not classes, because `lightning.pytorch` and `pytorch_lightning` each have their own.
 """
 
 import inspect
@@ -14,10 +14,12 @@ import torch
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor
 
+__all__ = ["SHORT", "Validation", "can_replay", "named", "replay", "settings", "unavailable"]
+
 _VALIDATION = {"val", "valid", "validation"}
 
 SHORT = 20
-"""Steps below which a run shows exact facts only, no tendency."""
+"""Number of steps below which only exact facts are reported, and no tendencies."""
 
 _TENDENCIES = (
     "activation_std",
@@ -32,7 +34,7 @@ _TENDENCIES = (
 
 
 def settings(trainer: Any) -> dict[str, float]:
-    """Numbers of the run that rules need."""
+    """Return the numbers of the run that rules need."""
     numbers: dict[str, float] = {}
     per_epoch, total = float("inf"), float("inf")
     if math.isfinite(trainer.num_training_batches):
@@ -52,19 +54,19 @@ def settings(trainer: Any) -> dict[str, float]:
 
 
 def unavailable(trainer: Any, numbers: Mapping[str, float]) -> dict[str, str]:
-    """Quantities that this run does not show, each with the reason."""
+    """Return the quantities that this run does not show, each with the reason."""
     reasons: dict[str, str] = {}
     if numbers.get("total_steps", SHORT) - trainer.global_step < SHORT:
         reasons |= dict.fromkeys(_TENDENCIES, f"the run has fewer than {SHORT} steps")
     if not trainer.enable_validation:
         reasons["validation_loss"] = "there is no validation loader, or no validation_step"
     elif trainer.overfit_batches:
-        reasons["validation_loss"] = "overfit_batches: to know these few batches by heart is the aim"
+        reasons["validation_loss"] = "overfit_batches is set, so memorizing these batches is the aim"
     return reasons
 
 
 class Validation:
-    """One check on the validation data: what its steps return, and what was logged."""
+    """The results of one validation: what its steps return, and what was logged."""
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
@@ -72,7 +74,7 @@ class Validation:
         self.samples = 0
 
     def add(self, outputs: Any, batch: Any) -> None:
-        """A batch is done. Waits for no device."""
+        """Add the outputs of a batch, without waiting for the device."""
         size = _samples(batch)
         self.samples += size
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
@@ -81,7 +83,7 @@ class Validation:
             self._sizes.append(size)
 
     def result(self, metrics: Mapping[str, Any]) -> tuple[float | None, float | None, float]:
-        """Loss, accuracy, and the standard error of the loss over the batches (NaN where it is not known)."""
+        """Return loss, accuracy and the standard error of the loss over the batches (NaN if unknown)."""
         loss, accuracy, error = named(metrics, "loss"), named(metrics, "acc", "accuracy"), float("nan")
         if self._losses:
             values = torch.stack(self._losses).double().cpu()
@@ -96,9 +98,9 @@ class Validation:
 
 
 def named(metrics: Mapping[str, Any], *what: str) -> float | None:
-    """The validation metric whose words say so: ``val_loss``, ``val/loss``, ``valid_loss_epoch``.
+    """Find a validation metric by the words in its name: ``val_loss``, ``val/loss``, ``valid_loss_epoch``.
 
-    Of several that of the fewest words: ``val_loss`` before ``val_kl_loss``.
+    Of several the one with the fewest words is taken: ``val_loss`` before ``val_kl_loss``.
     """
     words = {name: re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name) for name in metrics}
     said = {name: [word.lower() for word in each] for name, each in words.items()}
@@ -111,7 +113,7 @@ def named(metrics: Mapping[str, Any], *what: str) -> float | None:
 
 
 def _samples(batch: Any) -> int:
-    """The length of the first tensor in it."""
+    """Return the length of the first tensor in a batch."""
     if isinstance(batch, Tensor):
         return len(batch) if batch.ndim else 1
     children = (
@@ -121,13 +123,13 @@ def _samples(batch: Any) -> int:
 
 
 def can_replay(trainer: Any, module: Any) -> bool:
-    """Is a training step a function of the batch that may run twice, and in this process alone?"""
+    """Return whether a training step depends only on its batch and can run again in this process alone."""
     takes_loader = "dataloader_iter" in inspect.signature(module.training_step).parameters
     return module.automatic_optimization and trainer.world_size == 1 and not takes_loader
 
 
 def replay(trainer: Any, module: Any, batch: Any, index: int) -> Tensor | None:
-    """Run the training step again, logging nothing; return its loss."""
+    """Run the training step again without logging, and return its loss."""
     parameters = inspect.signature(module.training_step).parameters.values()
     several = len(parameters) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
     with _muted(trainer, module), trainer.precision_plugin.train_step_context():

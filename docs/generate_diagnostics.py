@@ -1,9 +1,9 @@
-"""Write docs/diagnostics.md from the rules' docstrings and limits, and from a real run of every fault.
+"""Writes docs/diagnostics.md from the docstrings and limits of the rules, and from a real run of every fault.
 
-python docs/generate_diagnostics.py          the runs (two minutes), their rows and figures, and the page
+python docs/generate_diagnostics.py          the runs (several minutes), their rows and figures, and the page
 python docs/generate_diagnostics.py --page   the page alone, from the committed rows
 
-Longer than our files are: a third of it is the words for faults and families, which the rest fills in.
+The file is longer than usual because a third of it is the texts for faults and families.
 """
 
 import csv
@@ -18,55 +18,57 @@ import numpy as np
 
 from nnfoundations.diagnostics import RULES, Finding, History, Rule, Severity
 from nnfoundations.diagnostics._console import announcement
-from nnfoundations.diagnostics.rules._rule import matrices, median
+from nnfoundations.diagnostics.rules._rule import median, weight_matrices
 
 HERE = Path(__file__).parent
 PAGE, HEAD = HERE / "diagnostics.md", HERE / "diagnostics_head.md"
 ROWS, IMAGES = HERE / "results" / "diagnostics_faults.csv", HERE / "images"
 
 INJECTED = {
-    "F01": "all weights drawn with a standard deviation of 0.01",
-    "F02": "He initial values times 2.5",
-    "F02b": "one hidden layer, all weights drawn with a standard deviation of 1",
-    "F03": "all weights 0",
-    "F04": "all parameters 0.05",
-    "F05": "the last layer's weights times 100",
-    "F07": "inputs times 1000",
-    "F08": "the loader gives one image again and again",
-    "F11": "one NaN pixel at step 100",
-    "F14": "ten sigmoid layers in place of ReLU ones",
-    "F15": "recurrent weights of a tanh RNN halved, 64 steps",
-    "F16": "recurrent weights of a ReLU RNN doubled, 64 steps",
-    "F18": "the bias of the second layer set to -10",
-    "F18b": "torch's own initial values in five convolutions, SGD at 0.5",
-    "F19": "all weights of a tanh net drawn with a standard deviation of 1.5",
-    "F19b": "a bias of 5 in the second layer of a tanh net",
-    "F21": "SGD with lr 3.0 and momentum 0.9",
-    "F21b": "SGD with lr 1.0 and momentum 0.9, torch's own initial values",
-    "F22": "Adam with lr 0.3",
-    "F23": "lr times 500 for one step, at step 60",
-    "F24": "Adam with lr 1e-7",
-    "F27": "a softmax in the model before cross-entropy",
-    "F27b": "a softmax, in another shape and clamped, before cross-entropy",
-    "F27c": "a sigmoid before binary cross-entropy with logits",
-    "F30": "a cross-entropy written by hand, without a floor under the logarithm",
-    "F30b": "from step 40 on a layer in the middle overflows",
-    "F31": "60 training samples, a wide net",
-    "F37": "one layer left out of the optimizer",
-    "F37b": "the layers but the last in a Python list",
-    "F38": "a `.detach()` after the second layer",
-    "F38b": "`zero_grad` between the backward pass and the step",
-    "F39": "no `zero_grad`",
-    "F40": "`self.eval()` in `training_step`",
-    "F40b": "a model that comes in evaluation mode",
+    "vanishing-gradients/tiny-weights": "all weights drawn with a standard deviation of 0.01",
+    "bad-initialization/large-weights": "He initial values times 2.5",
+    "bad-initialization/unit-weights": "one hidden layer, all weights drawn with a standard deviation of 1",
+    "symmetric-weights/zero": "all weights 0",
+    "symmetric-weights/constant": "all parameters 0.05",
+    "bad-output-scale/last-layer": "the last layer's weights times 100",
+    "unscaled-inputs/times-1000": "inputs times 1000",
+    "constant-inputs/one-image": "the loader gives one image again and again",
+    "non-finite-input/nan-pixel": "one NaN pixel at step 100",
+    "vanishing-gradients/sigmoids": "ten sigmoid layers in place of ReLU ones",
+    "vanishing-gradients/through-time": "recurrent weights of a tanh RNN halved, 64 steps",
+    "exploding-gradients/through-time": "recurrent weights of a ReLU RNN doubled, 64 steps",
+    "dead-units/bias": "the bias of the second layer set to -10",
+    "dead-units/large-steps": "torch's own initial values in five convolutions, SGD at 0.5",
+    "saturated-units/weights": "all weights of a tanh net drawn with a standard deviation of 1.5",
+    "saturated-units/bias": "a bias of 5 in the second layer of a tanh net",
+    "learning-rate-too-high/sgd-3": "SGD with lr 3.0 and momentum 0.9",
+    "learning-rate-too-high/sgd-1": "SGD with lr 1.0 and momentum 0.9, torch's own initial values",
+    "learning-rate-too-high/adam": "Adam with lr 0.3",
+    "learning-rate-too-high/one-step": "lr times 500 for one step, at step 60",
+    "learning-rate-too-low/adam": "Adam with lr 1e-7",
+    "softmax-before-cross-entropy/softmax": "a softmax in the model before cross-entropy",
+    "softmax-before-cross-entropy/reshaped": "a softmax, in another shape and clamped, before cross-entropy",
+    "softmax-before-cross-entropy/sigmoid": "a sigmoid before binary cross-entropy with logits",
+    "unstable-loss-function/log-of-zero": (
+        "a cross-entropy written by hand, without a floor under the logarithm"
+    ),
+    "non-finite/overflow": "from step 40 on a layer in the middle overflows",
+    "overfitting/few-samples": "60 training samples, a wide net",
+    "parameter-not-in-optimizer/left-out": "one layer left out of the optimizer",
+    "parameter-not-in-optimizer/python-list": "the layers but the last in a Python list",
+    "graph-cut/detach": "a `.detach()` after the second layer",
+    "graph-cut/late-zero-grad": "`zero_grad` between the backward pass and the step",
+    "gradients-not-zeroed/no-zero-grad": "no `zero_grad`",
+    "train-mode-off/eval-in-step": "`self.eval()` in `training_step`",
+    "train-mode-off/eval-before-fit": "a model that comes in evaluation mode",
 }
 NETS = {
-    "M": "deep MLP", "C": "CNN", "B": "CNN with BatchNorm", "R": "residual CNN", "L": "LSTM or RNN",
-    "T": "transformer", "A": "autoencoder",
+    "mlp": "deep MLP", "cnn": "CNN", "cnn-batchnorm": "CNN with BatchNorm", "residual": "residual CNN",
+    "recurrent": "LSTM or RNN", "transformer": "transformer", "autoencoder": "autoencoder",
 }  # fmt: skip
 FAMILIES = {
     "data": "Data", "wiring": "Wiring", "loss": "Loss", "initialization": "Initial values",
-    "learning-rate": "Learning rate", "gradients": "Gradients", "non-finite": "Numbers that are not finite",
+    "learning-rate": "Learning rate", "gradients": "Gradients", "non-finite": "NaN and infinity",
     "units": "Units", "generalization": "Generalization",
 }  # fmt: skip
 TELLING = {
@@ -85,7 +87,7 @@ TELLING = {
     "learning-rate-too-high": "update_ratio",
     "learning-rate-too-low": "update_ratio",
 }
-"""The quantity that a figure shows beside the loss; of a fault that is not here, the gradient norm."""
+"""The quantity that a figure shows beside the loss; by default the gradient norm."""
 
 TITLES = {
     "input of rms": "RMS of the inputs",
@@ -106,7 +108,7 @@ TITLES = {
 
 
 def rows_and_figures() -> list[dict[str, Any]]:
-    """Train each fault in its first net, and its healthy twin; in others, where a rule has no example."""
+    """Train each fault and its healthy twin in its first net; in other nets if a rule has no example yet."""
     sys.path.insert(0, str(HERE.parent / "tests"))
     import faults
 
@@ -130,7 +132,7 @@ def rows_and_figures() -> list[dict[str, Any]]:
 
 
 def run(fault: Any, net: str) -> tuple[dict[str, Any], tuple[History, History]]:
-    """A fault in a net: its row, and what was measured of the healthy and of the broken run."""
+    """Run a fault in a net; return its row, and the measurements of the healthy and of the broken run."""
     import zoo
 
     healthy, broken = (
@@ -151,7 +153,7 @@ def run(fault: Any, net: str) -> tuple[dict[str, Any], tuple[History, History]]:
 
 
 def draw(fault: str, healthy: History, broken: History) -> None:
-    """The loss, and what tells: the broken run beside its healthy twin."""
+    """Draw the loss and the quantity that shows the fault, for the broken run and its healthy twin."""
     from matplotlib.figure import Figure
 
     telling = TELLING.get(fault, "gradient_norm")
@@ -179,7 +181,7 @@ def draw(fault: str, healthy: History, broken: History) -> None:
 
 
 def curve(history: History, telling: str) -> tuple[Any, Any]:
-    """What a figure draws of a quantity: over the layers of the first looks, or one number over the steps."""
+    """Return the curve of a quantity: over the layers at the first measurements, or over the steps."""
     quantity, _, by_layer = telling.partition(" by ")
     quantity, _, column = quantity.partition(" of ")
     series = history[quantity]
@@ -189,15 +191,15 @@ def curve(history: History, telling: str) -> tuple[Any, Any]:
         return series.steps, series.column(column)
     if quantity.endswith("share"):
         return series.steps, series.rows.max(1)
-    chosen = matrices(history, series.columns) or list(range(len(series.columns)))
+    chosen = weight_matrices(history, series.columns) or list(range(len(series.columns)))
     rows = np.where(np.isfinite(series.rows), series.rows, np.nan)[:, chosen]
     if quantity == "gradient_norm" and not by_layer:
         return series.steps, np.sqrt(np.square(rows).sum(1))
     if not by_layer:
         return series.steps, [median(row) for row in rows]
     measured = dict(zip([series.columns[i] for i in chosen], np.median(rows[:3], axis=0), strict=True))
-    if set(measured) <= set(history.parameters):  # one that is missing leaves a gap
-        every = matrices(history, tuple(history.parameters))
+    if set(measured) <= set(history.parameters):  # a missing layer leaves a gap
+        every = weight_matrices(history, tuple(history.parameters))
         measured = {
             name: measured.get(name, np.nan) for name in [tuple(history.parameters)[i] for i in every]
         }
@@ -212,10 +214,12 @@ def image_of(fault: str) -> Path:
 
 
 def page() -> str:
-    """The whole document, from the rules and the committed rows."""
+    """Build the whole document from the rules and the committed rows."""
     with ROWS.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    example = next((row for row in rows if row["fault"] == "F22" and row["named"]), rows[0])
+    example = next(
+        (row for row in rows if row["fault"] == "learning-rate-too-high/adam" and row["named"]), rows[0]
+    )
     head = HEAD.read_text(encoding="utf-8").replace("{example}", "\n".join(t for _, t in told(example)))
     parts = [head.rstrip(), cost(), accuracy(), summary(rows)]
     ordered = sorted(
@@ -228,7 +232,7 @@ def page() -> str:
 
 
 def told(row: dict[str, str]) -> list[tuple[str, str]]:
-    """A row as the terminal showed it."""
+    """Lay out the finding of a row as the terminal shows it."""
     where, explains = (tuple(filter(None, row[name].split("; "))) for name in ("where", "explains"))
     step = int(row["step"])
     return announcement(
@@ -244,9 +248,9 @@ def read(name: str) -> list[dict[str, str]]:
 
 
 def cost() -> str:
-    """The rows of benchmarks/diagnostics_cost.py."""
+    """Build the part about cost, from the rows of the benchmarks."""
     rows = read("diagnostics_cost")
-    table = ["| net, batch | arm | ms a step | of bare | added, from step 100 on |", "|---|---|---|---|---|"]
+    table = ["| net, batch | with | ms per step | ratio | added after step 100 |", "|---|---|---|---|---|"]
     for row in rows:
         added = "" if row["arm"] == "nothing" else f"{float(row['steady_added_us']):+.0f} us"
         table.append(
@@ -255,7 +259,8 @@ def cost() -> str:
         )
     device = f"{rows[0]['device']}, {rows[0]['threads']} thread, torch {rows[0]['torch']}"
     steps = [
-        "| net, batch | steps | ms a step | added, whole run | booked | added, from step 100 on | booked |",
+        "| net, batch | steps | ms per step | added, whole run | own clock "
+        "| added after step 100 | own clock |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in read("diagnostics_step"):
@@ -263,48 +268,48 @@ def cost() -> str:
         for part in ("whole", "steady"):
             added, error, own = (float(row[f"{part}_{name}_us"]) for name in ("added", "error", "own"))
             share = float(row[f"{part}_ratio"]) - 1
-            cells += [f"{added:.0f} +- {error:.0f} us ({share:.1%})", f"{own:.0f} us"]
+            cells += [f"{added:.0f} ± {error:.0f} us ({share:.1%})", f"{own:.0f} us"]
         steps.append(f"| {' | '.join(cells)} |")
     return (
-        "Two equal trainings in turn, one of them watched, 25 steps at a time, differences of CPU time with "
-        "their standard\nerror, beside what the watching has booked itself "
-        "([rows](results/diagnostics_step.csv),\n`benchmarks/diagnostics_step.py`):\n\n"
+        "Two equal trainings run in turn, 25 steps at a time, one of them with diagnostics. The table\n"
+        "shows the difference in CPU time with its standard error, and the cost that diagnostics measured\n"
+        "with their own clock ([rows](results/diagnostics_step.csv), `benchmarks/diagnostics_step.py`):\n\n"
         + "\n".join(steps)
         + "\n\n"
-        "Beside what people use in its place, interleaved under Lightning on MNIST, medians of the rounds "
-        f"in\n[the rows](results/diagnostics_cost.csv) ({device}; `benchmarks/diagnostics_cost.py`):\n\n"
-        + "\n".join(table)
+        "The next table compares other tools, in alternating runs with Lightning on MNIST. It shows medians\n"
+        f"over the rounds on {device}\n([rows](results/diagnostics_cost.csv), "
+        "`benchmarks/diagnostics_cost.py`):\n\n" + "\n".join(table)
     )
 
 
 def accuracy() -> str:
-    """The rows of benchmarks/diagnostics_accuracy.py."""
+    """Build the part about accuracy, from the rows of the benchmark."""
     rows = read("diagnostics_accuracy")
     seeds = len({row["seed"] for row in rows})
     faulty = [row for row in rows if row["kind"] == "faulty"]
     right = [row for row in faulty if row["right"] == "1"]
     placed = [row["placed"] for row in right if row["placed"]]
     counted = {
-        "healthy runs with a false alarm (limits were set on these)": [
+        "healthy runs with a false alarm (the limits were set on these runs)": [
             row["right"] == "0" for row in rows if row["kind"] == "healthy"
         ],
         "held-out healthy runs with a false alarm": [
             row["right"] == "0" for row in rows if row["kind"] == "held-out"
         ],
-        "faulty runs whose first cause is right": [row["right"] == "1" for row in faulty],
-        "of these, named by the step that counts": [int(row["step"]) <= int(row["by"]) for row in right],
-        "of these, with a second cause that is none": [row["extra"] != "0" for row in right],
-        "right layer, where one is to be named": [share == "1" for share in placed],
+        "faulty runs with the right root cause": [row["right"] == "1" for row in faulty],
+        "of these, found in time": [int(row["step"]) <= int(row["by"]) for row in right],
+        "of these, with a second finding that is wrong": [row["extra"] != "0" for row in right],
+        "of these, with the right layer, if the fault has one": [share == "1" for share in placed],
     }
-    table = ["| | runs | of |", "|---|---|---|"]
+    table = ["| outcome | runs | of |", "|---|---|---|"]
     table += [f"| {what} | {sum(counts)} | {len(counts)} |" for what, counts in counted.items()]
     return (
-        "## How often it is right\n\nFaults in up to seven kinds of nets, healthy runs that look ill to a "
-        f"careless rule, and held-out\nones, {seeds} seed{'s' * (seeds > 1)} each, on the digits "
-        "([rows](results/diagnostics_accuracy.csv),\n`benchmarks/diagnostics_accuracy.py`):\n\n"
+        "## Accuracy\n\nFaults in up to seven kinds of networks, healthy runs that resemble a fault, and "
+        f"held-out healthy runs, with {seeds}\nseed{'s' * (seeds > 1)} each, on the digits data set "
+        "([rows](results/diagnostics_accuracy.csv), `benchmarks/diagnostics_accuracy.py`):\n\n"
         + "\n".join(table)
-        + "\n\nRules and faulty runs were fitted to each other until all were named, on seed 0 first: the\n"
-        "table checks the rules, and is no rate for faults in the wild."
+        + "\n\nThe rules were tuned on these faulty runs, with seed 0 first. So the table\n"
+        "checks the rules; it does not estimate how often they are right in other projects."
     )
 
 
@@ -312,11 +317,11 @@ def summary(rows: list[dict[str, str]]) -> str:
     right = sum(row["right"] == "yes" for row in rows)
     silent = sum(row["twin"] == "silent" for row in rows)
     lines = [
-        "## What it names",
-        "Each fault was put into a net that trains on 1,297 real digits; its healthy twin is the same run\n"
-        f"without it. {right} of {len(rows)} faults were named in time as the first cause, and {silent} of "
-        "their\nhealthy twins stayed silent ([rows](results/diagnostics_faults.csv)).",
-        "| put in | net | named | from step |\n|---|---|---|---|",
+        "## Faults",
+        "Each fault was injected into a network that trains on 1,297 images of digits. Its healthy twin is\n"
+        f"the same run without the fault. {right} of {len(rows)} faults were found in time as root cause, "
+        f"and {silent}\nhealthy twins had no finding ([rows](results/diagnostics_faults.csv)).",
+        "| injected fault | network | finding | first step |\n|---|---|---|---|",
     ]
     for row in rows:
         named = f"[`{row['named']}`](#{row['named']})" if row["named"] else "nothing"
@@ -330,7 +335,7 @@ def injected(row: dict[str, str]) -> str:
 
 
 def section(rule: Rule, rows: list[dict[str, str]]) -> str:
-    """A rule's own part."""
+    """Build the part about one rule."""
     parts = [f"### {rule.fault}", " ".join(inspect.cleandoc(type(rule).__doc__ or "").split())]
     seen = next((row for row in rows if row["figure"] == "yes"), None)
     what = injected(seen or rows[0]) if rows else ""
@@ -339,22 +344,29 @@ def section(rule: Rule, rows: list[dict[str, str]]) -> str:
         parts.append(f"*{NETS[seen['net']]}: {what}.*")
         evidence = "\n".join(
             f"- **{title}**: {seen[name]}"
-            for title, name in (("Evidence", "evidence"), ("Cause", "cause"), ("Fix", "remedy"))
+            for title, name in (("Evidence", "evidence"), ("Cause", "cause"), ("Remedy", "remedy"))
         )
         explains = seen["explains"].replace("; ", ", ")
         parts.append(evidence + (f"\n- **Explains here**: {explains}" if explains else ""))
     elif rows and rows[0]["named"]:
-        parts.append(f"Put in ({what}), it showed as [`{rows[0]['named']}`](#{rows[0]['named']}), its cause.")
+        parts.append(
+            f"When injected ({what}), it is a symptom of [`{rows[0]['named']}`](#{rows[0]['named']})."
+        )
     if limits := limits_of(rule):
-        table = ["| limit | | why |", "|---|---|---|"]
+        table = ["| limit | value | meaning |", "|---|---|---|"]
         table += [f"| `{name}` | {value} | {why} |" for name, value, why in limits]
         parts.append("\n".join(table))
     needs = ", ".join(quantity.replace("_", " ") for quantity in rule.needs)
-    return "\n\n".join([*parts, f"Needs: {needs}." if needs else "Reads facts: one look is enough."])
+    return "\n\n".join(
+        [
+            *parts,
+            f"Measurements needed: {needs}." if needs else "Needs no measurements: it reads exact facts.",
+        ]
+    )
 
 
 def limits_of(rule: Rule) -> list[tuple[str, str, str]]:
-    """The rule's thresholds, each with what its line says of it."""
+    """Return the thresholds of a rule, each with the comment on its line."""
     source = inspect.getsource(type(rule))
     found = re.findall(r"^    (\w+): (?:int|float) = ([^#\n]+?)\s*(?:# (.*))?$", source, re.M)
     return [(name, value, why.strip().replace("|", r"\|")) for name, value, why in found]

@@ -1,4 +1,4 @@
-"""Options of a Trainer on one CPU that says and writes nothing of its own. Nothing here is a test."""
+"""Options of a Trainer on one CPU that prints and writes nothing. Nothing here is a test."""
 
 QUIET = {
     "logger": False,

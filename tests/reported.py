@@ -1,4 +1,4 @@
-"""A finding, an engine and their words, for tests of what people see. Nothing here is a test."""
+"""A finding, an engine and their printed text, for tests of the output. Nothing here is a test."""
 
 import types
 
@@ -10,9 +10,10 @@ RATE = Finding(
     0,
     12,
     ("net.0.weight",),
-    "Within the first steps weights move by 1.4 of their size a step (about 0.001 to 0.02 is healthy).",
+    "In the first steps each update changes the weights by 1.4 times their size "
+    "(healthy updates: 0.001 to 0.02).",
     "The learning rate 0.3 is too high for this network.",
-    "Set lr=0.0042 (now 0.3): updates are then 0.02 of the weights.",
+    "Set lr=0.0042 (now 0.3): each update is then 0.02 of the weights.",
     numbers={"update_ratio": 1.4, "spread": float("inf")},
 )
 
@@ -21,11 +22,11 @@ def changed(finding, **fields):
     return Finding(**{**vars(finding), **fields})
 
 
-def engine(*findings, not_run=None, mute=()):
+def engine(*findings, not_run=None, mute=(), failure=None):
     judge = types.SimpleNamespace(mute=mute, not_run=lambda history: not_run or {})
     schedule = types.SimpleNamespace(steps=1234, spent=0.123, trained=20.0)
     return types.SimpleNamespace(
-        findings=list(findings), judge=judge, schedule=schedule, history=History(), step=99
+        findings=list(findings), judge=judge, schedule=schedule, history=History(), step=99, failure=failure
     )
 
 

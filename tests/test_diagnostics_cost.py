@@ -1,4 +1,4 @@
-"""What diagnostics cost in a plain loop, a step that is looked at and one that is not."""
+"""The cost of diagnostics in a plain loop, at steps with and without measurements."""
 
 import gc
 import tracemalloc
@@ -14,10 +14,11 @@ from watched import batches, closed, never_look, watch
 from zoo import MLP
 
 from nnfoundations.diagnostics import Monitor
+from nnfoundations.diagnostics._schedule import Schedule
 
 
 class Ops(TorchDispatchMode):
-    """Which operations run."""
+    """Records the operations that run."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +40,7 @@ def train_step(net, optimizer, monitor, x, y):
 
 @pytest.mark.parametrize("layers", [3, 20])
 def test_a_step_that_is_not_looked_at_reads_two_numbers(layers):
-    """On a CPU the loss, and the sum of the gradient where the backward pass ends; nothing else runs."""
+    """On a CPU: the loss, and the sum of the last gradient that backward computes. Nothing else runs."""
     net = MLP(layers)
     optimizer = SGD(net.parameters(), 1e-3)
     (x, y), *_ = batches(1)
@@ -49,7 +50,7 @@ def test_a_step_that_is_not_looked_at_reads_two_numbers(layers):
             train_step(net, optimizer, monitor, x, y)
         if monitor:
             never_look(monitor)
-            for _ in range(3):  # the last look comes in pairs, and is read
+            for _ in range(3):  # measurements come in pairs; the last one is read here
                 train_step(net, optimizer, monitor, x, y)
         with Ops() as ops:
             train_step(net, optimizer, monitor, x, y)
@@ -65,7 +66,7 @@ def test_a_step_that_is_not_looked_at_reads_two_numbers(layers):
 
 
 def test_a_device_is_never_waited_for_on_such_a_step():
-    """Tensors on `meta` have no numbers at all: any read of one would raise."""
+    """Tensors on `meta` have no numbers, so reading one would raise."""
     with torch.device("meta"):
         net, x, y = MLP(3), torch.empty(64, 64), torch.empty(64, dtype=torch.long)
     optimizer = SGD(net.parameters(), 1e-3)
@@ -78,7 +79,7 @@ def test_a_device_is_never_waited_for_on_such_a_step():
 
 
 def test_the_cost_of_a_step_that_is_not_looked_at():
-    """Ten times what was measured: a gross error shows, a busy machine does not."""
+    """The limit is ten times the measured cost: it shows a gross error, but not a busy machine."""
     net = MLP(3)
     optimizer = SGD(net.parameters(), 1e-3)
     monitor = watch(net, optimizer)
@@ -96,7 +97,7 @@ def test_the_cost_of_a_step_that_is_not_looked_at():
 
 @pytest.mark.parametrize("every", [1, 5, 7, 30])
 def test_steps_are_paid_for_however_often_one_validates(every):
-    """What steps earn is not lost at a check, else looks would end."""
+    """A validation does not lose the budget that steps have added, or measurements would end."""
     net = MLP(2)
     optimizer = SGD(net.parameters(), 1e-3)
     monitor = watch(net, optimizer)
@@ -115,7 +116,7 @@ def test_steps_are_paid_for_however_often_one_validates(every):
 
 
 def test_a_rate_that_jumps_again_soon_is_looked_at_and_no_more():
-    """The angle between two gradients needs the step after it, too."""
+    """The cosine of two gradients also needs the next step."""
     net = MLP(2)
     optimizer = SGD(net.parameters(), 1e-6)
     monitor = watch(net, optimizer)
@@ -133,6 +134,35 @@ def test_a_rate_that_jumps_again_soon_is_looked_at_and_no_more():
     assert {206, 207, 211} <= set(closed(monitor)["gradient_norm"].steps.tolist())
 
 
+@pytest.mark.parametrize(
+    ("price", "total", "expected"),
+    [
+        (1e-3, 1230, [123, 124, 227, 228, 331, 332, 435, 436, 539, 540]),
+        (5e-3, 1230, [220, 221, 421, 422, 622, 623]),  # a half of the budget pays for six pairs
+        (25e-3, 1230, [1020, 1021, 1220, 1221]),  # for one, and one at the end
+        (1e-3, 30, []),  # for none
+        (1e-3, None, []),  # a run of unknown length
+    ],
+)
+def test_a_short_run_is_measured_until_its_end(price, total, expected):
+    """Its dense start is not paid back before the end: a share of the whole budget is kept for later."""
+    schedule = Schedule()
+    measured = []
+    for step in range(min(total or 1230, 1230)):
+        schedule.trained += 2e-3
+        if schedule.wants_gradients(step, total):
+            measured.append(step)
+            schedule.gradients.seconds = price
+            schedule.looked(step)
+            schedule.gradients.seconds = 0.0
+        schedule.steps += 1
+    assert measured[:21] == list(range(21))
+    later = measured[21:]
+    assert later[: len(expected)] == expected
+    assert bool(later) == bool(expected)
+    assert not later or later[-1] > 0.9 * total
+
+
 def test_nothing_is_held_after_a_failure():
     net = MLP(2)
     optimizer = SGD(net.parameters(), 1e-3)
@@ -140,7 +170,7 @@ def test_nothing_is_held_after_a_failure():
     (x, y), *_ = batches(1)
     for step in range(60):
         if step == 55:
-            monitor._engine._subject.tape.write = None  # what can't be called
+            monitor._engine._subject.tape.write = None  # cannot be called
         train_step(net, optimizer, monitor, x, y)
     engine = monitor._engine
     assert isinstance(engine.failure, TypeError)
@@ -150,7 +180,7 @@ def test_nothing_is_held_after_a_failure():
 
 @pytest.mark.slow
 def test_memory_does_not_grow():
-    """20,000 steps: the second half adds nothing, and the history stays within its capacity."""
+    """20,000 steps: the second half needs no more memory, and the history stays within its capacity."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
     optimizer = SGD(net.parameters(), 1e-3)
@@ -171,12 +201,14 @@ def test_memory_does_not_grow():
     assert all(len(s) <= s.capacity for s in history.series.values())
     assert history["loss"].steps[0] == 0
     assert history["loss"].steps[-1] == 20_000
-    assert history["gradient_norm"].steps[-1] > 10_000  # on a busy machine the looks are rarer, yet go on
+    assert (
+        history["gradient_norm"].steps[-1] > 10_000
+    )  # on a busy machine measurements are rarer, but continue
 
 
 @pytest.mark.slow
 def test_the_budget_is_kept():
-    """At steps of a few milliseconds, the time of 2,000 of them."""
+    """The time of 2,000 steps of a few milliseconds each."""
     torch.manual_seed(0)
     net = MLP(4, 512)
     optimizer = Adam(net.parameters(), 1e-4)

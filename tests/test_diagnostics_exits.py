@@ -1,4 +1,4 @@
-"""What diagnostics do to a run when they are asked to act, and what they leave behind at every exit."""
+"""What diagnostics do to a run when an action is set, and what they leave behind however the run ends."""
 
 import copy
 
@@ -7,19 +7,27 @@ import torch
 from watched import BrokenAt, hooks, trainer, watcher
 from zoo import CNN, MLP, Module, loaders
 
-from nnfoundations._errors import OptionError
 from nnfoundations.callbacks import Diagnostics
+from nnfoundations.callbacks._action import Response
 from nnfoundations.diagnostics import FaultError
+from nnfoundations.errors import OptionError
 
 # -- actions -----------------------------------------------------------------------------------------------
 
 
-def test_stop():
-    diagnostics = watcher(action="stop")
+def printed(capsys):
+    """Standard error as one line, without the wrapping."""
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_stop(capsys):
+    diagnostics = watcher(action="stop", verbose=True)
     t = trainer(diagnostics, max_steps=100)
     t.fit(BrokenAt(MLP(2)), *loaders())
     assert t.global_step == 31
     assert diagnostics.findings
+    why = 'because of unstable-loss-function (action="stop")'
+    assert f"Diagnostics: stopping the run after step 30 {why}." in printed(capsys)
 
 
 def test_a_tendency_must_last_before_it_stops_the_run():
@@ -41,21 +49,25 @@ def test_raise_before_the_weights_are_lost():
 
 
 @pytest.mark.parametrize("enabled", [False, True])
-def test_checkpoint_and_go_on(tmp_path, enabled):
-    diagnostics = watcher(action="checkpoint")
+def test_checkpoint_and_go_on(tmp_path, enabled, capsys):
+    diagnostics = watcher(action="checkpoint", verbose=True)
     t = trainer(diagnostics, max_steps=40, default_root_dir=tmp_path, enable_checkpointing=enabled)
     t.fit(BrokenAt(MLP(2)), *loaders())
     assert t.global_step == 40
     (path,) = tmp_path.rglob("unstable-loss-function-step=30.ckpt")
     weights = torch.load(path, weights_only=True)["state_dict"]
     assert all(bool(w.isfinite().all()) for w in weights.values())
+    assert f'saved {path} because of unstable-loss-function (action="checkpoint")' in printed(capsys)
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"action": "explode"}, "action from warn, stop, raise, checkpoint; got 'explode'"),
-        ({"mute": ["dead-unit"]}, "mute from .*dead-units.*; got 'dead-unit'"),
+        ({"mute": ["dead-unit"]}, "mute takes names of faults.*got 'dead-unit'. Did you mean 'dead-units'"),
+        ({"mute": "overfiting"}, "got 'overfiting'. Did you mean 'overfitting'"),
+        ({"mute": "dead-unit:net.*"}, "got 'dead-unit:net.*'. Did you mean 'dead-units'"),
+        ({"mute": "xyz-*"}, "got 'xyz-.*'. Faults are non-finite-input, .*overfitting"),
         ({"families": ["gradient"]}, "families from .*gradients.*; got 'gradient'"),
         ({"budget": 0}, "budget above 0; got 0"),
     ],
@@ -92,17 +104,49 @@ def test_hooks_are_gone(error, step):
     assert len(diagnostics.history["loss"]) == (step if error else 40)
 
 
-def test_our_failure_is_not_the_users(capsys):
-    def breaks(finding):
-        raise RuntimeError("the messenger is ill")
+def test_an_exception_of_on_finding_is_printed_once_and_diagnostics_continue(capsys):
+    called = []
 
-    diagnostics = watcher(on_finding=breaks)
+    def send_mail(finding):
+        called.append(finding.fault)
+        raise RuntimeError("no mail server")
+
+    class Twice(BrokenAt):
+        """A model in evaluation mode at first, and a loss that is not finite later."""
+
+        def training_step(self, batch, batch_idx):
+            self.net.train(self.trainer.global_step > 5)
+            return super().training_step(batch, batch_idx)
+
+    diagnostics = watcher(on_finding=send_mail, verbose=True)
+    t = trainer(diagnostics, max_steps=50)
+    t.fit(Twice(CNN(norm=True)), *loaders())
+    assert t.global_step == 50
+    assert called == ["train-mode-off", "unstable-loss-function"]
+    assert diagnostics.failure is None
+    assert diagnostics.history["loss"].steps.tolist() == list(range(50))
+    err = printed(capsys)
+    assert err.count("no mail server") == 1
+    assert "on_finding (send_mail) raised RuntimeError: no mail server. Diagnostics continues" in err
+    assert "2 findings, root cause first, in 50 steps" in err
+    assert "Diagnostics ended" not in err
+
+
+def test_an_internal_error_ends_diagnostics_but_not_the_training(capsys, monkeypatch):
+    def breaks(self, *args):
+        raise ArithmeticError("a bug in diagnostics")
+
+    monkeypatch.setattr(Response, "act_on", breaks)
+    diagnostics = watcher(verbose=True)
     t = trainer(diagnostics, max_steps=50)
     module = BrokenAt(MLP(2))
     t.fit(module, *loaders())
     assert t.global_step == 50
-    assert str(diagnostics.failure) == "the messenger is ill"
-    assert capsys.readouterr().err.count("the messenger is ill") == 1
+    assert str(diagnostics.failure) == "a bug in diagnostics"
+    err = printed(capsys)
+    ended = "ended at step 0 because of an internal error (ArithmeticError: a bug in diagnostics)"
+    assert f"Diagnostics {ended}. The training continues without them." in err
+    assert f"Diagnostics: nothing found in 0 steps (cost 0.00 s). Diagnostics {ended}; later steps" in err
     assert not hooks(module, *t.optimizers)
 
 

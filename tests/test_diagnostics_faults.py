@@ -1,5 +1,8 @@
-"""A real run with each fault names it, the place and nothing else; the same net without it trains "
-"unmentioned."""
+"""Real runs: each fault is found, at the right place and in time; healthy runs have no finding.
+
+Every rule finds one fault in the fast tests. The slow ones inject every fault in one net and run the
+healthy controls; the weekly ones add the other nets, the held-out controls and a second random seed.
+"""
 
 import pytest
 import torch
@@ -16,52 +19,89 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
 ]
 
+FAST = (
+    "vanishing-gradients/sigmoids",
+    "bad-initialization/unit-weights",
+    "symmetric-weights/zero",
+    "bad-output-scale/last-layer",
+    "unscaled-inputs/times-1000",
+    "constant-inputs/one-image",
+    "non-finite-input/nan-pixel",
+    "exploding-gradients/through-time",
+    "dead-units/bias",
+    "saturated-units/bias",
+    "learning-rate-too-high/adam",
+    "learning-rate-too-low/adam",
+    "softmax-before-cross-entropy/softmax",
+    "unstable-loss-function/log-of-zero",
+    "non-finite/overflow",
+    "overfitting/few-samples",
+    "parameter-not-in-optimizer/left-out",
+    "graph-cut/detach",
+    "gradients-not-zeroed/no-zero-grad",
+    "train-mode-off/eval-in-step",
+)
+"""One fault for each rule."""
+
+FAST_HEALTHY = (
+    "healthy/eight-layers",
+    "healthy/lora",
+    "healthy/one-big-step",
+    "healthy/accumulated-gradients",
+    "healthy/tied-weights",
+    "healthy/small-last-batch",
+)
+LONGEST = ("healthy/transformer",)
+"""More than 10 seconds; only run weekly."""
+
+SLOW, WEEKLY = pytest.mark.slow, pytest.mark.weekly
+
 
 def faulty_runs():
-    """Each fault in its first net; in its other nets under `-m slow`."""
+    """Each fault in its first net; in its other nets weekly."""
     for fault in FAULTS:
-        for i, net in enumerate(fault.nets):
-            yield pytest.param(fault, net, id=f"{fault.id}-{net}", marks=[pytest.mark.slow] if i else [])
+        first, *others = fault.nets
+        yield pytest.param(fault, first, id=f"{fault.id}/{first}", marks=() if fault.id in FAST else SLOW)
+        yield from (pytest.param(fault, net, id=f"{fault.id}/{net}", marks=WEEKLY) for net in others)
 
 
 @pytest.mark.parametrize(("fault", "net"), list(faulty_runs()))
-def test_a_fault_is_named(fault, net):
-    seen = {}
+def test_a_fault_is_found(fault, net):
+    """As the only finding, in time, with the layer, the evidence, the cause and the remedy."""
+    found_at = {}
     case = fault.broken(net)
     diagnostics = Diagnostics(
         budget=1.0,
         verbose=False,
-        on_finding=lambda finding: seen.setdefault(finding.fault, module.trainer.global_step),
+        on_finding=lambda finding: found_at.setdefault(finding.fault, module.trainer.global_step),
     )
     module = case.build()
     run(module, case.steps, case.data, diagnostics=diagnostics, **case.options)
     assert diagnostics.failure is None
-    named = [finding.fault for finding in diagnostics.findings]
-    assert len(named) == 1, f"one cause, not {named}"
+    found = [finding.fault for finding in diagnostics.findings]
+    assert len(found) == 1, f"one root cause, not {found}"
     (finding,) = diagnostics.findings
     assert finding.fault in fault.causes
-    assert seen[finding.fault] <= fault.by, "too late"
+    assert found_at[finding.fault] <= fault.by, "too late"
     if fault.where is not None:
         assert any(fault.where(case) in place for place in finding.where), finding.where
-    assert finding.evidence, "with evidence"
-    assert finding.cause, "with a cause"
-    assert finding.remedy, "with a remedy"
+    assert finding.evidence, "no evidence"
+    assert finding.cause, "no cause"
+    assert finding.remedy, "no remedy"
 
 
 def healthy_twins():
-    """Those that train another net than the usual one; the usual ones are shared by many faults."""
+    """One for each net and way to train it; many faults share the same twin."""
     seen = set()
     for fault in FAULTS:
-        for net in fault.nets:
-            key = (fault.twin, net)
-            if key not in seen:
-                seen.add(key)
-                slow = [pytest.mark.slow] if fault.id == "F31" and net in "RT" else []
-                yield pytest.param(fault, net, id=f"{fault.id}-{net}", marks=slow)
+        for i, net in enumerate(fault.nets):
+            if (fault.twin, net) not in seen:
+                seen.add((fault.twin, net))
+                yield pytest.param(fault, net, id=f"{fault.id}/{net}", marks=WEEKLY if i else SLOW)
 
 
 @pytest.mark.parametrize(("fault", "net"), list(healthy_twins()))
-def test_its_healthy_twin_is_silent(fault, net):
+def test_the_healthy_twin_has_no_finding(fault, net):
     case = fault.healthy(net)
     diagnostics = run(case.build(), case.steps, case.data, **case.options)
     assert diagnostics.failure is None
@@ -69,15 +109,16 @@ def test_its_healthy_twin_is_silent(fault, net):
 
 
 def controls():
-    yield from (pytest.param(control, 0, id=str(control)) for control in CONTROLS)
-    for control in HELD_OUT:
-        yield pytest.param(control, 0, id=str(control), marks=pytest.mark.slow)
     for control in CONTROLS:
-        yield pytest.param(control, 1, id=f"{control}-again", marks=pytest.mark.slow)
+        marks = () if control.id in FAST_HEALTHY else WEEKLY if control.id in LONGEST else SLOW
+        yield pytest.param(control, 0, id=control.id, marks=marks)
+        yield pytest.param(control, 1, id=f"{control.id}/seed-1", marks=WEEKLY)
+    for control in HELD_OUT:
+        yield pytest.param(control, 0, id=control.id, marks=WEEKLY)
 
 
 @pytest.mark.parametrize(("control", "seed"), list(controls()))
-def test_a_healthy_run_is_silent(control, seed):
+def test_a_healthy_run_has_no_finding(control, seed):
     torch.manual_seed(seed)
     case = control.make()
     torch.manual_seed(seed)
@@ -86,6 +127,15 @@ def test_a_healthy_run_is_silent(control, seed):
     assert diagnostics.findings == []
 
 
-def test_every_rule_has_a_run_that_it_catches():
-    """A rule without one does not count."""
-    assert {rule.fault for rule in RULES} <= {fault.causes[0] for fault in FAULTS}
+def test_every_rule_finds_a_fault_in_the_fast_tests():
+    """A rule without a real run that it catches does not count."""
+    fast = {fault.causes[0] for fault, _ in (p.values for p in faulty_runs() if not p.marks)}
+    assert fast == {rule.fault for rule in RULES}
+
+
+def test_ids_are_unique_and_all_run():
+    """A run whose name is misspelt above would move to another tier unnoticed."""
+    faults, healthy = [fault.id for fault in FAULTS], [control.id for control in (*CONTROLS, *HELD_OUT)]
+    assert len({*faults, *healthy}) == len(faults) + len(healthy)
+    assert set(FAST) <= set(faults)
+    assert {*FAST_HEALTHY, *LONGEST} <= {control.id for control in CONTROLS}

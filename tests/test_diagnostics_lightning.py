@@ -1,4 +1,4 @@
-"""Diagnostics under a real Trainer: ways of training that could be mistaken for a fault."""
+"""Diagnostics under a real Trainer: ways of training that a rule could mistake for a fault."""
 
 import lightning.pytorch as lightning
 import pytest
@@ -40,14 +40,14 @@ def test_both_roots(root):
 
 
 def test_accumulation_with_a_short_last_cycle():
-    """21 batches an epoch by 4: the last step of each has one batch, the loss is per batch all the same."""
+    """21 batches per epoch in groups of 4: the last step has one batch, and the loss is still per batch."""
     diagnostics = silent(run(Module(MLP(3)), 48, accumulate_grad_batches=4, diagnostics=watcher()))
     assert diagnostics.history.settings["steps_per_epoch"] == 6
     losses = diagnostics.history["loss"]
     assert losses.steps.tolist() == list(range(48))
     assert 2.0 < losses.rows[0, 0] < 4.0
     norms = diagnostics.history["gradient_norm"]
-    assert len(set(norms.steps.tolist())) == len(norms)  # one look a step, not one a batch
+    assert len(set(norms.steps.tolist())) == len(norms)  # one measurement per step, not per batch
 
 
 def test_norms_are_those_before_clipping():
@@ -72,7 +72,7 @@ def test_manual_optimisation():
 
 
 class Two(Module):
-    """Both halves of an autoencoder with an optimizer of its own, in turn."""
+    """An autoencoder whose halves have their own optimizers and take turns."""
 
     automatic_optimization = False
 
@@ -98,7 +98,9 @@ def test_several_optimizers_have_their_own_gradients():
     last = norms.columns.index("net.6.weight")
     measured = norms.rows == norms.rows
     assert len(norms) > 20
-    assert (measured[:, first] ^ measured[:, last]).all()  # a row is of one optimizer: the other's are stale
+    assert (
+        measured[:, first] ^ measured[:, last]
+    ).all()  # a row has the gradients of one optimizer; those of the other are old
 
 
 def test_lbfgs_counts_the_first_closure():
@@ -177,7 +179,7 @@ def test_tied_weights_are_one_under_two_names():
 
 def test_an_embedding_that_is_the_output_layer_too_is_judged_as_that():
     class Language(nn.Module):
-        """The next grey level from the last one; torch's own scale of embeddings is too large for logits."""
+        """Predicts the next grey level. The default scale of embeddings in torch is too large for logits."""
 
         def __init__(self):
             super().__init__()
@@ -200,7 +202,7 @@ def test_an_embedding_that_is_the_output_layer_too_is_judged_as_that():
 
 @pytest.mark.parametrize("whole", [False, True], ids=["net", "module"])
 def test_compiled_as_without_us(whole):
-    """No graph break, no graph more than without diagnostics; what flows inside is said to be unobserved."""
+    """No additional graph and no graph break; diagnostics say that activations cannot be observed."""
     counts = []
     for watched in (False, True):
         torch._dynamo.reset()
@@ -254,6 +256,6 @@ def test_a_loss_scaler_that_skips_its_first_steps(fused):
     history = diagnostics.history
     assert 1.5 < history["loss"].rows[0, 0] < 4
     norms = (history["gradient_norm"].rows ** 2).sum(1) ** 0.5
-    assert (norms < 100).all()  # unscaled, and none of a skipped step
+    assert (norms < 100).all()  # unscaled, and without skipped steps
     ratios = history["update_ratio"]
     assert ratios.steps[0] == history["gradient_norm"].steps[0] == skipped

@@ -1,4 +1,4 @@
-"""Diagnostics in loggers, event files and figures, under a Trainer."""
+"""The output of diagnostics under a Trainer: loggers, event files and figures."""
 
 import csv
 import types
@@ -17,11 +17,17 @@ from watched import lines_of
 
 from nnfoundations.callbacks import Diagnostics
 from nnfoundations.callbacks._diagnostics_charts import Charts, layers_table, numbers
-from nnfoundations.callbacks._diagnostics_figures import MOST, health_figure, layers_figure, shortened
-from nnfoundations.callbacks._reporters import Files, Terminal, log_folder, reporters
-from nnfoundations.diagnostics import History, diagnose
+from nnfoundations.callbacks._diagnostics_figures import (
+    MOST,
+    NAMED,
+    health_figure,
+    layers_figure,
+    shortened,
+)
+from nnfoundations.callbacks._loggers import log_folder, logger_place
+from nnfoundations.callbacks._reporters import Files, Terminal, reporters
+from nnfoundations.diagnostics import History, LayerFacts, ParameterFacts, diagnose
 from nnfoundations.diagnostics import _console as console
-from nnfoundations.diagnostics._history import LayerFacts, ParameterFacts
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
@@ -31,7 +37,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 # -- under a Trainer -----------------------------------------------------------------------------------------
 
 
-def broken(fault="F22", net="M"):
+def broken(fault="learning-rate-too-high/adam", net="mlp"):
     (found,) = (f for f in FAULTS if f.id == fault)
     return found.broken(net)
 
@@ -46,7 +52,7 @@ def run(case, folder, loggers, **options):
 
 
 class Remembering(Logger):
-    """A logger that only takes numbers, as most do."""
+    """A logger that accepts only numbers, as most do."""
 
     name, version = "mine", "7"
 
@@ -71,7 +77,7 @@ class Remembering(Logger):
 
 @pytest.fixture(scope="module")
 def spoilt(tmp_path_factory):
-    """A run at a rate too high, with three loggers."""
+    """A run with three loggers whose learning rate is too high."""
     folder = tmp_path_factory.mktemp("spoilt")
     board = TensorBoardLogger(folder, name="board", default_hp_metric=False)
     loggers = [board, CSVLogger(folder, name="table"), Remembering(folder / "other")]
@@ -172,7 +178,7 @@ def test_a_run_that_failed_at_once_has_no_line(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     assert not list(tmp_path.iterdir())
     nothing.schedule.steps, nothing.schedule.trained = 1, 0.0
-    assert text(console.closing(nothing, 100)) == "Diagnostics: nothing found in 1 step (0.12 s)."
+    assert text(console.closing(nothing, 100)) == "Diagnostics: nothing found in 1 step (cost 0.12 s)."
 
 
 def test_who_reports(tmp_path):
@@ -192,6 +198,59 @@ def test_files_lie_where_checkpoints_do(tmp_path, monkeypatch):
     assert log_folder(trainer_stub(loggers=[Remembering(tmp_path)])) == tmp_path / "mine" / "7"
     table = CSVLogger(tmp_path, name="table")
     assert str(log_folder(trainer_stub(loggers=[table]))) == table.log_dir
+
+
+# -- where a person finds a run ------------------------------------------------------------------------------
+
+
+class WandbLogger(Remembering):
+    """Has the same attributes as that of Lightning: the page is the `url` of its experiment."""
+
+    page = "https://wandb.ai/me/project/runs/7"
+
+    @property
+    def experiment(self):
+        return types.SimpleNamespace(url=self.page)
+
+
+class MLFlowLogger(Remembering):
+    _tracking_uri, experiment_id, run_id = "http://tracker:5000/", "3", "abc"
+
+
+def test_the_place_of_each_logger(tmp_path):
+    board, table = TensorBoardLogger(tmp_path, name="board"), CSVLogger(tmp_path, name="table")
+    offline, local = WandbLogger(tmp_path), MLFlowLogger(tmp_path)
+    offline.page, local._tracking_uri = None, "file:./mlruns"
+    assert [
+        logger_place(logger) for logger in (board, table, WandbLogger(tmp_path), MLFlowLogger(tmp_path))
+    ] == [
+        ("TensorBoard", f"tensorboard --logdir {tmp_path / 'board'}"),
+        ("CSV", str(tmp_path / "table" / "version_0" / "metrics.csv")),
+        ("Wandb", "https://wandb.ai/me/project/runs/7"),
+        ("MLFlow", "http://tracker:5000/#/experiments/3/runs/abc"),
+    ]
+    assert logger_place(offline) == ("Wandb", str(tmp_path / "mine" / "7"))
+    assert logger_place(local) == ("MLFlow", "mlflow ui --backend-store-uri file:./mlruns")
+
+
+@pytest.mark.parametrize("kind", ["csv", "wandb", "tensorboard", "none"])
+def test_the_summary_says_where_findings_and_curves_are(kind, tmp_path, capsys):
+    logger, place, folder = {
+        "csv": (CSVLogger(tmp_path, name="a"), f"CSV: {tmp_path}/a/version_0/metrics.csv", "a/version_0"),
+        "wandb": (WandbLogger(tmp_path), f"Wandb: {WandbLogger.page}", "mine/7"),
+        "tensorboard": (
+            TensorBoardLogger(tmp_path, name="a"),
+            f"TensorBoard: tensorboard --logdir {tmp_path}/a",
+            "a/version_0",
+        ),
+        "none": (False, "Findings:", "."),
+    }[kind]
+    run(broken(), tmp_path, logger)
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert f"Findings: {tmp_path / folder / 'findings.jsonl'}" in lines
+    assert (tmp_path / folder / "findings.jsonl").exists()
+    assert any(line.startswith(place) for line in lines)
+    assert any("tensorboard" in line for line in lines) == (kind == "tensorboard")
 
 
 # -- figures -------------------------------------------------------------------------------------------------
@@ -215,14 +274,15 @@ def deep_history(layers):
 
 @pytest.mark.parametrize("layers", [2, 11, 200])
 def test_the_heat_map_names_its_rows(layers, tmp_path):
-    figure = layers_figure(deep_history(layers))
-    left, right = figure.axes[:2]
-    labels = [label.get_text() for label in left.get_yticklabels()]
-    assert len(labels) == min(layers, MOST)
+    figure = layers_figure(deep_history(layers), "Measured until step 29.")
+    upper, lower = figure.axes[:2]
+    labels = [label.get_text() for label in upper.get_yticklabels()]
+    assert len(labels) == min(layers, NAMED)
     assert len(set(labels)) == len(labels)
-    assert labels[0] == "n.e.l.0.self_attn.in_proj_weight"
-    assert max(map(len, labels)) <= 34
-    assert left.images[0].get_array().shape == right.images[0].get_array().shape == (len(labels), 30)
+    assert labels[0] == "n.e.l.0.s.in_proj_weight"
+    rows = min(layers, MOST)
+    assert upper.images[0].get_array().shape == lower.images[0].get_array().shape == (rows, 30)
+    assert figure.get_suptitle().endswith("Measured until step 29.")
     figure.savefig(tmp_path / "figure.png")
 
 
@@ -233,6 +293,7 @@ def test_the_timeline_has_a_row_a_finding(tmp_path):
     assert loss.get_yscale() == "log"
     assert [label.get_text() for label in rows.get_yticklabels()] == [RATE.fault, "overfitting"]
     assert [(bar.get_x(), bar.get_width()) for bar in rows.patches] == [(0, 12), (5, 24)]
+    assert rows.get_title(loc="right") == "red: error, grey: resolved"
     figure.savefig(tmp_path / "figure.png")
 
 

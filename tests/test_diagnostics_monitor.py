@@ -1,4 +1,4 @@
-"""The same diagnostics from a plain loop, or with Fabric, in three added lines."""
+"""Diagnostics in a plain loop or with Fabric, by three added lines."""
 
 import pytest
 import torch
@@ -74,7 +74,7 @@ def test_evaluation_in_between_is_no_batch(net):
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_loss_scaler_that_skips(net, fused):
-    """Scale 2^28: the first steps overflow. Norms are unscaled, skipped steps are counted, no fault."""
+    """Scale 2^28: the first steps overflow. Norms are unscaled, and skipped steps are not a fault."""
     optimizer = Adam(net.parameters(), 1e-3, fused=fused)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**28)
     monitor = watch(net, optimizer, scaler=scaler)
@@ -94,7 +94,7 @@ def test_a_loss_scaler_that_skips(net, fused):
     norms = (history["gradient_norm"].rows ** 2).sum(1) ** 0.5
     assert len(norms) > 10
     assert (norms < 100).all()
-    assert history["update_ratio"].rows[-1, ::2].max() < 0.1  # biases that began at 0 have none yet
+    assert history["update_ratio"].rows[-1, ::2].max() < 0.1  # biases that started at 0 have no ratio yet
     assert history["loss"].steps.tolist() == list(range(60))
 
 
@@ -156,7 +156,7 @@ def test_a_closure_counts_once_and_before_the_weights_move(net):
 
 
 def test_two_optimizers_in_turn():
-    """A small GAN: losses that cycle are no fault, and each net has gradients of its own."""
+    """A small GAN: cyclic losses are not a fault, and each network has its own gradients."""
     torch.manual_seed(0)
     make, judge = MLP(2), nn.Sequential(nn.Linear(10, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
     both = nn.ModuleDict({"make": make, "judge": judge})
@@ -249,7 +249,7 @@ def test_lazy_layers():
 
 
 def test_what_is_printed_in_a_notebook(net, capsys):
-    """A cell is code run by `exec` in a kernel whose streams are no terminal."""
+    """A cell runs by `exec` in a kernel whose streams are not terminals."""
     cell = """
 optimizer = SGD(net.parameters(), 1e-3)
 monitor = Monitor(net, optimizer)
@@ -268,9 +268,9 @@ monitor.close()
     assert "\x1b[" not in text
 
 
-def test_an_exception_in_the_loop_takes_the_hooks_off(net):
+def test_an_exception_in_the_loop_takes_the_hooks_off(net, capsys):
     optimizer = SGD(net.parameters(), 1e-3)
-    monitor = watch(net, optimizer)
+    monitor = watch(net, optimizer, verbose=True)
 
     def loop():
         with monitor:
@@ -280,5 +280,6 @@ def test_an_exception_in_the_loop_takes_the_hooks_off(net):
 
     with pytest.raises(ZeroDivisionError):
         loop()
+    assert "Monitor saw" not in capsys.readouterr().err
     assert hooks(net, optimizer) == 0
     assert monitor.failure is None

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: found before the optimizer steps, named by module, nothing else disturbed."""
+"""NaN and infinity are found before the optimizer steps and named by module, without side effects."""
 
 import copy
 import csv
@@ -21,7 +21,7 @@ NAN = float("nan")
 
 
 class Root(nn.Module):
-    """The slope of a root is infinite at 0, its value is 0."""
+    """At 0 the value of a square root is 0 and its slope is infinite."""
 
     def forward(self, x):
         return (x * (x > 0)).sqrt()
@@ -33,7 +33,7 @@ class Log(nn.Module):
 
 
 class Between(nn.Module):
-    """The culprit is a line between two layers, no module."""
+    """The NaN is made by a line between two layers, not by a module."""
 
     def __init__(self, slope_only):
         super().__init__()
@@ -160,7 +160,7 @@ def test_a_mask_of_minus_infinity_is_no_fault():
 
 
 class Stateful(Module):
-    """Dropout, batch statistics, a metric, a counter, a list: all that a second run could disturb."""
+    """Dropout, batch statistics, a metric, a counter, a list: everything that a second run could change."""
 
     def __init__(self):
         torch.manual_seed(1)
@@ -179,7 +179,7 @@ class Stateful(Module):
         x, y = batch
         out = self(x)
         loss = self.loss(out, y)
-        if batch_idx == 5:  # the value is right, the slope is not
+        if batch_idx == 5:  # the value is finite, the slope is not
             loss = loss + (out * 0).sqrt().sum()
         self.average = 0.9 * self.average + 0.1 * loss.detach()
         self.accuracy(out, y)
@@ -191,12 +191,12 @@ class Stateful(Module):
         return loss
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
-        for p in self.parameters():  # the user's own cure, so that training goes on
+        for p in self.parameters():  # a fix in user code, so the training continues
             p.grad.nan_to_num_(0, 0, 0)
 
 
 def test_the_second_run_leaves_no_trace(tmp_path):
-    """Training with diagnostics is, bit for bit, training without, though a batch was run twice."""
+    """Training with diagnostics equals training without, bit for bit, although a batch ran twice."""
     from lightning.pytorch.loggers import CSVLogger
 
     results = []
@@ -236,7 +236,7 @@ def test_the_second_run_leaves_no_trace(tmp_path):
 
 
 def test_dropout_draws_the_same_mask_again():
-    """The fault depends on the mask: another one would not show it."""
+    """The fault depends on the dropout mask: another mask would not show it."""
 
     class Fragile(nn.Module):
         def __init__(self):
@@ -250,7 +250,7 @@ def test_dropout_draws_the_same_mask_again():
     torch.manual_seed(0)
     diagnostics = run(Module(Fragile()), 200, diagnostics=Diagnostics(verbose=False))
     assert [f.where for f in diagnostics.findings] == [("net.log",)], diagnostics.findings
-    assert diagnostics.findings[0].first_step > 25  # most masks are harmless; not a step of the dense start
+    assert diagnostics.findings[0].first_step > 25  # most masks are harmless; later than the dense start
 
 
 def test_manual_optimisation_is_not_run_again():

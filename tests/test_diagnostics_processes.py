@@ -1,4 +1,4 @@
-"""Diagnostics of two processes, with whole parameters and with parts of them: one looks, and nobody waits."""
+"""Diagnostics with two processes and whole or sharded parameters: one measures, and no process waits."""
 
 import json
 import subprocess
@@ -155,5 +155,5 @@ def test_sharded_parameters(loop, tmp_path):
     assert seen["failure"] == "None"
     assert seen["losses"] > 15
     assert "sharded" in seen["not_run"]["vanishing-gradients"]
-    # One process alone sees the number that is not finite: were it to run the batch again, both would hang.
+    # Only one process sees the NaN. If it ran the batch again, both would hang.
     assert seen["findings"] == [["non-finite", 20]]

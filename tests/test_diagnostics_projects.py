@@ -1,4 +1,4 @@
-"""Code that no one here wrote, trained as it is: no false alarm, nothing crashes, hooks are gone."""
+"""Projects of others, trained unchanged: no false alarm, no crash, and all hooks are removed."""
 
 import lightning.pytorch as lightning
 import pytest
@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def fit(module, *data, root=lightning, true=(), **options):
-    """Args: true: what may be said, since it is so."""
+    """Fit, and allow only the findings in `true`, which are right."""
     torch.manual_seed(0)
     diagnostics = Diagnostics(verbose=False, budget=1.0)
     root.Trainer(
@@ -46,20 +46,20 @@ def fit(module, *data, root=lightning, true=(), **options):
 
 
 def test_the_boring_model():
-    """Its step is too long indeed: lr times the squared input, 0.1 x 32, is above 2."""
+    """Its learning rate really is too high: lr times the squared input, 0.1 x 32, is above 2."""
     diagnostics = fit(BoringModel(), BoringDataModule(), max_steps=128, true=("learning-rate-too-high",))
     assert "neither returns" in diagnostics.not_run["overfitting"]  # it returns {"x": ...}
 
 
 def sentences():
-    """Words that follow from those before them."""
+    """Sentences in which each word follows from the one before."""
     torch.manual_seed(0)
     words = (torch.randint(50, (600, 1)) + torch.arange(17) * 7) % 50
     return TensorDataset(words[:, :-1], words[:, 1:])
 
 
 def offline(demo):
-    """The demo without its download."""
+    """The demo of Lightning without its download."""
     base = lightning.LightningModule
     return type(demo.__name__, (demo,), {n: getattr(base, n) for n in ("prepare_data", "train_dataloader")})
 
@@ -70,8 +70,9 @@ def test_the_transformer_demo():
     assert diagnostics.history.loss.kind == "cross-entropy"
 
 
+@pytest.mark.slow
 def test_the_lstm_demo():
-    """Trained as its source says: SGD at 20, clipped at 0.25."""
+    """Trained as in its source: SGD with lr 20, clipped at 0.25."""
     words = sentences()
     data = DataLoader(words, batch_sampler=SequenceSampler(words, 20))
     fit(offline(LightningLSTM)(vocab_size=50), data, max_steps=24, gradient_clip_val=0.25)

@@ -1,4 +1,4 @@
-"""What people see of diagnostics: the terminal, files, loggers, the command."""
+"""The output of diagnostics: terminal and files."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def test_lines_fit_and_names_stay_whole(width):
 
 def test_a_healthy_run_has_one_line():
     assert text(console.closing(engine(), 100)) == (
-        "Diagnostics: nothing found in 1,234 steps (0.12 s, 0.6% of training)."
+        "Diagnostics: nothing found in 1,234 steps (cost 0.12 s, 0.6% of training)."
     )
 
 
@@ -45,29 +45,49 @@ def test_the_closing_table_says_all():
     second = changed(RATE, fault="overfitting", severity=Severity.WARNING, where=(), resolved=True)
     first = changed(RATE, consequences=("dead-units",))
     reasons = {"dead-units": "compiled model", "saturated-units": "compiled model", "graph-cut": "shards"}
-    printed = text(console.closing(engine(first, second, not_run=reasons, mute=["dead-units:head"]), 100))
+    finished = engine(first, second, not_run=reasons, mute=["dead-units:head"])
+    printed = text(console.closing(finished, 100, ["Findings: logs/findings.jsonl"]))
     assert (
         printed
         == """\
-Diagnostics: 2 causes, the first one first, in 1,234 steps (0.12 s, 0.6% of training).
+Diagnostics: 2 findings, root cause first, in 1,234 steps (cost 0.12 s, 0.6% of training).
   1. learning-rate-too-high (error), steps 0 to 12, net.0.weight
-     Within the first steps weights move by 1.4 of their size a step (about 0.001 to 0.02 is
-     healthy). The learning rate 0.3 is too high for this network.
-     -> Set lr=0.0042 (now 0.3): updates are then 0.02 of the weights.
+     In the first steps each update changes the weights by 1.4 times their size (healthy updates:
+     0.001 to 0.02). The learning rate 0.3 is too high for this network.
+     -> Set lr=0.0042 (now 0.3): each update is then 0.02 of the weights.
      explains dead-units
   2. overfitting (warning, resolved), steps 0 to 12
-     Within the first steps weights move by 1.4 of their size a step (about 0.001 to 0.02 is
-     healthy). The learning rate 0.3 is too high for this network.
-     -> Set lr=0.0042 (now 0.3): updates are then 0.02 of the weights.
+     In the first steps each update changes the weights by 1.4 times their size (healthy updates:
+     0.001 to 0.02). The learning rate 0.3 is too high for this network.
+     -> Set lr=0.0042 (now 0.3): each update is then 0.02 of the weights.
+  Findings: logs/findings.jsonl
   Not run: dead-units, saturated-units (compiled model); graph-cut (shards). Muted: dead-units:head."""
     )
+
+
+@pytest.mark.parametrize(("steps", "trained"), [(499, 60.0), (5000, 4.0), (3, 0.0)])
+def test_a_short_run_has_no_share_of_training(steps, trained):
+    """The dense measurements of the first steps would dominate it."""
+    short = engine()
+    short.schedule.steps, short.schedule.trained = steps, trained
+    assert (
+        text(console.closing(short, 100)) == f"Diagnostics: nothing found in {steps:,} steps (cost 0.12 s)."
+    )
+
+
+@pytest.mark.parametrize("findings", [(), (RATE,)])
+def test_the_summary_says_since_when_diagnostics_did_not_run(findings):
+    ended = engine(*findings, failure=KeyError("net.0"))
+    printed = " ".join(text(console.closing(ended, 100)).split())
+    assert "Diagnostics ended at step 99 because of an internal error (KeyError: 'net.0')" in printed
+    assert "later steps were not checked" in printed
 
 
 def test_a_pipe_gets_plain_text(capsys, recwarn):
     console.Console().report(RATE)
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("Diagnostics: learning-rate-too-high (error), step 0 in net.0.weight\n  Within")
+    assert err.startswith("Diagnostics: learning-rate-too-high (error), step 0 in net.0.weight\n  In the")
     assert "\x1b" not in err
     assert not recwarn.list, "it must not depend on what Python does with warnings"
 
@@ -137,9 +157,9 @@ def test_many_findings_wait_for_the_end(capsys):
     spoken = console.Console(most=2)
     for fault in ("a", "a", "b", "c", "d"):
         spoken.report(changed(RATE, fault=fault))
-    err = capsys.readouterr().err
+    err = " ".join(capsys.readouterr().err.split())  # lines are as long as the terminal is wide
     assert [err.count(f"Diagnostics: {fault} (") for fault in "abcd"] == [1, 1, 0, 0]
-    assert err.count("the end of the run lists them all") == 1
+    assert err.count("The summary at the end of the run lists them all") == 1
 
 
 # -- files ---------------------------------------------------------------------------------------------------

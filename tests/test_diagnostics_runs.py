@@ -1,4 +1,4 @@
-"""Diagnostics in runs that are no training, with and without validation, and again and again."""
+"""Diagnostics in runs that do not train, with and without validation, and in repeated runs."""
 
 import lightning.pytorch as lightning
 import pytest
@@ -153,7 +153,7 @@ def test_reasons_for_what_is_not_run():
 
 @pytest.mark.filterwarnings("ignore:Be aware that", "ignore:You're resuming")
 def test_resumed_in_mid_epoch(tmp_path):
-    """The checkpoint loads under the strict reader, and the history goes on where it stood."""
+    """The checkpoint loads with `weights_only`, and the history continues."""
     first = watcher()
     saver = ModelCheckpoint(tmp_path, every_n_train_steps=30, save_top_k=-1)
     module = Module(MLP(3))
@@ -216,7 +216,7 @@ def test_twins(capsys):
     trainer(first, second, max_steps=25).fit(Module(MLP(2)), *loaders())
     silent(first)
     assert not len(second.history["loss"])
-    assert capsys.readouterr().out.count("Diagnostics is off") == 1
+    assert capsys.readouterr().out.count("This Diagnostics is disabled: another one") == 1
 
 
 def test_monitors_watch_their_own(capsys):
@@ -229,4 +229,4 @@ def test_monitors_watch_their_own(capsys):
     assert gradients == ["vanishing-gradients"]
     assert "vanishing-gradients" not in activations
     assert overfitting == []
-    assert "off" not in capsys.readouterr().out
+    assert "disabled" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Layers that a Python list or dict holds are named; what is kept out of a model on purpose is not."""
+"""Layers in a Python list or dict are found; what is kept outside a model on purpose is not."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from zoo import MLP
 
 
 class Head(nn.Module):
-    """A registered last layer, so that there is something to train."""
+    """Has a registered last layer, so that there is something to train."""
 
     def __init__(self):
         super().__init__()
@@ -60,7 +60,7 @@ class Nested(nn.Module):
 
 
 class Features(Head):
-    """A network in evaluation mode, as losses compare features of; held so that it is not saved."""
+    """Holds a network in evaluation mode for a perceptual loss, in a list so that it is not saved."""
 
     def __init__(self):
         super().__init__()
@@ -83,7 +83,7 @@ class Teacher(Features):
 
 
 class Outside(Head):
-    """A module of the surroundings, or a perturbation of the input: neither is this model's."""
+    """Uses an outside module or a perturbation of the input. Neither belongs to this model."""
 
     def __init__(self):
         super().__init__()

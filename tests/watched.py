@@ -1,4 +1,4 @@
-"""A Trainer with diagnostics in it, and what a test asks of both. Nothing here is a test."""
+"""A Trainer with diagnostics, and checks that several tests share. Nothing here is a test."""
 
 import json
 
@@ -13,7 +13,7 @@ NAN = float("nan")
 
 
 def watcher(**options):
-    return Diagnostics(verbose=False, **{"budget": 1.0, **options})
+    return Diagnostics(**{"verbose": False, "budget": 1.0, **options})
 
 
 def trainer(*callbacks, **options):
@@ -23,7 +23,7 @@ def trainer(*callbacks, **options):
 
 
 def silent(diagnostics):
-    """No false alarm, no failure of our own, and something was looked at."""
+    """Assert that there is no false alarm and no internal error, and that something was measured."""
     assert diagnostics.failure is None
     assert [str(f) for f in diagnostics.findings if f.severity is not Severity.INFO] == []
     assert len(diagnostics.history["gradient_norm"]) > 5
@@ -37,7 +37,7 @@ def hooks(module, *optimizers):
 
 
 class BrokenAt(Module):
-    """A loss that is not finite at a step."""
+    """Has a loss that is not finite at one step."""
 
     at = 30
 
@@ -65,7 +65,7 @@ def batches(n, size=64):
 
 
 def closed(monitor):
-    """No false alarm and no failure of our own; its history."""
+    """Close a monitor, assert that it has no finding and no internal error, and return its history."""
     monitor.close()
     assert monitor.failure is None
     assert [str(f) for f in monitor.findings if f.severity is not Severity.INFO] == []

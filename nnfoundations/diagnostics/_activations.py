@@ -1,4 +1,4 @@
-"""What flows between the layers: measured by hooks that exist for one step only."""
+"""Measures the activations between layers, by hooks that exist for one step only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,15 +11,17 @@ from nnfoundations.diagnostics._history import LayerFacts
 from nnfoundations.diagnostics._nonfinite import tensors
 from nnfoundations.diagnostics._packet import Packet
 
+__all__ = ["BY_LAYER", "LOOKS", "SAMPLES", "ActivationProbe"]
+
 BY_LAYER = ("activation_std", "dead_share", "saturated_share")
-"""Quantities with a column a layer, which may be skipped at random: then it is NaN."""
+"""Quantities with one column per layer. A layer that does not run in a step is NaN."""
 
 LOOKS, SAMPLES = 5, 128
-"""A unit is dead that was zero at so many looks, and on so many samples: one that answers to every fortieth
-is silent on a few batches of two."""
+"""A unit counts as dead after this many measurements and samples without output. A unit that responds to one
+sample in forty would be silent on a few batches of two."""
 
 _SATURATES = {"Tanh": 0.97, "Softsign": 0.97, "Hardtanh": 0.999, "Sigmoid": 0.96, "Hardsigmoid": 0.999}
-"""Where a bounded activation counts as saturated: |y|, for sigmoids |2y - 1| (0.96 is 0.02 and 0.98)."""
+"""Level above which a bounded activation counts as saturated: |y|, for sigmoids |2y - 1|."""
 
 _SHAPELESS = (
     "Dropout",
@@ -32,16 +34,21 @@ _SHAPELESS = (
     "PixelShuffle",
     "Loss",
 )
-"""Parts of class names of modules whose output says nothing about a unit of a layer."""
+"""Parts of class names of modules whose output does not show the units of a layer."""
 
 
 class ActivationProbe:
-    """Hooks on the leaf modules of a model for the length of one step.
+    """Measures activations by hooks on the innermost modules of a model, for the length of one step.
 
-    Measured, a number a layer: `activation_std` of layers with weights; `dead_share`, units that were zero on
-    every sample of the last five looks; `saturated_share`, units saturated on 95 % of samples; of recurrent
-    layers `recurrent_growth`, log10 of the last over the first hidden state's size, and `recurrent_gradient`,
-    log10 of the loss's gradient at the first over that at the last step; of the data `input`.
+    Quantities with one number per layer:
+
+    - `activation_std`: standard deviation of the outputs of layers with weights.
+    - `dead_share`: share of units that were zero on every sample of the last five measurements.
+    - `saturated_share`: share of units that are saturated on 95 % of the samples.
+    - `recurrent_growth`: log10 of the size of the last over the first hidden state.
+    - `recurrent_gradient`: log10 of the gradient at the first over that at the last step of a sequence.
+
+    `input` describes the data.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -62,13 +69,13 @@ class ActivationProbe:
         self._input: Tensor | None = None
         self._spread: Tensor | None = None  # of the batch itself
         self.executed: list[str] = []
-        self.used: set[str] = set()  # those in evaluation mode that pass on no gradient: used, not trained
+        self.used: set[str] = set()  # modules in evaluation mode without a gradient: used but not trained
         self.training = True
         self._owner, self._channel_axis = "", 1
         self._shown: Tensor | None = None
 
     def attach(self, packet: Packet, timed: Callable[..., Any], batch: Any = None) -> None:
-        """Hook every leaf module until `detach`; `timed` wraps what runs inside the forward pass."""
+        """Attach the hooks until `detach`; `timed` wraps each of them."""
         self._clear()
         self._packet = packet
         data = next(tensors(batch), None)
@@ -82,13 +89,14 @@ class ActivationProbe:
                 self._handles.append(module.register_forward_hook(timed(self._after(name))))
 
     def detach(self) -> None:
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self._clear()
 
     def collect(self) -> None:
-        """Write what was seen into the packet; gradients through time are there after the backward pass."""
+        """Write the measurements into the packet, after the backward pass."""
         packet, self._packet = self._packet, None
         if packet is None:
             return
@@ -102,7 +110,9 @@ class ActivationProbe:
             if values:
                 packet.add(quantity, tuple(values), torch.stack([v.float() for v in values.values()]))
         if self._input is not None:
-            if self._spread is not None:  # what is made of no data, a grid or a state, is equal for all
+            if (
+                self._spread is not None
+            ):  # an input made without data, such as a grid, is equal for all samples
                 self._input[1] = torch.maximum(self._input[1], self._spread.to(self._input.device))
             packet.add("input", ("rms", "spread", "samples"), self._input)
 
@@ -112,7 +122,7 @@ class ActivationProbe:
             x = next((i for i in inputs if isinstance(i, Tensor)), None)
             if x is None or name in self.executed or not _has_weights(module):
                 return None
-            learned = x.requires_grad or (x.ndim > 0 and x.stride(0) == 0)  # a query, not the data
+            learned = x.requires_grad or (x.ndim > 0 and x.stride(0) == 0)  # a learned query, not data
             if (
                 not self._owner
                 and x.is_floating_point()
@@ -132,7 +142,9 @@ class ActivationProbe:
     def _after(self, name: str) -> Callable[..., None]:
         @torch.no_grad()
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if name in self.executed:  # a module that is called again, such as a cell: its first call counts
+            if (
+                name in self.executed
+            ):  # of a module that runs several times, such as a cell, the first call counts
                 return
             self.executed.append(name)
             self.training = self.training and self.model.training
@@ -159,11 +171,11 @@ class ActivationProbe:
         return hook
 
     def _axis(self, x: Tensor) -> int:
-        """The axis of units: channels of images and of what follows a convolution, else features."""
+        """Return the axis of units: channels of images and after a convolution, otherwise features."""
         return 1 if x.ndim >= 4 or (x.ndim == 3 and self._channel_axis == 1) else -1
 
     def _see_functional(self, x: Tensor) -> None:
-        """The input of a layer is the output of the one before it, through a functional activation."""
+        """Measure a functional activation: its output is the input of the next layer."""
         owner = self.layers.get(self._owner)
         if owner is not None and x.shape[self._axis(x)] == owner.units and owner.role == "weighted":
             name = f"{self._owner} (activation)"
@@ -180,7 +192,7 @@ class ActivationProbe:
         if streak is None or streak.shape != silent.shape:
             streak = torch.zeros_like(silent, dtype=torch.int32)
         self._streaks[name] = streak = (streak + 1) * silent
-        looks = max(LOOKS, -(-SAMPLES * y.shape[axis] // y.numel()))  # of small batches more
+        looks = max(LOOKS, -(-SAMPLES * y.shape[axis] // y.numel()))  # small batches need more
         self._dead[name] = (streak >= looks).float().mean()
         if limit is not None:
             size = (2 * y - 1 if "igmoid" in kind else y).abs()
@@ -188,7 +200,7 @@ class ActivationProbe:
             self._saturated[name] = often.float().mean()
 
     def _watch_time(self, name: str, module: nn.RNNBase, x: Tensor, inputs: tuple[Any, ...]) -> Any:
-        """Ask for the loss's gradient at each step of the input, changing no number."""
+        """Register for the gradient at each step of the input, without changing any number."""
         if (
             not isinstance(x, Tensor)
             or x.ndim != 3
@@ -205,7 +217,7 @@ class ActivationProbe:
             other = [i for i in range(3) if i != time]
             size = grad.detach().float().abs().amax(other)  # squares would underflow
             tiny = torch.finfo(torch.float32).tiny
-            # Both ends over a few steps: one alone may get nothing.
+            # Two steps at each end, because a single one may receive nothing.
             first, last = size[:2].amax(), size[-2:].amax()
             self._recurrent[name] = (first + tiny).log10() - (last + tiny).log10()
 
@@ -214,7 +226,7 @@ class ActivationProbe:
 
 
 def _input_facts(x: Tensor) -> Tensor:
-    """RMS; the largest standard deviation over the batch of any feature, relative to it; samples."""
+    """Return the RMS, the largest standard deviation of a feature relative to it, and the batch size."""
     flat = x.detach().float().flatten(1)
     rms = flat.square().mean().sqrt()
     spread = _spread(flat, 0).amax() / rms.clamp(min=1e-30)
@@ -222,7 +234,7 @@ def _input_facts(x: Tensor) -> Tensor:
 
 
 def _spread(x: Tensor, *axes: int) -> Tensor:
-    """The standard deviation in two passes: the single one of `torch.std` takes up to 13 times as long."""
+    """Compute the standard deviation in two passes: `torch.std` takes up to 13 times as long."""
     return (x - x.mean(axes, keepdim=True)).square_().mean(axes).sqrt()
 
 

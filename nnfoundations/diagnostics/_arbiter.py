@@ -1,8 +1,8 @@
-"""What comes of what: one finding a cause, symptoms listed beneath it.
+"""Separates root causes from symptoms: one finding per cause, with its symptoms.
 
-The order and the table are measured (reference: the fault catalogue's causal order): earlier steps win, and
-within 20 steps data before wiring before loss before initial values before precision before rates before
-gradients before units before generalisation.
+A fault that begins earlier is the cause. Within 20 steps the order of families decides: data, wiring, loss,
+initial values, learning rate, gradients and non-finite numbers, units, generalization. The order and the
+table below were derived from runs with one known fault each.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,8 @@ from nnfoundations.diagnostics._finding import Finding
 
 if TYPE_CHECKING:
     from nnfoundations.diagnostics._judge import Case
+
+__all__ = ["ABSORBS", "FAMILIES", "WINDOW", "arbitrate"]
 
 FAMILIES: dict[str, int] = {
     "non-finite-input": 0,
@@ -35,7 +37,7 @@ FAMILIES: dict[str, int] = {
     "dead-units": 6,
     "overfitting": 7,
 }
-"""Faults in causal order, with the number of their family."""
+"""Faults in causal order, each with the number of its family."""
 
 _STEP = (
     "learning-rate-too-high",
@@ -68,17 +70,17 @@ ABSORBS: dict[str, tuple[str, ...]] = {
     "saturated-units": ("vanishing-gradients", "learning-rate-too-low"),
     "dead-units": ("vanishing-gradients", "learning-rate-too-low"),
 }  # fmt: skip
-"""Which faults each one explains, where it did not come clearly later than they did."""
+"""The faults that each fault explains, unless it began clearly later than they did."""
 
 WINDOW = 20
-"""Steps within which the order of families decides, not the step: looks are no closer than that."""
+"""Steps within which the order of families decides and not the step: measurements may be that far apart."""
 
 
 def arbitrate(cases: Mapping[str, "Case"]) -> list[Finding]:
-    """One finding a cause, the first cause first.
+    """Return one finding per root cause, the first cause first.
 
-    A suspicion becomes a consequence of one that stands before it in the order and absorbs it. A second cause
-    stands on its own only if it differs from every earlier one in its layers and in its family.
+    A suspicion becomes a symptom of an earlier one that explains it. It is a separate cause only if it
+    differs from every earlier cause in its layers or in its family.
     """
     order = {fault: i for i, fault in enumerate(FAMILIES)}
     ranked = sorted(

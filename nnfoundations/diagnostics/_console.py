@@ -1,7 +1,7 @@
-"""Findings for a person at a terminal, in a pipe or in a notebook: at once, and again at the end.
+"""Prints findings to a terminal, a pipe or a notebook: each one when it is new, and all of them at the end.
 
-Text is laid out here and coloured by rich where that is installed. It goes to standard error, past Python's
-warning filter, and above a progress bar of tqdm or rich that is drawn at the time.
+The text is laid out here, and coloured by rich if that is installed. It goes to standard error, so Python's
+warning filters do not apply. It appears above a progress bar of tqdm or rich that is drawn at the time.
 """
 
 import os
@@ -14,24 +14,45 @@ from textwrap import wrap
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
-from nnfoundations.diagnostics._finding import Finding, Severity, listed
+from nnfoundations.diagnostics._error import describe
+from nnfoundations.diagnostics._finding import Finding, Severity
 
 if TYPE_CHECKING:
     from nnfoundations.diagnostics._engine import Engine
 
+__all__ = [
+    "LONG_SECONDS",
+    "LONG_STEPS",
+    "WIDEST",
+    "Console",
+    "Line",
+    "announcement",
+    "closing",
+    "columns",
+    "is_terminal",
+    "stream",
+    "write",
+]
+
 Line = tuple[str, str]
-"""A style as rich names it, and the text."""
+"""A style in the notation of rich, and the text."""
 
 WIDEST = 100
-"""Columns at most: longer lines are hard to read; also the width where there is no terminal."""
+"""Largest width in columns: longer lines are hard to read. Also the width outside a terminal."""
+
+LONG_STEPS, LONG_SECONDS = 500, 5.0
+"""Steps and seconds of training below which the cost is not given as a share of the training time. A shorter
+run is dominated by the dense measurements at its start."""
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold cyan"}
 
 
 class Console:
-    """Print findings as they come, and all of them when the run is over.
+    """Print each finding when it is new, and all of them when the run is over.
 
-    Args: most: findings printed within `seconds`; those over it wait for the end.
+    Args:
+        most: largest number of findings printed within `seconds`. Further ones wait for the end of the run.
+        seconds: length of that window.
     """
 
     def __init__(self, most: int = 5, seconds: float = 10.0) -> None:
@@ -41,7 +62,11 @@ class Console:
         self._held = False
 
     def report(self, finding: Finding) -> None:
-        """Print a finding, unless this fault was printed before or too many came at once."""
+        """Print a finding, unless its fault was printed before or too many are new at once.
+
+        Args:
+            finding: the new finding.
+        """
         if finding.fault in self._told:
             return
         now = monotonic()
@@ -52,55 +77,89 @@ class Console:
             write(announcement(finding, columns()))
         elif not self._held:
             self._held = True
-            write(
-                [("", "Diagnostics: more findings than can be read now; the end of the run lists them all.")]
-            )
+            self.tell("many findings at once. The summary at the end of the run lists them all.")
 
     def tell(self, text: str) -> None:
-        """Print a sentence of our own."""
+        """Print a message.
+
+        Args:
+            text: one or two sentences.
+        """
         write(_wrapped(f"Diagnostics: {text}", columns(), hang=2))
 
-    def summary(self, engine: "Engine") -> None:
-        """Print the findings with what they explain, the rules that did not run, and the price."""
-        if engine.schedule.steps or engine.findings:  # else it failed before there was anything to see
-            write(closing(engine, columns()))
+    def summary(self, engine: "Engine", saved: Sequence[str] = ()) -> None:
+        """Print all findings with the symptoms they explain, the rules that did not run, and the cost.
+
+        Nothing is printed if the run failed before its first step.
+
+        Args:
+            engine: the engine of the run.
+            saved: lines that say where findings and measurements are stored. A run without findings shows
+                none.
+        """
+        if engine.schedule.steps or engine.findings or engine.failure is not None:
+            write(closing(engine, columns(), saved))
 
 
 def announcement(finding: Finding, width: int) -> list[Line]:
-    """A finding as it is printed at once."""
-    place = f" in {listed(finding.where)}" if finding.where else ""
+    """Lay out a finding as it is printed when it is new."""
+    place = f" in {finding.place}" if finding.where else ""
     head = f"Diagnostics: {finding.fault} ({finding.severity}), step {finding.first_step}{place}"
     return [*_wrapped(head, width, hang=4, style=_STYLES[finding.severity]), *_body(finding, width, 2)]
 
 
-def closing(engine: "Engine", width: int) -> list[Line]:
-    """All findings, the first cause first; one line where there is none."""
-    n, spent, trained = engine.schedule.steps, engine.schedule.spent, engine.schedule.trained
-    cost = f"{_seconds(spent)} s, {spent / trained:.1%} of training" if trained else f"{_seconds(spent)} s"
-    steps = f"{n:,} step{'s' * (n != 1)} ({cost})."
+def closing(engine: "Engine", width: int, saved: Sequence[str] = ()) -> list[Line]:
+    """Lay out all findings, root cause first; a run without findings and failures gets one line."""
+    ended = _ended(engine)
+    steps = f"{_count(engine.schedule.steps, 'step')} ({_cost(engine)}).{ended}"
     notes = _not_run(engine.judge.not_run(engine.history)) + _muted(engine.judge.mute)
     findings = engine.findings
     if not findings:
         return _wrapped(f"Diagnostics: nothing found in {steps}{notes}", width, hang=2)
-    count = "one cause" if len(findings) == 1 else f"{len(findings)} causes, the first one first"
-    lines = _wrapped(f"Diagnostics: {count}, in {steps}", width, hang=2, style="bold")
+    first = ", root cause first," if len(findings) > 1 else ""
+    head = f"Diagnostics: {_count(len(findings), 'finding')}{first} in {steps}"
+    lines = _wrapped(head, width, hang=2, style="bold")
     for i, finding in enumerate(findings, 1):
         lines += _entry(i, finding, width)
+    for line in saved:  # paths are copied from the terminal: they are not wrapped
+        lines.append(("", f"  {line}"))
     return [*lines, *_wrapped(notes, width, 2, style="dim")]
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n:,} {thing}{'s' * (n != 1)}"
+
+
+def _cost(engine: "Engine") -> str:
+    """Say what the measurements cost; as a share only of a run that is long enough."""
+    spent, trained = engine.schedule.spent, engine.schedule.trained
+    if engine.schedule.steps < LONG_STEPS or trained < LONG_SECONDS:
+        return f"cost {_seconds(spent)} s"
+    return f"cost {_seconds(spent)} s, {spent / trained:.1%} of training"
+
+
+def _ended(engine: "Engine") -> str:
+    """Say since when diagnostics did not run; empty if they ran to the end."""
+    if engine.failure is None:
+        return ""
+    return (
+        f" Diagnostics ended at step {engine.step} because of an internal error "
+        f"({describe(engine.failure)}); later steps were not checked."
+    )
 
 
 def _entry(number: int, finding: Finding, width: int) -> list[Line]:
     state = f"{finding.severity}, resolved" if finding.resolved else str(finding.severity)
     first, last = finding.first_step, finding.last_step
     steps = f"steps {first} to {last}" if last > first else f"step {first}"
-    place = f", {listed(finding.where)}" if finding.where else ""
+    place = f", {finding.place}" if finding.where else ""
     style = "bold green" if finding.resolved else _STYLES[finding.severity]
     head = f"{number}. {finding.fault} ({state}), {steps}{place}"
     return [*_wrapped(head, width, 2, 5, style), *_body(finding, width, 5)]
 
 
 def _body(finding: Finding, width: int, indent: int) -> list[Line]:
-    """Evidence and cause, the remedy, and what comes of it."""
+    """Lay out evidence and cause, the remedy, and the symptoms."""
     lines = _wrapped(f"{finding.evidence} {finding.cause}", width, indent)
     lines += _wrapped(f"-> {finding.remedy}", width, indent, indent + 3)
     if finding.consequences:
@@ -109,7 +168,7 @@ def _body(finding: Finding, width: int, indent: int) -> list[Line]:
 
 
 def _not_run(skipped: dict[str, str]) -> str:
-    """The rules that could not be judged, those with one reason together."""
+    """List the rules that could not run, grouped by reason."""
     reasons: dict[str, list[str]] = {}
     for fault, reason in skipped.items():
         reasons.setdefault(reason, []).append(fault)
@@ -127,34 +186,38 @@ def _seconds(value: float) -> str:
 
 def _wrapped(text: str, width: int, indent: int = 0, hang: int | None = None, style: str = "") -> list[Line]:
     hang = indent if hang is None else hang
-    # Names of layers and faults are searched for: they stay whole at their hyphens.
     lines = wrap(
-        text.strip(), width, initial_indent=" " * indent, subsequent_indent=" " * hang, break_on_hyphens=False
+        text.strip(),
+        width,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * hang,
+        break_on_hyphens=False,  # people search for the names of layers and faults
+        break_long_words=False,  # and copy paths
     )
     return [(style, line) for line in lines]
 
 
 def stream() -> TextIO | None:
-    """Standard error; in a notebook, where that is shown as a failure, standard output."""
+    """Return standard error. In a notebook, which shows that as a failure, return standard output."""
     return sys.stdout if "ipykernel" in sys.modules else sys.stderr
 
 
 def is_terminal(out: TextIO | None) -> bool:
     try:
         return out is not None and out.isatty()
-    except ValueError:  # it is closed
+    except ValueError:  # the stream is closed
         return False
 
 
 def columns() -> int:
-    """The width to lay out for."""
-    asked = is_terminal(stream()) or "COLUMNS" in os.environ  # the variable counts in a pipe, too
+    """Return the width to lay out for."""
+    asked = is_terminal(stream()) or "COLUMNS" in os.environ  # the variable counts in a pipe too
     wide = shutil.get_terminal_size((WIDEST, 24)).columns if asked else WIDEST
-    return max(30, min(wide - 1, WIDEST))  # the last column of some terminals breaks the line
+    return max(30, min(wide - 1, WIDEST))  # some terminals break the line at the last column
 
 
 def write(lines: Sequence[Line]) -> None:
-    """Print them as one piece. What cannot be printed is not worth a run: failures are silent."""
+    """Print the lines as one piece. Failures are silent: they must not end a run."""
     out = stream()
     if out is None:
         return
@@ -162,23 +225,23 @@ def write(lines: Sequence[Line]) -> None:
     encoding = getattr(out, "encoding", None) or "utf-8"
     text = text.encode(encoding, "replace").decode(encoding)
     bars = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
-    with suppress(OSError, ValueError):  # a pipe that nobody reads any more, a stream that is closed
+    with suppress(OSError, ValueError):  # a pipe without a reader, or a closed stream
         if bars is not None and getattr(bars, "_instances", None):
             bars.write(text, file=out, end="")
         else:
-            out.write(text)  # while rich draws a bar, this is its own stream and writes above the bar
+            out.write(text)  # while rich draws a bar, this is a stream of rich that writes above the bar
             out.flush()
 
 
 def _coloured(lines: Sequence[Line], out: TextIO) -> str:
     try:
-        from rich.console import Console as RichConsole  # only where something is printed
+        from rich.console import Console as RichConsole  # imported only if something is printed
         from rich.text import Text
     except ImportError:
         return "".join(f"{line}\n" for _, line in lines)
-    # Not to `out` itself: where nobody reads a pipe any more, rich ends the process.
+    # Not to `out` itself: rich ends the process if a pipe has no reader.
     page = StringIO()
-    colours = is_terminal(out) or "ipykernel" in sys.modules or None  # None: the environment says
+    colours = is_terminal(out) or "ipykernel" in sys.modules or None  # None: rich decides by the environment
     console = RichConsole(file=page, force_terminal=colours, force_jupyter=False)
     for style, line in lines:
         console.print(Text(line, style=style), soft_wrap=True)

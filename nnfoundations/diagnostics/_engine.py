@@ -1,10 +1,10 @@
-"""The pipeline: events of a training loop in, findings out. Knows tensors, and no framework.
+"""Turns the events of a training loop into findings. It works with tensors and knows no framework.
 
-A loop calls, in this order, `begin`, `observe`, `before_step`, `after_step`, `end`, and now and then
-`validated`. On a step that is not looked at, these do next to nothing and never wait for the device.
+A loop calls `begin`, `observe`, `before_step`, `after_step` and `end` in this order, and sometimes
+`validated`. At a step without measurements these do almost nothing and never wait for the device.
 
-Longer than our files are: the events share the state of the step that is open, which parts of it in files of
-their own would have to hand to and fro. What they measure with is elsewhere.
+The file is longer than usual because all events share the state of the current step. The measurements
+themselves are in other files.
 """
 
 import sys
@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nnfoundations.diagnostics._error import FaultError
+from nnfoundations.diagnostics._error import FaultError, describe
 from nnfoundations.diagnostics._finding import Finding
 from nnfoundations.diagnostics._history import Event, History
 from nnfoundations.diagnostics._judge import LOOK, Judge
@@ -29,20 +29,22 @@ from nnfoundations.diagnostics._subject import Subject
 from nnfoundations.diagnostics._wiring import EARLY
 from nnfoundations.diagnostics.rules._rule import stuck
 
+__all__ = ["SAME", "SEEN", "Engine", "event"]
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 SEEN = 2
-"""Steps at the start in which parameters are looked for that the model does not have."""
+"""Steps at the start at which the loss is searched for parameters that the model does not have."""
 
 SAME = 8
-"""Events of one kind that are kept: rules ask for the first two."""
+"""Number of events of one kind that are kept. Rules need the first two."""
 
 
 def event(
     method: "Callable[Concatenate[Engine, P], None]",
 ) -> "Callable[Concatenate[Engine, P], None]":
-    """Book the time of an event on the engine's account, and keep its failure away from the training."""
+    """Add the time of an event to the cost of diagnostics, and keep its exceptions away from the training."""
 
     @wraps(method)
     def run(self: "Engine", /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -62,21 +64,24 @@ def event(
 
 
 class Engine:
-    """Watch a model that is trained by these optimizers.
+    """Measure the training of a model and run the rules on the measurements.
+
+    An exception in here never ends the training: it is printed in one line, kept in `failure`, and ends the
+    diagnostics. Only a `FaultError` from `on_finding` or `on_look` is passed on.
 
     Args:
         model: the module whose layers are named in findings.
-        optimizers: all that step its parameters.
-        judge: the rules, and what is muted.
-        budget: the share of a step's time that watching may take; below 10 ms a step, 0.1 ms.
-        compiled: it runs compiled, though it is passed as it was before.
-        scaled: gradients pass a loss scaler, whose skipped steps are no fault.
-        locate_nonfinite: name the module of a number that is not finite on CUDA too, where it costs a wait
-            for the device at every step. On the CPU it is always named.
-        replay: runs the batch of this step again and returns its loss; None where there is no way to.
-        on_finding: called with each cause that is new.
-        on_look: called with the step of each look, after it was judged. Both may raise `FaultError`; any
-            other exception in here is kept in `failure`, said in one line, and ends the watching only.
+        optimizers: all optimizers that update its parameters.
+        judge: the rules, and what is muted. None means all rules.
+        budget: share of the step time that the measurements may take. For steps below 10 ms the budget is
+            0.1 ms per step.
+        compiled: whether the model runs compiled although `model` is the module before compilation.
+        scaled: whether a loss scaler is in use. A step that it skips is not a fault.
+        locate_nonfinite: whether to name the module that makes the first NaN on CUDA too. This waits for the
+            device at every step. On the CPU the module is always named.
+        replay: runs the batch of this step again and returns its loss. None if that is not possible.
+        on_finding: called with each new finding.
+        on_look: called with the step of each measurement, after the rules ran.
     """
 
     def __init__(
@@ -117,19 +122,26 @@ class Engine:
         self._stepped = self._tried = self._unread = False
         self._looking = self._sampling = self._hooked = self._fresh = False
         self._skips = 0
-        self._quiet = 0  # coming steps that nothing is asked about
-        self._resting = False  # this is one of them, and of one backward pass
+        self._quiet = 0  # number of coming steps without measurements
+        self._resting = False  # this is one of them, with a single backward pass
         self._rates: list[float] = []
         self._rate: Any = None
 
     @property
     def findings(self) -> list[Finding]:
+        """All findings so far, root cause first."""
         return self.judge.findings
 
     # -- events ------------------------------------------------------------------------------------------
 
     def begin(self, step: int, batch: Any = None, index: int | None = None) -> None:
-        """A batch comes. Several may belong to one step, where gradients are accumulated."""
+        """Begin a batch. Several batches belong to one step if gradients are accumulated.
+
+        Args:
+            step: the current optimizer step. A smaller number than before begins a new run.
+            batch: the batch, to find NaN in it.
+            index: its number in the epoch, for findings.
+        """
         if not self._quiet or self._open or step < self.step or self.failure is not None:
             self._begin(step, batch, index)
             return
@@ -150,83 +162,118 @@ class Engine:
         self.step, self._batch, self._index = step, batch, index
         self._resting = False
         self.schedule.resume()
-        subject = self._subject
-        if subject is None or (self.schedule.steps == 1 and not self._open and subject.outgrown(self.model)):
-            subject = self._set_up()
+        subject = self._current_subject()
         if subject is None:
             return
-        if self._open:
-            if self._looking or subject.sentinel.draws:
-                subject.sentinel.begin()
-            return
-        self._open_step()
-        self._looking = self.schedule.wants_gradients(step)
+        first = not self._open  # of the batches of this step
+        if first:
+            self._open_step()
+            self._choose_measurements()
+        if self._looking or subject.sentinel.draws:
+            subject.sentinel.begin()
+        elif first and not (self._sampling or self.scaled):
+            self._quiet = self.schedule.quiet()
+        if first and self._sampling:
+            self._attach_hooks(subject, batch)
+
+    def _current_subject(self) -> Subject | None:
+        """Return the model. Set it up at the first batch, and again if that made new parameters."""
+        subject = self._subject
+        if subject is None or (self.schedule.steps == 1 and not self._open and subject.outgrown(self.model)):
+            return self._set_up()
+        return subject
+
+    def _choose_measurements(self) -> None:
+        """Decide whether this step measures gradients, and whether it measures activations."""
+        self._looking = self.schedule.wants_gradients(self.step, self.history.settings.get("total_steps"))
         still = (
             self.schedule.steps in DOUBT
             and "loss" not in self.history.unavailable
             and stuck(self.history, 0.9)
         )
-        self._sampling = self.schedule.wants_activations(step, still)
-        if self._looking or subject.sentinel.draws:
-            subject.sentinel.begin()
-        elif not (self._sampling or self.scaled):
-            self._quiet = self.schedule.quiet()
-        if self._sampling and subject.activations is not None:
-            with self.schedule.activations as account:
-                subject.activations.attach(
-                    self._post.packet(step), lambda hook: self._booked(hook, account), batch
-                )
-                self._hooked = True
+        self._sampling = self.schedule.wants_activations(self.step, still)
+
+    def _attach_hooks(self, subject: Subject, batch: Any) -> None:
+        """Attach the hooks that measure activations in this step."""
+        if subject.activations is None:
+            return
+        with self.schedule.activations as account:
+            subject.activations.attach(
+                self._post.packet(self.step), lambda hook: self._booked(hook, account), batch
+            )
+            self._hooked = True
 
     @event
     def observe(self, loss: Tensor, scale: Tensor | float | None = None) -> None:
-        """The loss is there, and the backward pass comes.
+        """Take the loss of a batch, before its backward pass.
 
-        Args: scale: what it was multiplied by: a loss scaler's factor, or one over the accumulated batches.
+        Args:
+            loss: the loss.
+            scale: the factor in it: that of a loss scaler, or 1 / N for N accumulated batches.
         """
         subject = self._subject
         if subject is None or (self._measured and subject.one_loss):
-            return  # a closure that is evaluated again: its first loss counts
+            return  # a closure runs several times: only its first loss counts
         self._resting = self._resting and self._fresh
         if self._looking:
             subject.sentinel.observe()
         value = subject.tape.write(self.step, loss, scale)
+        if self._unread or self.schedule.steps < SEEN:
+            self._read_graph(subject, loss)
+        if subject.mode_sensitive and not self.model.training:
+            self._note(Event("train-mode-off", self.step, subject.mode_sensitive))
+        if value is not None and (value - value != 0 or subject.tape.jumped):
+            self._react_to_loss(value)
+        if self._fresh and (self._looking or self._sampling):
+            self._measure_loss(subject, loss)
+        self._fresh = False
+
+    def _read_graph(self, subject: Subject, loss: Tensor) -> None:
+        """Read from the graph of the loss what kind it is and which parameters it depends on."""
         if self._unread and loss.requires_grad:
             self.history.loss, self._unread = loss_facts(loss), False
         if self._fresh and self.schedule.steps < SEEN:
             with self.schedule.gradients:
                 self._note(*subject.unregistered(self.step, loss, self.optimizers))
-        if subject.mode_sensitive and not self.model.training:
-            self._note(Event("train-mode-off", self.step, subject.mode_sensitive))
-        if value is not None:
-            if value - value != 0:
-                self._not_finite("loss", loss=value)
-            elif subject.tape.jumped:
-                self._look_closer(2)
-        if self._fresh and self._looking and subject.one_loss and loss.requires_grad:
+
+    def _react_to_loss(self, value: float) -> None:
+        """Find the origin of a loss that is not finite; measure more often after one that jumped."""
+        if value - value != 0:
+            self._not_finite("loss", loss=value)
+        else:
+            self._look_closer(2)
+
+    def _measure_loss(self, subject: Subject, loss: Tensor) -> None:
+        """Measure what the graph of the loss shows at a step with measurements."""
+        one_backward = subject.one_loss and loss.requires_grad
+        if self._looking and one_backward:
             stale = partial(subject.stale, self._post.packet(self.step))
             loss.register_hook(self._booked(stale, self.schedule.gradients))
-        if self._fresh and self._sampling:
-            with self.schedule.activations:
-                if (accuracy := batch_accuracy(loss)) is not None:
-                    self._post.packet(self.step).add("train_accuracy", ("accuracy",), accuracy.reshape(1))
-                if subject.one_loss and loss.requires_grad:
-                    subject.guard(loss)
-        self._fresh = False
+        if not self._sampling:
+            return
+        with self.schedule.activations:
+            if (accuracy := batch_accuracy(loss)) is not None:
+                self._post.packet(self.step).add("train_accuracy", ("accuracy",), accuracy.reshape(1))
+            if one_backward:
+                subject.guard(loss)
 
     @event
     def before_step(self, optimizer: Optimizer, scale: Tensor | None = None) -> None:
-        """Gradients are whole and unscaled, and the weights have not moved yet.
+        """Measure the complete gradients before the optimizer changes the weights.
 
-        Args: scale: what gradients are still multiplied by, where the optimizer unscales them itself.
+        Args:
+            optimizer: the optimizer that is about to step.
+            scale: the factor that is still in the gradients if the optimizer unscales them itself.
         """
         subject = self._subject
         if subject is None or not self._open or (key := id(optimizer)) in self._measured:
-            return  # a closure that is evaluated again: the first gradients count
+            return  # a closure runs several times: only its first gradients count
         if (probe := subject.probes.get(key)) is None:
             return
         self._measured.add(key)
-        if self._looking or optimizer.param_groups[0]["lr"] is not self._rate:  # no schedule: the same object
+        if (
+            self._looking or optimizer.param_groups[0]["lr"] is not self._rate
+        ):  # without a schedule it is the same object
             self._rate = optimizer.param_groups[0]["lr"]
             self._read_rates()
         if subject.waits and not self.scaled and not subject.sentinel.done:
@@ -240,9 +287,11 @@ class Engine:
                     self._note(*subject.wiring(self.step, probe, backward=not self._fresh))
 
     def after_step(self, optimizer: Optimizer, overflow: Tensor | None = None) -> None:
-        """The weights have moved.
+        """Measure how far the optimizer changed the weights.
 
-        Args: overflow: not 0 where the optimizer, which unscales by itself, left them where they were.
+        Args:
+            optimizer: the optimizer that stepped.
+            overflow: not 0 if an optimizer that unscales gradients itself skipped the step.
         """
         if self._looking or overflow is not None:
             self._after_step(optimizer, overflow)
@@ -261,17 +310,17 @@ class Engine:
 
     @event
     def skipped(self) -> None:
-        """A loss scaler kept the optimizer from its step; where it calls `before_step`, nobody need tell."""
+        """Note that a loss scaler skipped the step. Not needed if `before_step` was called."""
         self._tried = True
 
     def end(self) -> None:
-        """The batch is done. Findings of this step, or of one before it, may come now."""
+        """End a batch. Findings of this step or an earlier one may follow."""
         subject = self._subject
         if self._quiet and self._measured and subject is not None and not subject.tape.full:
             self._open, self._batch = False, None
         else:
             self._end()
-            if self._open:
+            if self._open or self.failure is not None:
                 return
         self.schedule.stepped()
         if not self._quiet:
@@ -290,7 +339,7 @@ class Engine:
                 subject.detach()
                 self._hooked = False
         if not self._open or not (self._stepped or self._measured or self._tried):
-            return  # accumulating
+            return  # more batches of this step follow
         self._open = False
         if self.scaled and not self._stepped:
             self._skips += 1
@@ -298,7 +347,7 @@ class Engine:
                 probe.forget()
         if not (self._looking or self._sampling or self._post.travelling or subject.tape.full):
             return
-        if self._looking or self._sampling:  # to judge is part of the price of a look
+        if self._looking or self._sampling:  # running the rules is part of the cost
             with self.schedule.gradients if self._looking else self.schedule.activations:
                 self._send(subject)
             self.schedule.looked(self.step)
@@ -306,7 +355,7 @@ class Engine:
             self._send(subject)
 
     def _send(self, subject: Subject) -> None:
-        """Send off what this step measured, and take in what has arrived."""
+        """Send what this step measured to the host, and read what has arrived."""
         if self._post.filling is None and not subject.tape.full:
             if self._post.travelling:
                 self._receive()
@@ -315,13 +364,13 @@ class Engine:
         if self.scaled:
             self.history.record("skipped", self.step, ("steps",), [self._skips])
         if not subject.waits:
-            self._receive()  # what was sent at the last look; this one is on its way until the next
+            self._receive()  # what was sent at the last measurement; this one arrives by the next
         self._post.send()
         if subject.waits:
             self._receive()
 
     def pause(self) -> None:
-        """The time until the next batch is no step's: a check on validation data, the end of an epoch."""
+        """Do not count the time until the next batch as training: a validation, or the end of an epoch."""
         self.schedule.pause()
         self._quiet = 0
 
@@ -329,14 +378,20 @@ class Engine:
     def validated(
         self, loss: float | None, accuracy: float | None = None, error: float = float("nan"), samples: int = 0
     ) -> None:
-        """A check on validation data is done.
+        """Take the results of a validation.
 
-        Args: error: the standard error of the loss over the batches, NaN where it is not known.
+        Args:
+            loss: mean validation loss, None if unknown.
+            accuracy: validation accuracy from 0 to 1, None if unknown.
+            error: standard error of the loss over the batches, NaN if unknown.
+            samples: number of validation samples, 0 if unknown.
         """
         self.pause()
         if self._subject is not None and not self._open:
-            self._subject.tape.settle(self.history)  # the training loss of today is what it is held against
-        if loss is not None and loss - loss == 0:  # rules take the least of all; of a lost run there is none
+            self._subject.tape.settle(
+                self.history
+            )  # the rules compare it with the training loss of this step
+        if loss is not None and loss - loss == 0:  # rules use the smallest one, which NaN would hide
             self.history.record("validation_loss", self.step, ("loss", "error"), [loss, error])
         if accuracy is not None:
             self.history.record("validation_accuracy", self.step, ("accuracy",), [accuracy])
@@ -346,14 +401,14 @@ class Engine:
 
     @event
     def close(self) -> None:
-        """The run is over: take the hooks off, and read and judge what is still on its way."""
+        """End the run: remove the hooks, and run the rules on the measurements that are still in transfer."""
         self.schedule.settle()
         self._detach()
         self._open, self._batch = False, None
         self._flush()
 
     def _flush(self) -> None:
-        """Wait for what is still on its way."""
+        """Wait for the measurements that are still in transfer."""
         if self._subject is not None and self._subject.tape.pending:
             self._subject.tape.pack(self._post.packet(self.step), self.history)
         self._post.send()
@@ -362,23 +417,34 @@ class Engine:
     # -- between runs ------------------------------------------------------------------------------------
 
     def fail(self, error: Exception) -> None:
-        """Something is wrong with the watching itself: say so, and watch no more."""
+        """End the diagnostics after an internal error, and say so in one line. The training continues.
+
+        Args:
+            error: the exception.
+        """
         self._detach()
         self._batch, self._open, self._quiet = None, False, 0
         self._post.drop()
         if self.failure is None:
             self.failure = error
-            what = f"{type(error).__name__}: {error}".splitlines()[0]
-            print(f"Diagnostics are off, the training goes on. Step {self.step}: {what}", file=sys.stderr)
+            print(
+                f"Diagnostics ended at step {self.step} because of an internal error ({describe(error)}). "
+                "The training continues without them.",
+                file=sys.stderr,
+            )
 
     def adopt(self, optimizers: Sequence[Optimizer]) -> None:
-        """Others step the same model from now on: some callbacks make them anew in the middle of a run."""
+        """Continue with other optimizers of the same model: some callbacks replace them during a run.
+
+        Args:
+            optimizers: all optimizers that update its parameters from now on.
+        """
         self.optimizers = list(optimizers)
         if self._subject is not None:
             self._set_up()
 
     def reset(self) -> None:
-        """Forget what was measured: another run of the same model begins."""
+        """Forget all measurements, because another run of the same model begins."""
         self._detach()
         settings, unavailable = self.history.settings, self.history.unavailable
         self.judge, self.history = Judge(self.judge.rules, self.judge.mute), History()
@@ -386,12 +452,21 @@ class Engine:
         self._start(Schedule(self.schedule.budget))
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain Python, small: the history, and what the rules have said."""
-        if not self._open:  # else a step is half done, and its numbers are not whole
+        """Return the history and the results of the rules for a checkpoint.
+
+        Returns:
+            Plain Python objects, by name.
+        """
+        if not self._open:  # in the middle of a step its numbers are incomplete
             self._flush()
         return {"step": self.step, "history": self.history.state_dict(), "judge": self.judge.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the history and the results of the rules.
+
+        Args:
+            state: what `state_dict` returned.
+        """
         self.history.load_state_dict(state["history"])
         self.judge.load_state_dict(state["judge"])
         self.step = state["step"]
@@ -403,7 +478,7 @@ class Engine:
             return None
         if self._subject is not None:
             self._detach()
-            self._flush()  # what is on its way is of the old one
+            self._flush()  # transfers under way belong to the old model
         subject = Subject(self.model, self.optimizers, self.compiled, self.replay, self.locate_nonfinite)
         self.history.parameters = subject.facts
         self.history.unavailable |= subject.reasons
@@ -416,7 +491,7 @@ class Engine:
         self._hooked = False
 
     def _booked(self, hook: Callable[P, R], account: Account) -> Callable[P, R | None]:
-        """What runs inside the forward and the backward pass is our time, and our failure, too."""
+        """Wrap a hook that runs inside forward or backward: count its time and catch its exceptions."""
 
         def run(*args: P.args, **kwargs: P.kwargs) -> R | None:
             if self.failure is not None or self._subject is None or self._subject.sentinel.replaying:
@@ -438,12 +513,14 @@ class Engine:
         if rates == self._rates:
             return
         if any(isinstance(r, Tensor) and r.device.type != "cpu" for r in rates):
-            self.history.unavailable["lr"] = "the learning rate is a tensor on the device"
+            self.history.unavailable["lr"] = (
+                "the learning rate is a tensor on the device, and reading it would wait"
+            )
             return
         then, self._rates = self._rates, [float(rate) for rate in rates]
         jumped = len(then) == len(rates) and any(a > 3 * b for a, b in zip(self._rates, then, strict=True))
         if jumped and self.schedule.steps:
-            self._looking = True  # at this step, however short ago the last jump was
+            self._looking = True  # at this step, even shortly after another jump
             self._look_closer(3)
         columns = tuple(f"group {i}" for i in range(len(rates)))
         self.history.record("lr", self.step, columns, self._rates)
@@ -469,7 +546,7 @@ class Engine:
             self._judge(self.step)
 
     def _receive(self, wait: bool = False) -> None:
-        """Take in what has arrived, and judge it."""
+        """Read what has arrived, and run the rules on it."""
         subject = self._subject
         for step in self._post.arrivals(self.history, subject.tape if subject else None, wait):
             if (
@@ -483,7 +560,7 @@ class Engine:
     def _judge(self, step: int) -> None:
         self.history.record(LOOK, step, ("step",), [step])
         with warnings.catch_warnings():
-            # Medians over parameters that were not measured in a window are NaN, as they should be.
+            # Medians over parameters that were not measured in a window are NaN, which is intended.
             warnings.simplefilter("ignore", RuntimeWarning)
             new = self.judge.look(self.history, step)
         for finding in new:

@@ -1,10 +1,12 @@
-"""What is raised where a finding is to end the run."""
+"""The exception with which ``action="raise"`` ends a run."""
 
 from nnfoundations.diagnostics._finding import Finding
 
+__all__ = ["FaultError", "describe"]
+
 
 class FaultError(RuntimeError):
-    """A run was ended by its diagnostics. `finding` says why."""
+    """A finding ended the run. The attribute `finding` holds it."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding)
@@ -12,3 +14,8 @@ class FaultError(RuntimeError):
 
     def __str__(self) -> str:
         return str(self.finding)
+
+
+def describe(error: Exception) -> str:
+    """Return the type and the first line of an exception."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]

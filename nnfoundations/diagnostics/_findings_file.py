@@ -1,4 +1,4 @@
-"""What a run leaves of its diagnostics: ``findings.jsonl``, a line a change, and ``history.npz``."""
+"""Writes the files of a run: ``findings.jsonl``, one line per change, and ``history.npz``."""
 
 import json
 import math
@@ -11,19 +11,24 @@ from typing import Any
 from nnfoundations.diagnostics._finding import Finding
 from nnfoundations.diagnostics._history import History
 
+__all__ = ["FINDINGS", "FindingsFile", "change", "line"]
+
+FINDINGS = "findings.jsonl"
+
 
 class FindingsFile:
-    """Append to ``findings.jsonl`` whenever a finding changes.
+    """Append a line to ``findings.jsonl`` whenever a finding changes.
 
-    A line is the finding as a JSON object with ``time``, ``step`` and ``change`` before it: ``new``;
-    ``consequences``, that it explains more or less than before; ``severity``; ``resolved``; ``back``, that it
-    shows again; ``explained``, that an earlier cause was found, which has it among its consequences now;
-    ``end``, as it stands when the run is over. Lines come whole, so that the file can be read meanwhile. The
-    folder is made when there is something to write; where that fails, it is told once and the run goes on.
+    Each line is a finding as a JSON object, preceded by ``time``, ``step`` and ``change``. The values of
+    ``change`` are ``new``; ``consequences`` (it explains more or fewer faults than before); ``severity``;
+    ``resolved``; ``back`` (it shows again after it was resolved); ``explained`` (an earlier cause was found
+    that explains it); and ``end`` (its state when the run is over). Lines are written whole, so the file can
+    be read during the run. The folder is created with the first line. If writing fails, this is said once
+    and the run continues.
 
     Args:
-        folder: that of the run's logs.
-        tell: called with a sentence when nothing can be written.
+        folder: folder of the run's logs.
+        tell: called with a message if writing fails.
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
@@ -32,7 +37,12 @@ class FindingsFile:
         self._failed: set[str] = set()
 
     def update(self, findings: Sequence[Finding], step: int) -> None:
-        """Write what has changed since the last call."""
+        """Write what has changed since the last call.
+
+        Args:
+            findings: all findings as they stand now.
+            step: the current optimizer step.
+        """
         now = {finding.fault: finding for finding in findings}
         lines = [
             line(changed, finding, step)
@@ -44,23 +54,40 @@ class FindingsFile:
         self._append(lines)
 
     def close(self, findings: Sequence[Finding], step: int) -> None:
-        """Write every finding as it stands at the end."""
+        """Write every finding as it stands at the end.
+
+        Args:
+            findings: all findings of the run.
+            step: the last optimizer step.
+        """
         self.update(findings, step)
         self._append([line("end", finding, step) for finding in findings])
         self._known = {}
 
     def save(self, history: History) -> None:
-        """Write the history, from which newer rules can judge the run again."""
+        """Write ``history.npz``, on which newer rules can run again.
+
+        Args:
+            history: all measurements of the run.
+        """
         self._try("history.npz", history.save)
+
+    @property
+    def path(self) -> Path | None:
+        """The path of ``findings.jsonl``; None if it was not or could not be written."""
+        path = self.folder / FINDINGS
+        return path if FINDINGS not in self._failed and path.exists() else None
 
     def _append(self, lines: Sequence[str]) -> None:
         def write(path: Path) -> None:
             with path.open("a+b") as stream:
                 torn = stream.tell() and stream.seek(-1, os.SEEK_END) >= 0 and stream.read() != b"\n"
-                stream.write(("\n" * bool(torn) + "".join(lines)).encode())  # at the end, wherever it reads
+                stream.write(
+                    ("\n" * bool(torn) + "".join(lines)).encode()
+                )  # appended at the end, wherever the stream was read
 
         if lines:
-            self._try("findings.jsonl", write)
+            self._try(FINDINGS, write)
 
     def _try(self, name: str, write: Callable[[Path], None]) -> None:
         if name in self._failed:
@@ -71,12 +98,12 @@ class FindingsFile:
         except OSError as error:
             self._failed.add(name)
             self.tell(
-                f"cannot write {self.folder / name}: {error.strerror or error}. The run goes on without."
+                f"cannot write {self.folder / name}: {error.strerror or error}. The run continues without it."
             )
 
 
 def change(before: Finding | None, now: Finding) -> str:
-    """What is worth a line about a finding, empty where nothing is."""
+    """Name the change that deserves a line, or return an empty string."""
     if before is None:
         return "new"
     if before.resolved != now.resolved:
@@ -87,7 +114,7 @@ def change(before: Finding | None, now: Finding) -> str:
 
 
 def line(changed: str, finding: Finding, step: int) -> str:
-    """A line of the file. JSON knows no infinity and no NaN: they become null."""
+    """Make a line of the file. JSON has no infinity and no NaN, so they become null."""
     plain: dict[str, Any] = finding.as_dict()
     plain["numbers"] = {k: v if math.isfinite(v) else None for k, v in plain["numbers"].items()}
     head = {

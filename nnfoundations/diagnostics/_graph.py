@@ -1,4 +1,4 @@
-"""The autograd graph of a loss: which nodes are near, where the backward pass ends, what it depends on."""
+"""Reads the autograd graph of a loss: nearest nodes, the ends of the backward pass, and its parameters."""
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
@@ -6,27 +6,29 @@ from typing import Any
 
 from torch import Tensor, nn
 
+__all__ = ["ends", "nearest", "node_kind", "source", "strangers"]
+
 _UNCHANGED = (
     "Alias", "Clamp", "ClampMax", "ClampMin", "Clone", "Permute", "ReshapeAlias", "Select", "Slice",
     "Squeeze", "T", "ToCopy", "Transpose", "UnsafeView", "Unsqueeze", "View",
 )  # fmt: skip
-"""Nodes that pass numbers on as they are, in another shape or type, or within limits."""
+"""Nodes that only change the shape or type of numbers, or limit them."""
 
 
 def node_kind(node: Any) -> str:
-    """``NllLossBackward0`` -> ``NllLoss``; an autograd.Function of Python has no digit."""
+    """Return the kind of a node: ``NllLossBackward0`` is ``NllLoss``. Python functions have no digit."""
     return "" if node is None else node.name().rstrip("0123456789").removesuffix("Backward")
 
 
 def source(node: Any) -> Any:
-    """The node that made the numbers which this one passes on."""
+    """Return the node that made the numbers which this node passes on."""
     while node_kind(node) in _UNCHANGED:
         node = node.next_functions[0][0]
     return node
 
 
 def nearest(loss: Tensor, most: int = 24) -> list[tuple[str, Any]]:
-    """The nodes nearest to the loss, breadth first: penalties and scalings stand before it in the graph."""
+    """Return the nodes nearest to the loss, breadth first, because penalties and scalings come before it."""
     found: list[tuple[str, Any]] = []
     queue, seen = deque([loss.grad_fn]), set()
     while queue and len(found) < most:
@@ -40,13 +42,18 @@ def nearest(loss: Tensor, most: int = 24) -> list[tuple[str, Any]]:
 
 
 def ends(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[Tensor]:
-    """Where the backward pass of this loss ends: the gradients that a NaN made anywhere on the way reaches.
+    """Return the parameters whose gradients backward computes last: a NaN from anywhere propagates to them.
 
-    A node of the graph hands what it has made on to all below it, and the last ones take nothing but
-    parameters in. In a chain that is the first layer alone. Of each module there the smallest tensor counts.
-    What a mask stops, and what a node makes for its own parameter only, does not come there.
+    A node passes what it computes to all nodes below, and the last nodes have only parameters as inputs. In a
+    chain that is the first layer. Of each module there, the smallest tensor is taken. A NaN does not arrive
+    if a mask stops it, or if a node computes it only for its own parameter.
 
-    Returns: nothing where the graph does not show all parameters that are trained, or ends at others.
+    Args:
+        loss: the loss, before its backward pass.
+        parameters: the parameters of the model by name.
+
+    Returns:
+        The parameters; empty if the graph does not show all trained parameters, or ends at other tensors.
     """
     names = {id(p): name for name, p in parameters.items()}
     missing = {key for key, p in zip(names, parameters.values(), strict=True) if p.requires_grad}
@@ -65,13 +72,13 @@ def ends(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[Tensor]:
 
 
 def strangers(loss: Tensor, known: Collection[int]) -> list[nn.Parameter]:
-    """Parameters that the loss depends on and whose ids are not known."""
+    """Return the parameters that the loss depends on and whose ids are not in `known`."""
     leaves = {id(leaf): leaf for _, found in _nodes(loss) for leaf in found}
     return [p for key, p in leaves.items() if key not in known and isinstance(p, nn.Parameter)]
 
 
 def _nodes(loss: Tensor) -> Iterator[tuple[Any, list[Tensor | None]]]:
-    """Each node that computes, with the leaves among its inputs; None for what other nodes made."""
+    """Yield each node that computes with its inputs: a leaf, or None for the output of another node."""
     stack, seen = [loss.grad_fn], set()
     while stack:
         node = stack.pop()

@@ -1,6 +1,6 @@
-"""What was measured: numbers with their steps, and what is known of the model. No tensors.
+"""Stores the measurements of a run: numbers with their steps, and facts about the model. No tensors.
 
-Rules read nothing else, so that a run can be judged again from its file by rules that are newer.
+Rules read nothing else, so newer rules can judge an old run from its file.
 """
 
 import json
@@ -13,15 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Array", "Event", "History", "LayerFacts", "LossFacts", "ParameterFacts", "Series"]
+
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ParameterFacts:
-    """A parameter by name. `kind`: matrix (two or more axes), vector, or embedding.
+    """Facts about a parameter. Tied weights are one parameter, named ``a.weight = b.weight``.
 
-    `module` is the module that owns it, `optimizer` the position of the optimizer that steps it (None: no one
-    does). A parameter under two names (tied weights) is one, named ``a.weight = b.weight``.
+    Args:
+        module: name of the module that owns it.
+        module_class: class of that module.
+        kind: ``matrix`` (two or more axes), ``vector`` or ``embedding``.
+        shape: its shape.
+        trainable: whether it requires a gradient.
+        optimizer: position of the optimizer that updates it; None if no optimizer does.
     """
 
     module: str
@@ -33,15 +40,19 @@ class ParameterFacts:
 
     @property
     def fan_in(self) -> int:
+        """The number of inputs of each unit."""
         return int(np.prod(self.shape[1:])) if len(self.shape) > 1 else 1
 
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A place where activations are seen, in the order in which the forward pass comes by.
+    """Facts about a layer whose activations are measured.
 
-    `owner` is the layer with weights that the values come from: that of a ReLU is the Linear before it.
-    `role`: weighted, activation, normalization, recurrent or other. `units`: its channels or features.
+    Args:
+        module_class: class of the module.
+        role: ``weighted``, ``activation``, ``normalization``, ``recurrent``, ``embedding`` or ``other``.
+        owner: layer with weights that the values come from. That of a ReLU is the Linear before it.
+        units: number of channels or features.
     """
 
     module_class: str
@@ -52,10 +63,14 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class LossFacts:
-    """The loss as its autograd graph shows it. `baseline` is its value for a network that knows nothing.
+    """Facts about the loss, read from its autograd graph.
 
-    For cross-entropy over C classes that is ln C; for a squared error the variance of the targets. NaN where
-    the loss is not recognised. `softmax_before`: probabilities, not logits, go into a cross-entropy.
+    Args:
+        kind: ``cross-entropy``, ``binary-cross-entropy``, ``squared`` or ``unknown``.
+        classes: number of classes of a cross-entropy.
+        baseline: the loss of random guessing. For cross-entropy over C classes it is ln C, for a squared
+            error the variance of the targets. NaN if the loss is unknown.
+        softmax_before: whether probabilities go into a cross-entropy, which expects logits.
     """
 
     kind: str
@@ -66,7 +81,14 @@ class LossFacts:
 
 @dataclass(frozen=True)
 class Event:
-    """A fact that was seen once and needs no statistics, such as a parameter that no optimizer has."""
+    """A fact that needs no statistics, such as a parameter that no optimizer updates.
+
+    Args:
+        kind: name of the fact.
+        step: optimizer step at which it was seen.
+        where: names of layers or parameters.
+        detail: further values by name. ``event["name"]`` reads one.
+    """
 
     kind: str
     step: int
@@ -78,10 +100,15 @@ class Event:
 
 
 class Series:
-    """Rows of numbers over columns of fixed names, each row with its step.
+    """Rows of numbers with fixed column names, each row with its step.
 
-    Full, it thins out: the first rows, where bad starts show, and the last quarter stay, of those between
-    every second, fourth, ... is kept, so that the rows span the whole run however long it is.
+    A full series is thinned out. The first rows, which show a bad start, and the last quarter stay. Of the
+    rows between, every second, fourth, ... is kept. So the rows always span the whole run.
+
+    Args:
+        columns: names of the columns.
+        capacity: largest number of rows.
+        keep: number of first rows that always stay.
     """
 
     def __init__(self, columns: Sequence[str], capacity: int, keep: int = 32) -> None:
@@ -96,13 +123,21 @@ class Series:
 
     @property
     def steps(self) -> NDArray[np.int64]:
+        """The step of each row, shape ``(rows,)``."""
         return self._steps[: self._n]
 
     @property
     def rows(self) -> Array:
+        """The numbers, shape ``(rows, columns)``."""
         return self._rows[: self._n]
 
     def append(self, step: int, row: Sequence[float] | Array) -> None:
+        """Append a row.
+
+        Args:
+            step: optimizer step of the row.
+            row: one number per column.
+        """
         if self._n == self.capacity:
             self._thin_out()
         self._steps[self._n], self._rows[self._n], self._numbers[self._n] = step, row, self._seen
@@ -115,19 +150,26 @@ class Series:
         numbers: Sequence[int] | NDArray[np.int64],
         seen: int,
     ) -> None:
-        """Take over the rows of a state or a file, each with its place among all rows ever appended."""
+        """Replace the rows by those of a checkpoint or a file.
+
+        Args:
+            steps: the step of each row.
+            rows: the numbers, shape ``(rows, columns)``.
+            numbers: the position of each row among all rows ever appended.
+            seen: number of rows ever appended.
+        """
         self._n, self._seen = len(steps), seen
         if self._n:
             self._steps[: self._n], self._rows[: self._n], self._numbers[: self._n] = steps, rows, numbers
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        """The place of each row among all rows ever appended, by which it thins out."""
+        """The position of each row among all rows ever appended. It decides which rows are dropped."""
         return self._numbers[: self._n]
 
     @property
     def seen(self) -> int:
-        """Rows ever appended."""
+        """The number of rows ever appended."""
         return self._seen
 
     def _thin_out(self) -> None:
@@ -141,15 +183,39 @@ class Series:
             array[: self._n] = array[kept]
 
     def column(self, name: str) -> Array:
+        """Return the numbers of one column.
+
+        Args:
+            name: name of the column.
+
+        Returns:
+            The numbers, shape ``(rows,)``.
+        """
         return self.rows[:, self.columns.index(name)]
 
     def between(self, first: float, last: float = float("inf")) -> "Series":
-        """The rows whose steps lie in ``[first, last]``."""
+        """Return the rows of a range of steps.
+
+        Args:
+            first: first step of the range.
+            last: last step of the range, inclusive.
+
+        Returns:
+            A series that shares memory with this one.
+        """
         low = int(np.searchsorted(self.steps, first, "left"))
         high = int(np.searchsorted(self.steps, last, "right"))
         return self._part(slice(low, high))
 
     def last(self, n: int) -> "Series":
+        """Return the last rows.
+
+        Args:
+            n: largest number of rows.
+
+        Returns:
+            A series that shares memory with this one.
+        """
         return self._part(slice(max(0, self._n - n), self._n))
 
     def _part(self, rows: slice) -> "Series":
@@ -161,9 +227,20 @@ class Series:
 
 
 class History:
-    """All series of a run by the quantity they hold, and the facts beside them.
+    """All measurements of a run: a series per quantity, and facts about the model.
 
-    Args: capacity: rows kept of each quantity; the loss, one number a step, keeps four times as many.
+    ``history["loss"]`` returns the series of a quantity. It is empty if nothing was measured.
+
+    Args:
+        capacity: number of rows kept of each quantity. The loss, with one number per step, keeps four times
+            as many.
+
+    Example:
+        >>> from nnfoundations.diagnostics import History
+        >>> history = History()
+        >>> history.record("loss", step=0, columns=["loss"], row=[2.3])
+        >>> history["loss"].steps.tolist(), history["loss"].rows.tolist()
+        ([0], [[2.3]])
     """
 
     def __init__(self, capacity: int = 512) -> None:
@@ -174,12 +251,19 @@ class History:
         self.loss = LossFacts("unknown")
         self.events: list[Event] = []
         self.settings: dict[str, float] = {}
-        """Numbers of the run that rules need: steps an epoch, total steps, batch size."""
+        """Numbers of the run that rules need, such as the steps per epoch and in total."""
         self.unavailable: dict[str, str] = {}
-        """Quantities that cannot be measured here, each with the reason."""
+        """The quantities that cannot be measured in this run, each with the reason."""
 
     def record(self, quantity: str, step: int, columns: Sequence[str], row: Sequence[float] | Array) -> None:
-        """Append a row; columns that changed (another model, another set of layers) begin a new series."""
+        """Append a row to the series of a quantity. Other columns than before begin a new series.
+
+        Args:
+            quantity: name of the quantity.
+            step: optimizer step of the row.
+            columns: names of the columns, such as layers or parameters.
+            row: one number per column.
+        """
         series = self.series.get(quantity)
         if series is None or series.columns != tuple(columns):
             series = self._begin(quantity, columns)
@@ -191,7 +275,12 @@ class History:
         return series
 
     def widen(self, quantity: str, columns: Sequence[str]) -> None:
-        """Give a series more columns, or another order of them; what was not measured is NaN."""
+        """Add columns to a series, or reorder them. Missing numbers are NaN.
+
+        Args:
+            quantity: name of the quantity.
+            columns: names of all columns, in their new order.
+        """
         before = self.series[quantity]
         rows = np.full((len(before), len(columns)), np.nan)
         for i, name in enumerate(columns):
@@ -205,10 +294,25 @@ class History:
         return self.series.get(quantity) or Series(("nothing",), 0)
 
     def events_of(self, kind: str) -> list[Event]:
+        """Return the events of one kind.
+
+        Args:
+            kind: name of the kind.
+
+        Returns:
+            The events in the order in which they were seen.
+        """
         return [event for event in self.events if event.kind == kind]
 
     def until(self, step: int) -> "History":
-        """This history as it stood after a step."""
+        """Return this history as it was after a step.
+
+        Args:
+            step: the optimizer step.
+
+        Returns:
+            A history that shares memory with this one.
+        """
         then = History(self.capacity)
         then.parameters, then.layers, then.loss = self.parameters, self.layers, self.loss
         then.settings, then.unavailable = self.settings, self.unavailable
@@ -217,7 +321,11 @@ class History:
         return then
 
     def state_dict(self) -> dict[str, Any]:
-        """As plain Python: strict checkpoints take nothing else."""
+        """Return everything for a checkpoint.
+
+        Returns:
+            Plain Python objects, which strict checkpoint readers accept.
+        """
         return {
             **self._facts(),
             "series": {
@@ -233,6 +341,11 @@ class History:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore everything from a checkpoint.
+
+        Args:
+            state: what `state_dict` returned.
+        """
         self._load_facts(state)
         self.series = {}
         for name, saved in state["series"].items():
@@ -260,9 +373,12 @@ class History:
         self.settings, self.unavailable = dict(facts["settings"]), dict(facts["unavailable"])
 
     def save(self, path: Path) -> None:
-        """Write a ``.npz``: arrays ``QUANTITY/steps``, ``/rows``, ``/numbers``, and ``facts`` as JSON.
+        """Write a ``.npz`` file with arrays ``QUANTITY/steps``, ``/rows``, ``/numbers`` and JSON ``facts``.
 
-        The file appears whole or not at all.
+        The file appears complete or not at all.
+
+        Args:
+            path: path of the file.
         """
         facts = self._facts() | {
             "columns": {name: list(s.columns) for name, s in self.series.items()},
@@ -282,11 +398,24 @@ class History:
 
     @classmethod
     def load(cls, path: Path | str) -> "History":
-        """Read what `save` wrote. Raises: OSError, ValueError: no such file, or no history."""
+        """Read what `save` wrote.
+
+        Args:
+            path: path of the file.
+
+        Returns:
+            The history.
+
+        Raises:
+            OSError: there is no such file.
+            ValueError: the file is not a history.
+        """
         history = cls()
         with np.load(path, allow_pickle=False) as arrays:
             if "facts" not in arrays:
-                raise ValueError(f"A history holds `facts`; {path} does not. Pass a history.npz of a run.")
+                raise ValueError(
+                    f"A history file contains `facts`; {path} does not. Pass the history.npz of a run."
+                )
             facts = json.loads(str(arrays["facts"]))
             history._load_facts(facts)
             for name, columns in facts["columns"].items():

@@ -1,7 +1,8 @@
-"""From suspicions to findings: several looks in favour, and causes before symptoms."""
+"""Turns suspicions into findings: several measurements must agree, and causes come before symptoms."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import Any
 
@@ -9,18 +10,20 @@ from nnfoundations.diagnostics._arbiter import arbitrate
 from nnfoundations.diagnostics._finding import Finding, Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules import RULES, Rule
+from nnfoundations.errors import OptionError
+
+__all__ = ["CLEAR", "CONFIRM", "LOOK", "WINDOW", "Case", "Judge", "diagnose", "muted"]
 
 CONFIRM, WINDOW, CLEAR = 3, 5, 5
-"""A suspicion is believed after 3 of 5 looks, and cleared after 5 quiet ones (measured on digits)."""
-
+"""A suspicion is confirmed by 3 of 5 measurements, and resolved after 5 without it (measured on digits)."""
 
 LOOK = "look"
-"""The series of the steps at which the rules were asked: so a run can be judged again as it was."""
+"""Name of the series that holds the steps at which the rules ran, so that a run can be judged again."""
 
 
 @dataclass
 class Case:
-    """What a rule has said so far."""
+    """The results of one rule so far."""
 
     verdicts: list[bool] = field(default_factory=list)
     suspicion: Suspicion | None = None
@@ -40,7 +43,7 @@ class Case:
             self.quiet += 1
             return
         self.quiet = 0
-        # A case opened again begins anew; while it lasts, the first step stays.
+        # The first step of a case stays the same as long as the case lasts.
         self.first_step = min(self.first_step, suspicion.onset) if self.suspicion else suspicion.onset
         self.last_step = step
         self.suspicion = suspicion
@@ -48,25 +51,38 @@ class Case:
 
 
 class Judge:
-    """Ask every rule at every look, and keep the list of findings.
+    """Run every rule at every measurement, and keep the list of findings.
 
     Args:
-        rules: those to ask.
-        mute: faults, or ``FAULT:PATTERN`` for layers whose names match, that are not reported.
+        rules: the rules to run.
+        mute: faults that are not reported: one name or pattern, or several. ``FAULT:LAYER`` mutes a fault in
+            the layers whose names match. Patterns are those of the shell (``*``, ``?``).
+
+    Raises:
+        OptionError: `mute` matches no fault.
     """
 
-    def __init__(self, rules: Sequence[Rule] = RULES, mute: Sequence[str] = ()) -> None:
-        self.rules, self.mute = tuple(rules), tuple(mute)
+    def __init__(self, rules: Sequence[Rule] = RULES, mute: str | Sequence[str] = ()) -> None:
+        self.rules = tuple(rules)
+        self.mute = muted(mute, [rule.fault for rule in (*RULES, *self.rules)])
         self.cases: dict[str, Case] = {rule.fault: Case() for rule in self.rules}
         self.findings: list[Finding] = []
 
     def look(self, history: History, step: int) -> list[Finding]:
-        """Judge the history as it stands; return the causes that are new."""
+        """Run the rules on the history as it stands.
+
+        Args:
+            history: all measurements so far.
+            step: the current optimizer step.
+
+        Returns:
+            The findings that are new.
+        """
         last = {quantity: int(s.steps[-1]) for quantity, s in history.series.items() if len(s)}
         heard = False
         for rule in self.rules:
             case = self.cases[rule.fault]
-            # Only new evidence counts as a look: a rule on activations is not asked at each gradient.
+            # A rule runs only on new evidence: a rule on activations does not run at each gradient.
             stamp = [len(history.events), *(last.get(quantity, -1) for quantity in rule.needs)]
             if stamp == case.judged or rule.not_run(history):
                 continue
@@ -80,15 +96,22 @@ class Judge:
         return [finding for finding in self.findings if finding.fault not in known]
 
     def _reported(self) -> list[Finding]:
-        """What is muted still explains its symptoms: they are no news either."""
-        return [finding for finding in arbitrate(self.cases) if finding.fault not in self.mute]
+        """Return the findings that are not muted. Symptoms of a muted cause are not reported either."""
+        faults = [pattern for pattern in self.mute if ":" not in pattern]
+        return [
+            finding
+            for finding in arbitrate(self.cases)
+            if not any(fnmatch(finding.fault, pattern) for pattern in faults)
+        ]
 
     def _heard(self, suspicion: Suspicion | None) -> Suspicion | None:
-        """A suspicion without the layers that are muted; None where nothing is left of it."""
+        """Return a suspicion without the layers that are muted; None if no layer is left."""
         if suspicion is None:
             return None
         patterns = [
-            rest for fault, _, rest in (m.partition(":") for m in self.mute) if fault == suspicion.fault
+            layer
+            for fault, colon, layer in (pattern.partition(":") for pattern in self.mute)
+            if colon and fnmatch(suspicion.fault, fault)
         ]
         if not patterns:
             return suspicion
@@ -98,11 +121,23 @@ class Judge:
         return Suspicion(**{**vars(suspicion), "where": where})
 
     def not_run(self, history: History) -> dict[str, str]:
-        """Rules that cannot run here, by fault, each with the reason."""
+        """List the rules that cannot run.
+
+        Args:
+            history: all measurements so far.
+
+        Returns:
+            The reason of each such rule, by fault.
+        """
         reasons = {rule.fault: rule.not_run(history) for rule in self.rules}
         return {fault: reason for fault, reason in reasons.items() if reason}
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the results of all rules for a checkpoint.
+
+        Returns:
+            Plain Python objects, by fault.
+        """
         return {
             fault: {
                 **{k: v for k, v in vars(case).items() if k != "suspicion"},
@@ -112,7 +147,11 @@ class Judge:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Rules that are new since the checkpoint begin anew; those that are gone are dropped."""
+        """Restore the results of all rules. Rules that the state does not know start empty.
+
+        Args:
+            state: what `state_dict` returned. Entries of unknown rules are ignored.
+        """
         for fault in self.cases.keys() & state.keys():
             saved = dict(state[fault])
             if saved["suspicion"] is not None:
@@ -130,11 +169,40 @@ def _plain(suspicion: Suspicion) -> dict[str, Any]:
     return plain
 
 
-def diagnose(history: History, rules: Sequence[Rule] = RULES, mute: Sequence[str] = ()) -> list[Finding]:
-    """Judge a history from its file, look by look, as if the run went on now."""
+def muted(mute: str | Sequence[str], faults: Sequence[str]) -> tuple[str, ...]:
+    """Check the patterns of `mute` and return them as a tuple.
+
+    Raises:
+        OptionError: a pattern matches none of the faults.
+    """
+    patterns = (mute,) if isinstance(mute, str) else tuple(mute)
+    for pattern in patterns:
+        fault = pattern.partition(":")[0]
+        if any(fnmatch(name, fault) for name in faults):
+            continue
+        names = list(dict.fromkeys(faults))
+        near = get_close_matches(fault, names, 1)
+        fix = f"Did you mean {near[0]!r}?" if near else f"Faults are {', '.join(names)}."
+        raise OptionError(f"mute takes names of faults, or patterns such as 'dead-*'; got {pattern!r}. {fix}")
+    return patterns
+
+
+def diagnose(
+    history: History, rules: Sequence[Rule] = RULES, mute: str | Sequence[str] = ()
+) -> list[Finding]:
+    """Judge the history of an earlier run, step by step, as if the run took place now.
+
+    Args:
+        history: the measurements, such as ``History.load("history.npz")``.
+        rules: the rules to run.
+        mute: faults that are not reported, as in `Judge`.
+
+    Returns:
+        The findings at the end of the run, root cause first.
+    """
     judge = Judge(rules, mute)
     steps: list[int] = history[LOOK].steps.tolist()
-    if not steps:  # it was not written by a run
+    if not steps:  # the history was not written by a run
         steps = [int(step) for series in history.series.values() for step in series.steps]
         steps = sorted(steps + [event.step for event in history.events])
     for step in dict.fromkeys(steps):

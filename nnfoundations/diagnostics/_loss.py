@@ -1,6 +1,6 @@
-"""Which loss is it, over how many classes, and what would a network score that knows nothing?
+"""Recognizes a loss from its autograd graph: its kind, its classes and the loss of random guessing.
 
-Read from the autograd graph of the loss: no name, no import and no cooperation of the user's is needed.
+The graph is enough: no name, no import and no change of the user's code is needed.
 """
 
 import math
@@ -12,6 +12,8 @@ from torch import Tensor
 from nnfoundations.diagnostics._graph import nearest, node_kind, source
 from nnfoundations.diagnostics._history import LossFacts
 
+__all__ = ["batch_accuracy", "loss_facts"]
+
 _CLASS_LOSSES = ("NllLoss", "NllLoss2D", "NllLossNd", "CrossEntropy")
 _SOFT_LOSSES = ("SoftCrossEntropy",)
 _SQUASHED_TWICE = {
@@ -20,12 +22,19 @@ _SQUASHED_TWICE = {
     "SoftCrossEntropy": ("Softmax", "SafeSoftmax"),
     "BinaryCrossEntropyWithLogits": ("Sigmoid",),
 }
-"""What takes logits, and what they have not been through."""
+"""Losses that expect logits, and the operation that must not come before them."""
 _SQUARED = ("MseLoss", "HuberLoss", "SmoothL1Loss")
 
 
 def loss_facts(loss: Tensor) -> LossFacts:
-    """Read the graph; a loss that is not recognised is `unknown`."""
+    """Recognize a loss from its autograd graph.
+
+    Args:
+        loss: the loss of a batch, before its backward pass.
+
+    Returns:
+        The facts. The kind of a loss that is not recognized is ``unknown``.
+    """
     nodes = nearest(loss)
     classes = 0
     kind = "unknown"
@@ -39,7 +48,7 @@ def loss_facts(loss: Tensor) -> LossFacts:
         if name in _CLASS_LOSSES or name in _SOFT_LOSSES or name == "LogSoftmax":
             scores = _scores(node)
             if scores is not None and scores.ndim > 1:
-                # Classes lie along axis 1, for sequences that were flattened and for images alike.
+                # Classes are axis 1, both for flattened sequences and for images.
                 kind, classes = "cross-entropy", scores.shape[1]
                 baseline = math.log(classes)
         elif name.startswith("BinaryCrossEntropy"):
@@ -50,7 +59,7 @@ def loss_facts(loss: Tensor) -> LossFacts:
 
 
 def batch_accuracy(loss: Tensor) -> Tensor | None:
-    """The share of right answers in the batch that a cross-entropy over class indices was computed on."""
+    """Return the accuracy on the batch of a cross-entropy over class indices; None for other losses."""
     for name, node in nearest(loss):
         if name in _CLASS_LOSSES:
             scores, target = _scores(node), _target(node)
@@ -77,6 +86,6 @@ def _saved(node: Any, names: tuple[str, ...], position: int) -> Tensor | None:
                 return value.detach() if isinstance(value, Tensor) else None
         saved = getattr(node, "saved_tensors", ())
         value = saved[position] if len(saved) > position else None
-    except RuntimeError:  # freed already, or packed by a saved-tensor hook that cannot be unpacked twice
+    except RuntimeError:  # already freed, or a saved-tensor hook cannot unpack it twice
         return None
     return value.detach() if isinstance(value, torch.Tensor) else None

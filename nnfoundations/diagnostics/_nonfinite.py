@@ -1,4 +1,4 @@
-"""Which module first made a number that is not finite: one batch, run again under watch."""
+"""Finds the module that first made a NaN or infinity, by running one batch again with hooks."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
@@ -10,12 +10,15 @@ from torch.utils.hooks import RemovableHandle
 
 from nnfoundations.diagnostics._replay import RandomState, untouched
 
+__all__ = ["Origin", "finite", "locate", "nonfinite_inputs", "tensors"]
+
 
 class Origin(NamedTuple):
-    """Where it began. `place`: input, weights, forward, loss, backward; gradient or first loss where no more
-    is known; of a second run also unknown, or finite: its forward pass is, and more could not be run.
+    """The origin of the first number that is not finite.
 
-    `where`: names of modules, parameters, or places in the batch such as ``batch[0][3, 10]``.
+    `place` is input, weights, forward, loss or backward; gradient or first loss if no more is known. A second
+    run may also return unknown, or finite if its forward pass is finite and the rest could not run. `where`
+    names modules, parameters or entries of the batch such as ``batch[0][3, 10]``.
     """
 
     place: str
@@ -23,13 +26,19 @@ class Origin(NamedTuple):
 
 
 def locate(model: nn.Module, replay: Callable[[], Tensor | None], random_state: RandomState) -> Origin:
-    """Run a batch once more and name the first module that turns finite numbers into others.
+    """Run a batch once more and name the first module that makes a NaN or infinity from finite numbers.
 
-    The random state is that of the batch's first run, so that dropout draws the same mask. Afterwards
-    buffers, attributes, gradients and the random state are what they were before. No `.grad` is written and
-    no hook of the parameters' accumulation runs (those of DistributedDataParallel would wait for others).
+    The random state is that of the first run, so dropout draws the same mask. Afterwards buffers, attributes,
+    gradients and the random state are restored. No `.grad` is written, and no gradient hook of the parameters
+    runs (those of DistributedDataParallel would wait for other processes).
 
-    Args: replay: runs the forward pass and returns the loss, or None where it has none to give.
+    Args:
+        model: the model.
+        replay: runs the forward pass and returns the loss, or None if it has none.
+        random_state: the random state at the first run.
+
+    Returns:
+        The origin.
     """
     with (
         untouched(model),
@@ -62,7 +71,7 @@ class _Watch:
 
 
 class _ForwardWatch(_Watch):
-    """Every module, those with children too: their own code may be the culprit."""
+    """Checks the outputs of every module. A module with children may make the NaN in its own code."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -93,14 +102,14 @@ class _ForwardWatch(_Watch):
                 return Origin("loss", (name or self._root,))
             if not finite_in and not i:
                 return Origin("input", (name or self._root,))
-            # Where what comes in is bad already, the code between two modules made it.
+            # If the input is already not finite, the code between two modules made it.
             between = () if finite_in else (self._seen[i - 1][0],)
             return Origin("forward", (*between, name or self._root))
         return Origin("loss", ()) if loss is not None and not finite(loss) else None
 
 
 class _BackwardWatch(_Watch):
-    """Gradients of inputs and outputs of the innermost modules, in the order of the backward pass."""
+    """Checks the gradients of inputs and outputs of the innermost modules, in backward order."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -138,7 +147,7 @@ class _BackwardWatch(_Watch):
         x.register_hook(lambda grad: self._events.append((name, side, finite(grad))))
 
     def origin(self, parameters: list[str]) -> Origin | None:
-        """Args: parameters: those whose gradient is not finite, in the order of the forward pass."""
+        """Return the origin; `parameters` are those whose gradient is not finite, in forward order."""
         fine = {name for name, side, good in self._events if side == "out" and good}
         for name, side, good in self._events:
             if good:
@@ -151,13 +160,13 @@ class _BackwardWatch(_Watch):
                     return Origin("backward", (guilty[-1],))
                 following = self._order[self._order.index(name) + 1 :][:1]
                 return Origin("backward", (name, *following) if following else ("the loss",))
-        if parameters:  # only sums over the batch overflow, or nothing below asks for a gradient
+        if parameters:  # only sums over the batch overflow, or nothing below needs a gradient
             return Origin("backward", (parameters[-1].rpartition(".")[0],))
         return None
 
 
 def nonfinite_inputs(batch: Any) -> tuple[str, ...]:
-    """Where a batch holds the first number that is not finite: ``batch[0][3, 10]``. Waits for the device."""
+    """Locate the first NaN or infinity in a batch, as ``batch[0][3, 10]``. Waits for the device."""
     return tuple(f"batch{path}{_first(x)}" for path, x in _paths(batch) if not finite(x))
 
 
@@ -183,12 +192,19 @@ def _paths(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def tensors(tree: Any) -> Iterator[Tensor]:
-    """Those in a tensor, a mapping, a sequence or a dataclass, in order."""
+    """Yield all tensors in a nested structure, in order.
+
+    Args:
+        tree: a tensor, or mappings, lists, tuples and dataclasses of tensors, nested to any depth.
+
+    Yields:
+        Each tensor.
+    """
     return (tensor for _, tensor in _paths(tree))
 
 
 def finite(tree: Any) -> bool:
-    """Are all floating-point numbers in it finite, masks left aside? Waits for the device."""
+    """Return whether all floating-point numbers are finite, except in masks. Waits for the device."""
     dense = (x.detach().coalesce().values() if x.is_sparse else x.detach() for x in tensors(tree))
     return all(
         bool(x.isfinite().all()) or _is_mask(x) for x in dense if x.is_floating_point() and not x.is_meta
@@ -196,5 +212,5 @@ def finite(tree: Any) -> bool:
 
 
 def _is_mask(x: Tensor) -> bool:
-    """Attention masks hold 0 and minus infinity by intention."""
+    """Return whether a tensor is an attention mask, which contains 0 and minus infinity on purpose."""
     return bool((x.isneginf() | (x == 0)).all()) and bool((x == 0).any())

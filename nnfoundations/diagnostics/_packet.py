@@ -1,4 +1,4 @@
-"""One copy to the host for all that a look measures."""
+"""Copies everything that a step measures to the host at once."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,12 +7,17 @@ from torch import Tensor
 
 from nnfoundations.diagnostics._history import Array
 
+__all__ = ["Packet"]
+
 
 class Packet:
-    """Vectors of a look, packed, copied once without waiting, and read when they have arrived.
+    """Vectors of one step, packed, copied once without waiting, and read when they have arrived.
 
-    On CUDA the copy goes to pinned memory, and an event tells when it is there: the host never waits for the
-    device, unless `wait` is asked for at the end of a run.
+    On CUDA the copy goes to pinned memory and an event tells when it is complete. The host waits for the
+    device only with ``wait=True``, at the end of a run.
+
+    Args:
+        step: the optimizer step.
     """
 
     def __init__(self, step: int) -> None:
@@ -23,11 +28,18 @@ class Packet:
         self._event: torch.cuda.Event | None = None
 
     def add(self, quantity: str, columns: Sequence[str], values: Tensor) -> None:
-        """Values of shape ``(len(columns),)``, or ``(n * len(columns),)`` for n rows of consecutive steps."""
+        """Add a vector.
+
+        Args:
+            quantity: name of the quantity.
+            columns: names of the columns.
+            values: shape ``(len(columns),)``, or ``(n * len(columns),)`` for n consecutive steps.
+        """
         self._labels.append((quantity, tuple(columns), values.numel()))
         self._parts.append(values.detach())
 
     def send(self) -> None:
+        """Start the copy to the host."""
         if not self._parts:
             return
         device = self._parts[0].device
@@ -39,15 +51,16 @@ class Packet:
             self._event = torch.cuda.Event()
             self._event.record(torch.cuda.current_stream(device))
         else:
-            self._host = packed  # other devices have no pinned copy: read, and waited for, at the next look
+            self._host = packed  # other devices have no pinned copy: the next measurement reads it and waits
 
     def arrived(self, wait: bool = False) -> bool:
+        """Return whether the copy is complete; `wait` for it if asked."""
         if self._event is not None and wait:
             self._event.synchronize()
         return self._event is None or self._event.query()
 
     def rows(self) -> Iterator[tuple[str, tuple[str, ...], Array]]:
-        """Quantity, columns and their numbers, as they were added."""
+        """Yield quantity, columns and numbers in the order in which they were added."""
         if self._host is None:
             return
         values = self._host.to("cpu", torch.float64).numpy()

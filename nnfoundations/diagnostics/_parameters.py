@@ -1,4 +1,4 @@
-"""Gradients, weights and updates of all parameters of one optimizer, a few fused calls for all."""
+"""Measures gradients, weights and updates of all parameters of an optimizer in a few fused calls."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,28 +10,39 @@ from nnfoundations.diagnostics._graph import ends
 from nnfoundations.diagnostics._history import History, ParameterFacts
 from nnfoundations.diagnostics._packet import Packet
 
+__all__ = [
+    "BY_PARAMETER",
+    "FEW",
+    "NEWBORN",
+    "SAMPLE",
+    "SENTINEL",
+    "ParameterProbe",
+    "norms",
+    "parameter_facts",
+    "record_named",
+]
+
 SAMPLE = 4096
-"""Entries of a parameter that updates and angles are measured on, evenly spread: all would cost a copy of the
-model."""
+"""Entries of a parameter, evenly spread, on which updates and cosines are measured. All entries would need a
+copy of the model."""
 
 BY_PARAMETER = ("gradient_norm", "gradient_cosine", "weight_norm", "update_ratio")
-"""Quantities with a column a parameter."""
+"""Quantities with one column per parameter."""
 
 NEWBORN = 20
-"""Looks for which a weight that starts at zero, as in LoRA, has no size to compare an update with."""
+"""Measurements for which a weight that starts at zero, as in LoRA, has no size to compare an update with."""
 
 FEW = 12
-"""Gradients up to which a sum each costs less than to pack them first, which takes 30 us: between two steps
-no cache holds what that needs, whereas the backward pass has just summed over its batch."""
+"""Number of gradients up to which one sum each costs less than packing them first, which takes 30 us."""
 
 SENTINEL = 2**16
-"""Entries of the gradients that are checked at every step."""
+"""Largest number of gradient entries that are checked at every step."""
 
 
 def parameter_facts(
     model: nn.Module, optimizers: Sequence[Optimizer]
 ) -> tuple[dict[str, ParameterFacts], dict[str, Tensor]]:
-    """Every parameter once, with the optimizer that owns it."""
+    """Return facts and tensors of every parameter, each parameter once."""
     owner = {id(p): i for i, o in enumerate(optimizers) for group in o.param_groups for p in group["params"]}
     names: dict[int, list[str]] = {}
     tensors: dict[int, nn.Parameter] = {}
@@ -42,7 +53,7 @@ def parameter_facts(
     parameters: dict[str, Tensor] = {}
     for key, parameter in tensors.items():
         owners = [name.rpartition(".")[0] for name in names[key]]
-        # An embedding that is the output layer too counts as that: there its scale decides.
+        # An embedding shared with the output layer counts as output layer, where its scale matters.
         used = [o for o in owners if "Embedding" not in type(model.get_submodule(o)).__name__]
         place = used[-1] if len(owners) > 1 and used else owners[0]
         module = model.get_submodule(place)
@@ -66,14 +77,14 @@ def _kind(module: nn.Module, parameter: Tensor) -> str:
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
-    """The 2-norm of each, in float32: half precision overflows at 65504."""
+    """Return the 2-norm of each tensor, in float32 because half precision overflows at 65504."""
     return torch.stack(list(torch._foreach_norm(list(tensors), 2, torch.float32)))
 
 
 class ParameterProbe:
-    """What one optimizer does to its parameters.
+    """Measures what one optimizer does to its parameters.
 
-    `before_step` and `after_step` enclose the optimizer's step; both write into the packet of that step.
+    `before_step` and `after_step` enclose the step of the optimizer. Both write into the packet of the step.
     """
 
     def __init__(self, parameters: dict[str, Tensor]) -> None:
@@ -91,13 +102,13 @@ class ParameterProbe:
         self._previous: tuple[int, list[int], Tensor] | None = None
 
     def finite(self) -> bool:
-        """Is a gradient of each module finite? Waits for the device: for the CPU only.
+        """Return whether one gradient per module is finite. It waits for the device: for the CPU only.
 
-        Their sum tells: for a dozen tensors a fifth of what their norms cost. It may overflow, so each is
-        asked where it is not finite.
+        The sum decides, at a fifth of the cost of norms. It may overflow, so a sum that is not finite is
+        checked tensor by tensor.
         """
         if self.trainable != self._trainable:
-            self._ends = []  # found in another graph
+            self._ends = []  # they belong to another graph
         grads = [_values(g) for p in self._sentinel if (g := p.grad) is not None]
         if len(grads) > FEW or not all(g.is_cpu for g in grads):
             grads = [torch.cat([g.reshape(-1) for g in grads])]
@@ -105,30 +116,30 @@ class ParameterProbe:
         return total - total == 0 or not self.nonfinite()
 
     def finite_at_the_ends(self) -> bool:
-        """The same of those alone at which the last backward pass that was looked at ended."""
+        """Check only the last gradients that backward computes: almost every NaN propagates to them."""
         total = 0.0
         for p in self._ends:
             if (g := p.grad) is None:
                 return self.finite()
             total += g.sum().item()
-        if total == 0:  # none asked, or not of this graph, or all is masked on the way there
+        if total == 0:  # nothing was checked, or another graph, or a mask stops everything on the way
             return self.finite()
         return total - total == 0 or not self.nonfinite()
 
     def guard(self, loss: Tensor) -> None:
-        """Find out where the backward pass of this loss ends, for `finite_at_the_ends`."""
+        """Find the last gradients that backward computes for this loss, for `finite_at_the_ends`."""
         last = ends(loss, self._named)
         few = len(last) <= FEW and sum(p.numel() for p in last) <= SENTINEL
         self._ends = last if few and all(p.is_cpu for p in last) else []
         self._trainable = self.trainable
 
     def nonfinite(self) -> list[str]:
-        """Names of the parameters with a gradient that is not finite. Waits for the device."""
+        """Name the parameters whose gradient is not finite. Waits for the device."""
         pairs = [(n, p.grad) for n, p in zip(self.names, self.parameters, strict=True) if p.grad is not None]
         return [name for name, grad in pairs if not bool(_values(grad).isfinite().all())]
 
     def stale(self, packet: Packet) -> None:
-        """How large the gradients are that lie there when a backward pass begins."""
+        """Measure the gradients that are still present when a backward pass begins."""
         if not self.parameters:
             return
         grads = [_values(p.grad) for p in self.parameters if p.grad is not None]
@@ -136,18 +147,22 @@ class ParameterProbe:
         packet.add("stale_gradient", ("norm",), total.reshape(1))
 
     def missing(self) -> list[str]:
-        """Names of trainable parameters that the backward pass gave no gradient."""
+        """Name the trainable parameters without a gradient after the backward pass."""
         pairs = zip(self.names, self.parameters, strict=True)
         return [name for name, p in pairs if p.requires_grad and p.grad is None]
 
     @property
     def trainable(self) -> int:
+        """The number of trainable parameters."""
         return sum(p.requires_grad for p in self.parameters)
 
     def before_step(self, packet: Packet, step: int, scale: Tensor | None = None) -> None:
-        """Measure gradients and weights; keep a sample of the weights for `after_step`.
+        """Measure gradients and weights, and keep a sample of the weights for `after_step`.
 
-        Args: scale: what the gradients are still multiplied by, where the optimizer unscales them itself.
+        Args:
+            packet: receives the measurements.
+            step: the optimizer step.
+            scale: the factor that is still in the gradients if the optimizer unscales them itself.
         """
         stepped = [i for i, p in enumerate(self.parameters) if p.grad is not None and p.numel()]
         self._stepped = stepped
@@ -178,14 +193,14 @@ class ParameterProbe:
             and self._previous[:2] == (step - 1, sampled)
             and (then := self._previous[2]).shape == unit.shape
         ):
-            # From the length of a/|a| + b/|b|: the product of small gradients would underflow.
+            # From the length of a/|a| + b/|b|, because the product of small gradients would underflow.
             cosine = self._norms_of(unit + then).square() / 2 - 1
             packet.add("gradient_cosine", tuple(self.names[i] for i in sampled), cosine)
         self._previous = (step, sampled, unit)
         self._before = torch.cat([_sample(self.parameters[i]) for i in sampled])
 
     def after_step(self, packet: Packet, overflow: Tensor | None = None) -> None:
-        """Measure how far the step moved the weights, relative to their size; NaN after an `overflow`."""
+        """Measure how far the step changed the weights, relative to their size; NaN after an `overflow`."""
         if self._before is None:
             return
         after = torch.cat([_sample(self.parameters[i]) for i in self._stepped])
@@ -203,13 +218,14 @@ class ParameterProbe:
         self._before = None
 
     def forget(self) -> None:
+        """Drop what was kept of the last step."""
         self._before = self._previous = None
 
     def _norms_of(self, packed: Tensor) -> Tensor:
         return norms(packed.split(self._sizes))
 
     def _measure(self, sizes: list[int]) -> None:
-        """Where in packed samples each tensor's lie. Kept: a device would be waited for."""
+        """Compute the positions of each tensor in packed samples. Kept, because this waits for the device."""
         if sizes != self._sizes:
             self._sizes = sizes
             self._places = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
@@ -220,9 +236,9 @@ class ParameterProbe:
 
 
 def _sentinel(parameters: dict[str, Tensor]) -> list[Tensor]:
-    """Those whose gradients tell of all: a NaN reaches the biases of all layers below.
+    """Choose the parameters whose gradients show a NaN in any layer: it reaches all biases below.
 
-    Where a module has no bias its smallest tensor counts; the first module, which all flows down to, always.
+    Of a module without a bias the smallest tensor is taken. The first module is always included.
     """
     chosen: dict[str, Tensor] = {}
     for name, p in parameters.items():
@@ -243,11 +259,10 @@ def _sentinel(parameters: dict[str, Tensor]) -> list[Tensor]:
 def record_named(
     history: History, quantity: str, step: int, row: dict[str, float], order: Iterable[str]
 ) -> None:
-    """Append a row whose columns may be others than before: what is not in it is NaN.
+    """Append a row whose columns may differ from those before. Missing numbers are NaN.
 
-    Parameters and layers come and go: optimizers take turns, layers are skipped at random.
-
-    Args: order: of the columns, where there are new ones.
+    Parameters and layers may be absent: optimizers take turns, and layers are skipped at random. New columns
+    are placed in the given order.
     """
     series = history.series.get(quantity)
     columns = series.columns if series is not None else tuple(row)
@@ -266,12 +281,3 @@ def _sample(tensor: Tensor | None) -> Tensor:
     assert tensor is not None
     flat = tensor.detach().reshape(-1)
     return flat[:: max(1, flat.numel() // SAMPLE)].float()
-
-
-def smallest_median_largest(names: Iterable[str], values: Iterable[float]) -> dict[str, tuple[str, float]]:
-    """Which of the named values is the smallest, the median, the largest; non-finite ones are left out."""
-    ranked = sorted((v, n) for n, v in zip(names, values, strict=True) if v - v == 0)
-    if not ranked:
-        return {}
-    places = {"smallest": 0, "median": len(ranked) // 2, "largest": -1}
-    return {place: (ranked[i][1], ranked[i][0]) for place, i in places.items()}

@@ -1,4 +1,4 @@
-"""What a look measured, on its way from the device into the history."""
+"""Moves measurements from the device into the history."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,15 @@ from nnfoundations.diagnostics._packet import Packet
 from nnfoundations.diagnostics._parameters import BY_PARAMETER, record_named
 from nnfoundations.diagnostics._tape import LossTape
 
+__all__ = ["Post"]
+
 
 class Post:
-    """One packet that is being filled, and those that were sent.
+    """Holds the packet of the current step and the packets in transfer.
 
-    Args: scaled: a look whose gradients are not finite belongs to a step that the loss scaler skips.
+    Args:
+        scaled: whether a loss scaler is in use. Then gradients that are not finite belong to a step that it
+            skips, and are dropped.
     """
 
     def __init__(self, scaled: bool) -> None:
@@ -21,23 +25,25 @@ class Post:
         self.travelling: list[Packet] = []
 
     def packet(self, step: int) -> Packet:
-        """The one to be filled in this step."""
+        """Return the packet of this step."""
         if self.filling is None:
             self.filling = Packet(step)
         return self.filling
 
     def send(self) -> None:
+        """Start the transfer of the packet of this step."""
         if self.filling is not None:
             self.filling.send()
             self.travelling.append(self.filling)
             self.filling = None
 
     def drop(self) -> None:
+        """Forget all packets."""
         self.filling = None
         self.travelling.clear()
 
     def arrivals(self, history: History, tape: LossTape | None, wait: bool) -> Iterator[int]:
-        """Put what has arrived into the history, and give the step of each."""
+        """Put the packets that have arrived into the history, and yield the step of each."""
         while self.travelling and self.travelling[0].arrived(wait):
             packet = self.travelling.pop(0)
             self._record(packet, history, tape)
@@ -52,7 +58,7 @@ class Post:
             elif quantity in BY_LAYER:
                 row = dict(zip(columns, values.tolist(), strict=True))
                 record_named(history, quantity, packet.step, row, history.layers)
-            elif quantity in BY_PARAMETER:  # of several optimizers, one row
+            elif quantity in BY_PARAMETER:  # several optimizers share one row
                 named.setdefault(quantity, {}).update(zip(columns, values.tolist(), strict=True))
             else:
                 history.record(quantity, packet.step, columns, values)

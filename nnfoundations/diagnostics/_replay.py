@@ -1,4 +1,4 @@
-"""Run a batch again, and leave no trace: random numbers, buffers, attributes and gradients come back."""
+"""Runs a batch again without side effects: random state, buffers, attributes and gradients are restored."""
 
 import random
 from collections.abc import Iterator
@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+__all__ = ["RandomState", "untouched"]
+
 
 class RandomState:
-    """The state of the random generators of the CPU and of one device, to draw the same numbers again."""
+    """The state of the random generators of the CPU and of one device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -19,7 +21,7 @@ class RandomState:
         self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
     def drawn_from(self) -> bool:
-        """Were random numbers drawn since?"""
+        """Return whether random numbers were drawn since then."""
         now = RandomState(self.device)
         same = torch.equal(self._cpu, now._cpu)
         if self._cuda is not None and now._cuda is not None:
@@ -28,7 +30,7 @@ class RandomState:
 
     @contextmanager
     def again(self) -> Iterator[None]:
-        """Draw these numbers again within the block; after it, go on where the generators stood."""
+        """Draw the same numbers again within the block, then restore the generators."""
         now, python, numpy = RandomState(self.device), random.getstate(), np.random.get_state()
         self._set()
         try:
@@ -46,7 +48,7 @@ class RandomState:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Put buffers, plain attributes (also torchmetrics' states) and gradients back when the block ends."""
+    """Restore buffers, plain attributes (also the states of torchmetrics) and gradients after the block."""
     modules = [(module, _Attributes(module)) for module in model.modules()]
     gradients = [(p, p.grad) for p in model.parameters()]
     for p, _ in gradients:
@@ -61,7 +63,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 
 class _Attributes:
-    """What a module holds beside its parameters and submodules, and what was in it."""
+    """The buffers and plain attributes of a module, and their contents."""
 
     def __init__(self, module: nn.Module) -> None:
         self._buffers = dict(module._buffers)
@@ -74,6 +76,7 @@ class _Attributes:
         }
 
     def put_back(self, module: nn.Module) -> None:
+        """Restore them."""
         module._buffers.clear()
         module._buffers.update(self._buffers)
         for name in [n for n in module.__dict__ if not _structural(n) and n not in self._plain]:
@@ -82,7 +85,9 @@ class _Attributes:
         for name, copy in self._contents.items():
             value: Any = self._buffers[name] if name in self._buffers else self._plain[name]
             if isinstance(value, Tensor):
-                value.data.copy_(copy)  # by .data: a graph that waits for its backward pass may have saved it
+                value.data.copy_(
+                    copy
+                )  # by .data, because a graph may have saved the tensor for its backward pass
             elif isinstance(value, list):
                 value[:] = copy
             else:

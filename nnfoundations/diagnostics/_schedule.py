@@ -1,49 +1,72 @@
-"""When to look, so that looking costs what was agreed."""
+"""Decides when to measure, within the time budget."""
 
 from dataclasses import dataclass, field
 from time import perf_counter
 
+__all__ = [
+    "ACTIVATION_STEPS",
+    "AGAIN",
+    "DENSE",
+    "DOUBT",
+    "FREE_BELOW",
+    "MEMORY",
+    "REST",
+    "SPREAD",
+    "SPREAD_SHARE",
+    "STRIDE",
+    "UNSEEN",
+    "Account",
+    "Schedule",
+]
+
 DENSE = 20
-"""Steps at the start in which gradients are measured at every one: bad starts show there."""
+"""Number of first steps that all measure gradients, because a bad start shows there."""
 
 ACTIVATION_STEPS = (0, 1, 5, 20, 45)
-"""Steps at which activations are measured whatever it costs; later ones wait for the budget."""
+"""Steps at which activations are always measured. Later measurements wait for the budget."""
 
 DOUBT: tuple[int, ...] = (32, *range(60, 141, 10))
-"""Steps at which, while the loss stands still, activations are measured on credit: units may have died since
-the dense start, and such a run has no use for its time."""
+"""Steps at which activations are measured beyond the budget while the loss does not fall. Units may have died
+since the start, and such a run does not lose useful time."""
 
 FREE_BELOW = 0.1e-3
-"""Seconds a step that are allowed however short the step is: hooks of any kind cost some."""
+"""Seconds per step that are allowed however short the step is, because any hook costs time."""
 
 UNSEEN = 50e-6
-"""Seconds that a step costs beside what its own clock sees: calls into hooks, and caches that the training
-finds colder (benchmarks/diagnostics_step.py, several runs: 40 to 70 us with steps of 2 ms, 0 to 30 of 8)."""
+"""Seconds per step that our clock does not see: calls into hooks, and colder caches for the training
+(benchmarks/diagnostics_step.py: 40 to 70 us for steps of 2 ms, 0 to 30 us for steps of 8 ms)."""
 
 MEMORY = 500
-"""Steps over which the cost of a step without a look is averaged: now and then one of them is judged."""
+"""Steps over which the cost of a step without a measurement is averaged. Some of them run the rules."""
 
 REST = 50
-"""Steps between two closer looks at least; twice as many after each that was taken on credit."""
+"""Smallest number of steps between two closer inspections; doubled after each one beyond the budget."""
+
+SPREAD = 12
+"""Largest number of measurements, each of two steps, that are spread over a run of known length even if the
+account is empty."""
+
+SPREAD_SHARE = 0.5
+"""The share of the time budget of the whole run that they may take."""
 
 STRIDE = 8
-"""Steps between two questions whether to look: to ask costs as much as all else that is done at a step."""
+"""Steps between two decisions whether to measure: a decision costs as much as the rest of a step."""
 
 AGAIN = (9, 18, 27)
-"""Steps after a closer look at which it is seen whether that was the end or a spike."""
+"""Steps after a closer inspection at which another one tells a short spike from a lasting rise."""
 
 
 @dataclass
 class Account:
-    """Time that one kind of look may spend: what steps earn, less what looks cost.
+    """The time budget of one kind of measurement: each training step adds to it, each measurement spends it.
 
-    A look spends the seconds that it takes within `with` blocks of its account.
+    A measurement spends the seconds that it takes within `with` blocks of its account.
     """
 
     balance: float = 0.0
-    price: float = 0.0  # of a look, the mean of the last ones
+    price: float = 0.0  # seconds of a measurement, a running mean
     last: int = -1
-    seconds: float = 0.0  # of the look that is under way
+    seconds: float = 0.0  # of the current measurement
     _start: float = 0.0
 
     def __enter__(self) -> "Account":
@@ -54,6 +77,7 @@ class Account:
         self.seconds += perf_counter() - self._start
 
     def pay(self, step: int) -> None:
+        """Spend the seconds of the current measurement."""
         self.price = 0.7 * self.price + 0.3 * self.seconds if self.price else self.seconds
         self.balance -= self.seconds
         self.last = step
@@ -61,12 +85,10 @@ class Account:
 
 @dataclass
 class Schedule:
-    """Decide at each step whether gradients, and whether activations, are looked at.
+    """Decide at each step whether to measure gradients and whether to measure activations.
 
-    Dense where bad starts show, then as often as a share `budget` of the running time allows, half of it for
-    each kind. The dense start is paid back before the next look.
-
-    Args: budget: share of the step's time, 0.01 for one in a hundred.
+    Measurements are dense in the first steps, where a bad start shows. Later they are as frequent as the
+    budget allows, with one half of it for each kind. The dense start is paid back before the next one.
     """
 
     budget: float = 0.01
@@ -75,28 +97,45 @@ class Schedule:
     spent: float = 0.0
     trained: float = 0.0
     steps: int = 0
-    own: float = 0.0  # seconds that we took since the last settlement
+    own: float = 0.0  # seconds that diagnostics took since the last settlement
     _unpaid: int = 0  # steps since then
-    _settled: float | None = None  # its time; None where what has passed since is no step's
+    _settled: float | None = None  # its time; None if the time since then is not training
     _pair: bool = False
     _wanted: int = 0
     _closer: int = -REST
     _rest: int = REST
-    _always: float = 0.0  # seconds that each step costs without looks, smoothed
+    _always: float = 0.0  # seconds that each step costs without measurements, a running mean
 
-    def wants_gradients(self, step: int) -> bool:
-        """Also for the step after each look: the angle between two gradients needs both."""
+    def wants_gradients(self, step: int, total: float | None = None) -> bool:
+        """Decide for gradients. The step after each measurement measures too, for the cosine.
+
+        Args:
+            step: the current step.
+            total: the number of steps of the run, if it is known.
+        """
         if self._wanted or self.steps <= DENSE or self.steps - self._closer in AGAIN:
             return True
         if self._pair:
             return True
         account = self.gradients
-        return account.balance >= account.price and step - account.last >= min(
-            max(STRIDE, self.steps // 50), 50
-        )
+        since = step - account.last
+        if account.balance >= account.price:
+            return since >= min(max(STRIDE, self.steps // 50), 50)
+        return total is not None and self._due(step, since, total)
+
+    def _due(self, step: int, since: int, total: float) -> bool:
+        """Decide whether a run of known length measures although the account is empty.
+
+        A short run ends before the dense start is paid back. The budget of the whole run is known, so a part
+        of it is kept for measurements until the end.
+        """
+        allowed = SPREAD_SHARE * max(FREE_BELOW * total, self.budget * self.trained * total / self.steps)
+        pairs = min(allowed / (2 * self.gradients.price), SPREAD) if self.gradients.price else 0.0
+        at_the_end = step >= total - STRIDE - 2 and since >= total / SPREAD
+        return pairs >= 1 and (at_the_end or since >= total / pairs)
 
     def wants_activations(self, step: int, still: bool = False) -> bool:
-        """Args: still: the loss has not moved."""
+        """Decide for activations; `still` means that the loss does not fall."""
         if self.steps in ACTIVATION_STEPS or (still and self.steps in DOUBT):
             return True
         account = self.activations
@@ -107,17 +146,17 @@ class Schedule:
         )
 
     def quiet(self) -> int:
-        """How many steps after this one, at which nothing is looked at, need not be asked about."""
+        """Return the number of coming steps without measurements that need no decision."""
         if self.steps <= DOUBT[-1]:
             return 0
         since = self.steps - self._closer
         return min([again - since for again in AGAIN if again > since] + [STRIDE]) - 1
 
     def look_closer(self, steps: int = 3) -> None:
-        """Something jumped: look at the next steps, on credit if need be.
+        """Measure the next steps because something jumped, beyond the budget if necessary.
 
-        Not again for a while, and on credit ever more rarely: the small loss of a trained network jumps from
-        batch to batch.
+        This does not repeat for a while, and beyond the budget more and more rarely, because the small loss
+        of a trained network jumps from batch to batch.
         """
         solvent = self.gradients.balance >= 0
         if self.steps - self._closer >= (REST if solvent else self._rest):
@@ -126,7 +165,7 @@ class Schedule:
             self._wanted = max(self._wanted, steps)
 
     def looked(self, step: int) -> None:
-        """Pay for the looks of this step."""
+        """Spend the budget for the measurements of this step."""
         if self.gradients.seconds:
             self._pair = not self._pair and self.steps > DENSE
             self._wanted = max(0, self._wanted - 1)
@@ -135,21 +174,22 @@ class Schedule:
             self.activations.pay(step)
 
     def stepped(self) -> None:
+        """Count a step."""
         self.steps += 1
         self._unpaid += 1
 
     def resume(self) -> None:
-        """A step begins. The first of all is not counted: what is set up in it comes once."""
+        """Begin a step. The first one does not count as training, because the setup happens in it."""
         if self._settled is None and self.steps:
             self._settled = perf_counter()
 
     def pause(self) -> None:
-        """The time until the next step is no step's."""
+        """Do not count the time until the next step as training."""
         self.settle()
         self._settled = None
 
     def settle(self) -> None:
-        """Book what the last steps took and cost: at each look, else every few steps."""
+        """Add up the time and the cost of the last steps: at each measurement, or else every few steps."""
         now = perf_counter()
         if self._settled is not None and self._unpaid:
             self._earn(self._unpaid, now - self._settled)
@@ -160,12 +200,12 @@ class Schedule:
         self.spent += self.own
         training = max(seconds - self.own, 0.0)
         self.trained += training
-        # What the hooks take on every step is paid first; looks pay for themselves.
+        # The cost of the hooks at every step is subtracted first. A measurement is charged when it is made.
         looks = self.gradients.seconds + self.activations.seconds
         always = max(self.own - looks, 0.0) / steps
         self._always += (always - self._always) * steps / min(self.steps, MEMORY)
         earned = max(FREE_BELOW * steps, self.budget * training)
-        # Not all of it: on a slow machine the hooks alone cost as much, and looks would end for ever.
+        # Only up to 85 %: on a slow machine the hooks alone may cost that much, and nothing would be left.
         earned -= min((self._always + UNSEEN) * steps, 0.85 * earned)
         for account in (self.gradients, self.activations):
             account.balance += 0.5 * earned

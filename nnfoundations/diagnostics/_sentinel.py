@@ -1,4 +1,4 @@
-"""The first number that is not finite: when, and where it was made."""
+"""Finds when and where the first NaN or infinity of a run was made."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,14 +11,17 @@ from nnfoundations.diagnostics._nonfinite import Origin, finite, locate, nonfini
 from nnfoundations.diagnostics._parameters import ParameterProbe
 from nnfoundations.diagnostics._replay import RandomState
 
+__all__ = ["Sentinel"]
+
 
 class Sentinel:
-    """Finds out once a run where the first number came from that is not finite.
+    """Finds the origin of the first NaN or infinity, once per run.
 
     Args:
-        replay: runs the batch again and returns its loss; None where there is no way to.
-        device: where the model is.
-        waits: numbers may be read at once: on the CPU, or where the user pays for waiting for the device.
+        model: the model.
+        replay: runs the batch again and returns its loss; None if that is not possible.
+        device: device of the model.
+        waits: whether numbers may be read at once: on the CPU, or if the user accepts to wait for the device.
     """
 
     def __init__(
@@ -27,17 +30,17 @@ class Sentinel:
         self.model, self.replay, self.device, self.waits = model, replay, device, waits
         self.done = self.replaying = False
         self.draws = False
-        """Was a forward pass seen to draw random numbers? To keep their state costs as much as all else that
-        is done at a step: where none was, as in most networks, that is left to the looks."""
+        """Whether a forward pass was seen to draw random numbers. Keeping their state costs as much as the
+        rest of a step, so for other networks it is kept only at measurements."""
         self._random: RandomState | None = None
 
     def begin(self) -> None:
-        """A batch comes: keep the state of the random generators, by which it can be run again."""
+        """Keep the state of the random generators, so that this batch can run again."""
         if self.waits and not self.done and self.replay is not None:
             self._random = RandomState(self.device)
 
     def observe(self) -> None:
-        """The forward pass of a look is over."""
+        """Note whether the forward pass drew random numbers."""
         if self._random is not None:
             self.draws = self.draws or self._random.drawn_from()
 
@@ -52,7 +55,7 @@ class Sentinel:
         loss: float | None = None,
         probe: ParameterProbe | None = None,
     ) -> Event:
-        """The loss, or a gradient of this step is not finite: say where that began."""
+        """Locate the origin after the loss or a gradient of this step was not finite."""
         self.done = True
         origin = self._origin(seen, parameters, batch, probe)
         value = "" if loss is None else str(loss)
@@ -71,7 +74,7 @@ class Sentinel:
             self.replaying = True
             try:
                 origin = locate(self.model, self.replay, self._random or RandomState(self.device))
-            except Exception:  # a step of the user's that cannot run twice: what was seen is still true
+            except Exception:  # the step cannot run twice: report what was seen
                 origin = Origin("unknown", ())
             finally:
                 self.replaying = False
@@ -82,7 +85,7 @@ class Sentinel:
         return Origin("gradient", tuple(reversed(probe.nonfinite()))) if probe else Origin("first loss", ())
 
     def late(self, history: History, step: int) -> Event | None:
-        """On a device that is not waited for: what the numbers of a look that just came in tell."""
+        """Find NaN in measurements that have just arrived, on a device that is not waited for."""
         if self.waits or self.done:
             return None
         losses = history["loss"].last(128)

@@ -1,4 +1,4 @@
-"""What is watched: a model's parameters by name, a probe for each optimizer, hooks for its layers."""
+"""Holds the model under diagnosis: its parameters by name, a probe per optimizer, hooks for its layers."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,12 +23,11 @@ from nnfoundations.diagnostics._wiring import (
     wiring_events,
 )
 
+__all__ = ["Subject"]
+
 
 class Subject:
-    """A model as it is at its first batch, when the parameters are where they will be.
-
-    Args: as of `Engine`.
-    """
+    """A model at its first batch, when its parameters are on their device. Arguments as in `Engine`."""
 
     def __init__(
         self,
@@ -55,32 +54,32 @@ class Subject:
         self.device = torch.device("cpu") if first is None else first.device
         self.waits = locate_nonfinite or self.device.type == "cpu"
         self.tape = LossTape(self.device)
-        # A forward pass of shards is one of all processes: one alone that ran it again would wait for ever.
+        # A single process that ran a sharded forward pass again would wait for the others forever.
         self.sentinel = Sentinel(model, replay if self.whole else None, self.device, self.waits)
         self.one_loss = len(optimizers) == 1
 
     @staticmethod
     def ready(model: nn.Module) -> bool:
-        """Lazy modules get their shapes with the first batch."""
+        """Return whether all parameters have shapes: lazy modules get theirs with the first batch."""
         return not any(is_lazy(p) for p in model.parameters())
 
     def outgrown(self, model: nn.Module) -> bool:
-        """Some modules make their parameters on their first call."""
+        """Return whether parameters were added since: some modules make them on their first call."""
         return len(list(model.parameters())) != len(self.facts)
 
     def stale(self, packet: Packet, grad: Tensor) -> None:
-        """The backward pass begins, with this gradient of the loss."""
+        """Measure old gradients when the backward pass begins, with this gradient of the loss."""
         for probe in self.probes.values():
             probe.stale(packet)
 
     def guard(self, loss: Tensor) -> None:
-        """Find out where the backward pass of this loss ends: most steps are asked for a NaN there alone."""
+        """Find the last gradients of the backward pass: most steps check only these for NaN."""
         if self.waits:
             for probe in self.probes.values():
                 probe.guard(loss)
 
     def wiring(self, step: int, probe: ParameterProbe, backward: bool) -> list[Event]:
-        """Args: backward: a backward pass of this step came before."""
+        """Return what is wrong with the wiring; `backward`: whether this step had a backward pass."""
         seen = self.activations
         executed = [] if seen is None else [name for name in seen.executed if name not in seen.used]
         missing = probe.missing()
@@ -92,7 +91,7 @@ class Subject:
         return events
 
     def unregistered(self, step: int, loss: Tensor, optimizers: Sequence[Optimizer]) -> list[Event]:
-        """Does the loss depend on parameters that a list or dict in the model holds, and no optimizer?"""
+        """Find parameters in a plain list or dict that the loss depends on and no optimizer has."""
         if not self.whole:
             return []
         trained = (p for o in optimizers for group in o.param_groups for p in group["params"])
@@ -102,6 +101,6 @@ class Subject:
         return [Event("unregistered-parameter", step, where)] if where else []
 
     def detach(self) -> None:
-        """Take the hooks off the layers."""
+        """Remove the hooks from the layers."""
         if self.activations is not None:
             self.activations.detach()

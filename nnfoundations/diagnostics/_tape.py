@@ -1,4 +1,4 @@
-"""The loss of every step, written without waiting and read at the looks."""
+"""Buffers the loss of each step on the device; the next measurement reads it without a synchronization."""
 
 import torch
 from torch import Tensor
@@ -6,14 +6,16 @@ from torch import Tensor
 from nnfoundations.diagnostics._history import Array, History
 from nnfoundations.diagnostics._packet import Packet
 
+__all__ = ["LENGTH", "LossTape"]
+
 LENGTH = 256
 
 
 class LossTape:
-    """A ring on the device that the losses of the last steps are copied into, one small copy a step.
+    """A buffer on the device for the losses of the last steps, filled by one small copy per step.
 
-    On the CPU, where a number can be read at once, it keeps plain numbers and says when the loss `jumped`.
-    A step of several batches (accumulated gradients) counts with their mean.
+    On the CPU a number can be read at once, so it keeps plain numbers and sets `jumped` when the loss jumps.
+    The loss of a step with several batches (accumulated gradients) is their mean.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -27,14 +29,15 @@ class LossTape:
         self._enough = 32
         self.jumped = False
         self.full = False
-        """Time to be read where no look does it: after 32 steps in the beginning, then ever more rarely."""
+        """Whether it must be read without a measurement: after 32 steps at first, later more rarely."""
 
     @property
     def pending(self) -> int:
+        """The number of losses that were not read yet."""
         return len(self._steps)
 
     def write(self, step: int, loss: Tensor, scale: Tensor | float | None) -> float | None:
-        """Keep the loss of a batch; return it where it can be read without waiting."""
+        """Keep the loss of a batch. Return it if it can be read without waiting."""
         value = loss if loss.numel() == 1 else loss.detach().mean()
         self.full = len(self._steps) + 1 >= self._enough
         if not self._reads:
@@ -55,7 +58,7 @@ class LossTape:
         return number
 
     def pack(self, packet: Packet, history: History) -> None:
-        """Put what was written since the last time into a packet; on the CPU into the history."""
+        """Put the new losses into a packet; on the CPU into the history."""
         self.settle(history)
         if self._steps:
             packet.add("loss", ("loss",), self._ring[: len(self._steps)].clone())
@@ -63,7 +66,7 @@ class LossTape:
             self._begin()
 
     def settle(self, history: History) -> None:
-        """Put into the history what was read already: nothing on a device."""
+        """Put losses that are already read into the history. On a device there are none."""
         if self._reads and self._steps:
             self._record(self._steps, self._values, history)
             self._begin()
@@ -73,6 +76,7 @@ class LossTape:
         self._steps, self._values, self.full = [], [], False
 
     def unpack(self, packet: Packet, values: Array, history: History) -> None:
+        """Put losses that have arrived into the history."""
         self._record(self._sent.pop(id(packet)), values.tolist(), history)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Facts about how a model and its optimizers are put together. They wait for the device: first steps only."""
+"""Facts about how a model and its optimizers are connected. They wait for the device: first steps only."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,8 +8,24 @@ from torch.optim import Optimizer
 
 from nnfoundations.diagnostics._history import Event, ParameterFacts
 
+__all__ = [
+    "ACTIVATIONS",
+    "EARLY",
+    "GRADIENTS",
+    "cut_off",
+    "evaluating",
+    "is_compiled",
+    "limits",
+    "listed_parameters",
+    "mode_sensitive",
+    "not_in_optimizer",
+    "sharded",
+    "symmetric",
+    "wiring_events",
+]
+
 EARLY = 5
-"""Steps at the start in which the wiring is looked at."""
+"""Number of first steps at which the wiring is checked."""
 
 ACTIVATIONS = (
     "activation_std",
@@ -23,27 +39,27 @@ GRADIENTS = ("gradient_norm", "gradient_cosine", "weight_norm", "update_ratio", 
 
 
 def limits(model: nn.Module, optimizers: Sequence[Optimizer], compiled: bool) -> dict[str, str]:
-    """Quantities that cannot be measured on this model, each with the reason."""
+    """Return the quantities that cannot be measured on this model, each with the reason."""
     reasons: dict[str, str] = {}
     if compiled or is_compiled(model):
-        reasons |= dict.fromkeys(ACTIVATIONS, "the model is compiled: what flows inside it is not observed")
+        reasons |= dict.fromkeys(ACTIVATIONS, "the model is compiled, so its activations cannot be observed")
     if sharded(model):
         reasons |= dict.fromkeys(
             (*GRADIENTS, *ACTIVATIONS),
-            "the parameters are sharded or on several devices: a part's norm is not theirs",
+            "the parameters are sharded or on several devices, so a process sees only parts of them",
         )
     if len(optimizers) > 1:
         reasons |= dict.fromkeys(
             ("loss", "stale_gradient", "validation_loss"),
-            "several optimizers: there is no one loss to judge",
+            "several optimizers: there is no single loss to check",
         )
     if any("LBFGS" in type(optimizer).__name__ for optimizer in optimizers):
-        reasons["update_ratio"] = "LBFGS takes many steps in one, and finds their length itself"
+        reasons["update_ratio"] = "LBFGS takes several inner steps per call and chooses their length itself"
     return reasons
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Is any part of it compiled? Hooks set later are ignored in there, or break its graph."""
+    """Return whether any part is compiled. It ignores hooks that are added later, or breaks its graph."""
     return getattr(model, "_compiler_ctx", None) is not None or any(
         type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
         for module in model.modules()
@@ -51,7 +67,7 @@ def is_compiled(model: nn.Module) -> bool:
 
 
 def sharded(model: nn.Module) -> bool:
-    """Does a process hold parts of the parameters only, or do they lie on several devices?"""
+    """Return whether a process holds only parts of the parameters, or they are on several devices."""
     parameters = list(model.parameters())
     return (
         any(type(p).__name__ == "DTensor" or hasattr(p, "ds_id") for p in parameters)
@@ -68,7 +84,7 @@ def wiring_events(
     missing: Sequence[str],
     executed: Sequence[str],
 ) -> list[Event]:
-    """What is wrong at this step. Args as in the checks below."""
+    """Return what is wrong at this step. Arguments as in the checks below."""
     events = []
     if names := not_in_optimizer(facts, parameters):
         events.append(Event("parameter-not-in-optimizer", step, names))
@@ -82,7 +98,7 @@ def wiring_events(
 def not_in_optimizer(
     facts: Mapping[str, ParameterFacts], parameters: Mapping[str, Tensor]
 ) -> tuple[str, ...]:
-    """Trainable parameters with a gradient that is not zero, and no optimizer."""
+    """Name the trainable parameters that have a gradient other than zero but no optimizer."""
     return tuple(
         name
         for name, p in parameters.items()
@@ -91,7 +107,7 @@ def not_in_optimizer(
 
 
 def listed_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Those of modules in training mode that a plain list, tuple or dict in a module holds, by their path."""
+    """Return the parameters in plain lists, tuples or dicts of modules, by path; training mode only."""
     found: dict[str, nn.Parameter] = {}
     for name, module in model.named_modules():
         for attribute, value in vars(module).items():
@@ -112,13 +128,19 @@ def listed_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def cut_off(
     facts: Mapping[str, ParameterFacts], missing: Sequence[str], executed: Sequence[str]
 ) -> tuple[tuple[str, ...], str] | None:
-    """Modules that ran and got no gradient though later ones did, and the first of those.
+    """Find modules that ran without receiving a gradient although later ones did.
 
-    Args: missing: trainable parameters without a gradient. executed: modules in their order.
+    Args:
+        facts: facts about all parameters.
+        missing: trainable parameters without a gradient.
+        executed: modules in the order in which they ran.
+
+    Returns:
+        Those modules and the first later one with a gradient; None if there are none.
     """
     order = {name: i for i, name in enumerate(executed)}
     cut = {facts[name].module for name in missing} & order.keys()
-    # A module of which any parameter has a gradient is connected.
+    # A module is connected if any of its parameters has a gradient.
     connected = {f.module for name, f in facts.items() if f.optimizer is not None and f.trainable}
     alive = sorted(order[m] for m in connected - {facts[n].module for n in missing} if m in order)
     before = sorted((m for m in cut if alive and order[m] < alive[-1]), key=order.__getitem__)
@@ -130,7 +152,7 @@ def cut_off(
 
 
 def mode_sensitive(model: nn.Module) -> tuple[str, ...]:
-    """Modules that behave differently in evaluation: dropout that drops, batch statistics."""
+    """Name the modules that behave differently in evaluation mode: dropout and batch normalization."""
     return tuple(
         name
         for name, module in model.named_modules()
@@ -143,12 +165,12 @@ def mode_sensitive(model: nn.Module) -> tuple[str, ...]:
 
 
 def evaluating(model: nn.Module, sensitive: Sequence[str]) -> tuple[str, ...]:
-    """Of the mode-sensitive modules those in evaluation mode whose container is in it too, and is trained.
+    """Name the mode-sensitive modules that are in evaluation mode together with a container that is trained.
 
-    A batch normalization in evaluation mode alone, or with a container that gets no gradient, is meant so.
+    A batch normalization alone in evaluation mode, or in a container without gradients, is intended.
     """
     if not model.training:
-        return ()  # all of it: the engine sees that at every step
+        return ()  # the engine checks this case at every step
     found = []
     for name in sensitive:
         around = model.get_submodule(name.rpartition(".")[0])
@@ -159,7 +181,7 @@ def evaluating(model: nn.Module, sensitive: Sequence[str]) -> tuple[str, ...]:
 
 
 def symmetric(facts: Mapping[str, ParameterFacts], parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Weight matrices of four or more rows, all equal, whose gradient's rows are all equal too."""
+    """Name the weight matrices of four or more equal rows whose gradients have equal rows too."""
     found = []
     for name, p in parameters.items():
         known = facts[name]
@@ -174,6 +196,6 @@ def symmetric(facts: Mapping[str, ParameterFacts], parameters: Mapping[str, Tens
 def _equal_rows(matrix: Tensor) -> bool:
     rows = matrix.detach().flatten(1)
     if not torch.equal(rows[0], rows[-1]) and not torch.allclose(rows[0], rows[-1], rtol=1e-3, atol=0):
-        return False  # nearly always settled here
+        return False  # decides almost every case
     largest = rows[0].abs().max()
     return bool((rows - rows[0]).abs().max() <= 1e-3 * largest)

@@ -1,4 +1,4 @@
-"""The rules of diagnostics, a family a file. A new rule comes into the list here and nowhere else."""
+"""The rules of diagnostics, one file per family. A new rule is added to the list below and to `_arbiter`."""
 
 from nnfoundations.diagnostics.rules._data import ConstantInputs, UnscaledInputs
 from nnfoundations.diagnostics.rules._generalization import Overfitting
@@ -6,7 +6,7 @@ from nnfoundations.diagnostics.rules._gradients import ExplodingGradients, Vanis
 from nnfoundations.diagnostics.rules._learning_rate import LearningRateTooHigh, LearningRateTooLow
 from nnfoundations.diagnostics.rules._loss import SoftmaxBeforeCrossEntropy
 from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput, UnstableLoss
-from nnfoundations.diagnostics.rules._rule import Rule
+from nnfoundations.diagnostics.rules._rule import Rule, weight_matrices
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
 from nnfoundations.diagnostics.rules._units import DeadUnits, SaturatedUnits
 from nnfoundations.diagnostics.rules._wiring import (
@@ -39,4 +39,4 @@ RULES: tuple[Rule, ...] = (
     Overfitting(),
 )
 
-__all__ = ["RULES", "Rule"]
+__all__ = ["RULES", "Rule", "weight_matrices"]

@@ -1,4 +1,4 @@
-"""What goes into the network: its scale, and whether it varies at all."""
+"""Rules about the inputs of the network: their scale, and whether they vary at all."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,17 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import Rule
 
+__all__ = ["ConstantInputs", "UnscaledInputs"]
+
 
 @dataclass(frozen=True)
 class UnscaledInputs(Rule):
-    """Inputs far from unit size: the first layer's gradients are as many times too large or too small."""
+    """The inputs are far from unit scale, so the first layer's gradients are off by the same factor."""
 
     fault, family, needs = "unscaled-inputs", "data", ("input",)
-    at_once = True  # two batches in a row are evidence enough
-    high: float = 50.0  # measured on digits: input RMS > 50 or < 1e-3
-    low: float = 1e-3
+    at_once = True  # two batches in a row are sufficient evidence
+    high: float = 50.0  # largest root mean square of the inputs; measured on digits
+    low: float = 1e-3  # smallest root mean square of the inputs
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["input"]
@@ -24,13 +26,12 @@ class UnscaledInputs(Rule):
             return None
         size = float(sizes.mean())
         first = next(iter(history.layers), "")
-        said = f"{size:.3g}, beyond {self.high:g}" if size > self.high else f"{size:.3g}, below {self.low:g}"
         return self.suspect(
             series.steps[0],
             (first,) if first else (),
-            f"The inputs have a root mean square of {said}.",
-            "The gradient of the first layer is proportional to its input, so one learning rate cannot suit "
-            "it and the layers above.",
+            f"The inputs have a root mean square of {size:.3g} (healthy: {self.low:g} to {self.high:g}).",
+            "The gradient of the first layer is proportional to its input, so no single learning rate suits "
+            "both this layer and the layers above it.",
             f"Divide the inputs by {size:.3g}, or subtract their mean and divide by their standard "
             "deviation.",
             Severity.ERROR,
@@ -39,18 +40,18 @@ class UnscaledInputs(Rule):
 
 
 def _normalised_next(history: History) -> bool:
-    """Is the first layer with weights followed by a normalization, which undoes any scale?"""
+    """Return whether a normalization, which removes any scale, follows the first layer with weights."""
     roles = [facts.role for facts in history.layers.values() if facts.role != "other"]
     return roles[:2] == ["weighted", "normalization"]
 
 
 @dataclass(frozen=True)
 class ConstantInputs(Rule):
-    """Every sample of a batch is the same: there is nothing to tell apart."""
+    """All samples of a batch are equal, so the network has nothing to distinguish."""
 
     fault, family, needs = "constant-inputs", "data", ("input",)
     at_once = True
-    spread: float = 1e-6  # measured on digits: batch deviation below 1e-6 in every feature
+    spread: float = 1e-6  # largest standard deviation over the batch of any feature; measured on digits
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["input"]
@@ -63,10 +64,10 @@ class ConstantInputs(Rule):
             series.steps[0],
             (),
             f"All {n} samples of a batch are equal in every feature.",
-            "The loader gives the same input again and again, so the network can only learn how often each "
-            "answer occurs.",
-            "Look at one batch of the training loader: its indexing, its transforms, and what fills its "
-            "buffer.",
+            "The data loader returns the same input again and again, so the network can only learn how often "
+            "each target occurs.",
+            "Print one batch of the training loader. Check its indexing, its transforms and the code that "
+            "fills its buffer.",
             Severity.ERROR,
             spread=float(recent.column("spread").max()),
         )

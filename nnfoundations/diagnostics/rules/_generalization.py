@@ -1,4 +1,4 @@
-"""What holds for the training data only."""
+"""The rule about overfitting: the network fits only its training data."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,22 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import Rule, smooth
 
+__all__ = ["Overfitting"]
+
 
 @dataclass(frozen=True)
 class Overfitting(Rule):
-    """Validation is past its best and gets worse while the training loss still falls.
+    """The validation loss rises after its best value while the training loss still falls.
 
-    Or training and validation accuracy are far apart and validation has not improved for a third of the run.
+    Or validation accuracy is far below training accuracy and has not improved for a third of the run.
     """
 
     fault, family, needs = "overfitting", "generalization", ("validation_loss", "loss")
-    checks: int = 3
-    rise: float = 0.06  # measured on digits: the lowest of the last 3 is at most 5.3 % above the best
-    least: float = 0.02  # of the loss of a network that knows nothing
-    errors: float = 3.0  # standard errors of the validation loss
-    gap: float = 0.08  # of accuracies; healthy gaps reach 6 points
+    checks: int = 3  # validations without an improvement
+    rise: float = 0.06  # rise of the lowest of these over the best loss; healthy digits reach 0.053
+    least: float = 0.02  # smallest rise, as a share of the loss of random guessing
+    errors: float = 3.0  # smallest rise, in standard errors of the validation loss
+    gap: float = 0.08  # between training and validation accuracy; healthy gaps reach 0.06
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["validation_loss"]
@@ -39,7 +41,7 @@ class Overfitting(Rule):
         lowest = float(values[-self.checks :].min())
         rise, baseline = lowest - best, history.loss.baseline
         if baseline > 0 and rise < self.least * baseline:
-            return None  # of a loss that is almost 0, six per cent are nothing
+            return None  # six per cent of a loss near 0 mean nothing
         if not (rise > self.rise * abs(best) and rise > self.errors * _error(history, at)):
             return None
         then, now = _training_loss(history, at)
@@ -47,9 +49,9 @@ class Overfitting(Rule):
             return None
         return self._said(
             history, at,
-            f"Validation loss was best at step {series.steps[at]} ({best:.3g}) and has been at least "
-            f"{lowest:.3g} in the last {self.checks} checks, while the training loss fell from {then:.3g} to "
-            f"{now:.3g}.",
+            f"The validation loss was lowest at step {series.steps[at]} ({best:.3g}) and at least "
+            f"{lowest:.3g} in the last {self.checks} validations, while the training loss fell from "
+            f"{then:.3g} to {now:.3g}.",
             best=best, lowest=lowest, train_then=then, train_now=now,
         )  # fmt: skip
 
@@ -68,15 +70,15 @@ class Overfitting(Rule):
         if not quiet or not fitted - now > max(self.gap, 4 * error):
             return None
         if smooth(series.column("loss"), 3) < 1.02 * float(series.column("loss").min()):
-            return None  # still the best loss so far: it generalises better, not worse
+            return None  # still the best loss so far: it generalizes better, not worse
         at_loss = int(np.nanargmin(series.column("loss")))
         then, after = _training_loss(history, at_loss)
         if not after < then:
             return None
         return self._said(
             history, at_loss,
-            f"Accuracy is {fitted:.3f} on training and {now:.3f} on validation data, which has not "
-            f"improved since step {accuracy.steps[at]}.",
+            f"Accuracy is {fitted:.3f} on training data and {now:.3f} on validation data, and the latter has "
+            f"not improved since step {accuracy.steps[at]}.",
             train_accuracy=fitted, validation_accuracy=now,
         )  # fmt: skip
 
@@ -86,9 +88,9 @@ class Overfitting(Rule):
             step,
             (),
             evidence,
-            "The network learns its training samples by heart: it has more freedom than they determine.",
-            f"Stop at the best check (EarlyStopping, the checkpoint of step {step}), get more data or "
-            "augment it, or use weight decay, dropout or a smaller network.",
+            "The network memorizes its training samples: it has more capacity than they can constrain.",
+            f"Stop at the best validation (EarlyStopping, or the checkpoint of step {step}). Use more data, "
+            "augmentation, weight decay, dropout or a smaller network.",
             Severity.WARNING,
             best_step=step,
             **numbers,
@@ -96,17 +98,17 @@ class Overfitting(Rule):
 
 
 def _training_loss(history: History, at: int) -> tuple[float, float]:
-    """Around the check of that number, and now."""
+    """Return the training loss around this validation, and now."""
     losses, step = history["loss"], int(history["validation_loss"].steps[at])
     return smooth(losses.between(0, step).rows[:, 0], 20), smooth(losses.rows[:, 0], 20)
 
 
 def _error(history: History, at: int) -> float:
-    """The standard error of a validation loss: from its batches where they were seen, else from its noise."""
+    """Estimate the standard error of a validation loss from its batches, or else from its noise."""
     series = history["validation_loss"]
     measured = series.column("error")
     if np.isfinite(measured).any():
         return float(np.nanmedian(measured))
     values = series.column("loss")
     steps = np.abs(np.diff(values))
-    return float(np.median(steps)) / 0.95 if len(steps) > 3 else 0.0  # of normal noise: 0.6745 sqrt(2) sigma
+    return float(np.median(steps)) / 0.95 if len(steps) > 3 else 0.0  # for normal noise: 0.6745 sqrt(2) sigma

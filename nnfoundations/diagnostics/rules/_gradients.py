@@ -1,4 +1,4 @@
-"""Gradients on their way back: they vanish, or they explode."""
+"""Rules about gradients that vanish or explode in the backward pass."""
 
 from dataclasses import dataclass
 
@@ -11,25 +11,27 @@ from nnfoundations.diagnostics.rules._rule import (
     Rule,
     clearly_above,
     learning_rate,
-    matrices,
     median,
     smooth,
     stuck,
+    weight_matrices,
 )
 from nnfoundations.diagnostics.rules._start import depth_ratio
+
+__all__ = ["ExplodingGradients", "VanishingGradients"]
 
 
 @dataclass(frozen=True)
 class VanishingGradients(Rule):
-    """Hardly any gradient reaches the first layers, or the first steps of a sequence."""
+    """Almost no gradient reaches the first layers, or the first steps of a sequence."""
 
     fault, family, needs = "vanishing-gradients", "gradients", ("gradient_norm", "loss")
-    decades: float = -3.5  # measured on digits: a sigmoid net that trains has -2.43
-    through_time: float = -6.0  # of the gradient at the first over that at the last step of a sequence
-    soon: int = 30  # losses to be seen before a word on time, where it is twice as many decades
-    wait: int = 100  # and otherwise
-    behind: float = 0.1  # update ratio of the first layer over that of its peers
-    single: float = 0.75  # of all decades in one fall: not of each layer, as the scale of a residual branch
+    decades: float = -3.5  # first over last layer's gradient, in powers of 10; a healthy net: -2.43
+    through_time: float = -6.0  # the same over a sequence, first step over last step
+    soon: int = 30  # losses needed if a sequence loses twice as many powers of 10
+    wait: int = 100  # losses needed otherwise
+    behind: float = 0.1  # update / weight of the first layer over that of the others
+    single: float = 0.75  # share of the whole fall at one layer; a scaled residual branch falls at each
 
     def judge(self, history: History) -> Suspicion | None:
         return self._through_layers(history) or self._through_time(history)
@@ -40,13 +42,13 @@ class VanishingGradients(Rule):
         if len(chosen) < 3 or len(series) < 3:
             return None
         ends = series.rows[-1, [chosen[0], chosen[-1]]]
-        if ends[0] > 10 ** (self.decades / 2) * ends[1]:  # far from it: nothing more to compute
+        if ends[0] > 10 ** (self.decades / 2) * ends[1]:  # clearly healthy: skip the rest
             return None
         size = np.array([np.prod(history.parameters[series.columns[i]].shape) for i in chosen]) ** 0.5
         with np.errstate(divide="ignore"):
             logs = np.log10(np.nanmedian(series.rows[:, chosen], 0) / size)
         names = [series.columns[i] for i in chosen]
-        known = np.isfinite(logs)  # exact zeros are dead units or a cut graph, not this
+        known = np.isfinite(logs)  # exact zeros mean dead units or a cut graph
         if known.sum() < 3:
             return None
         logs, names = logs[known], [n for n, k in zip(names, known, strict=True) if k]
@@ -55,7 +57,7 @@ class VanishingGradients(Rule):
             return None
         falls = logs[:-1] - logs[1:]
         at = int(np.argmin(falls))
-        # Branches that begin at next to nothing (LayerScale, ReZero) grow, if one waits.
+        # Residual branches that start near 0 (LayerScale, ReZero) grow with time, so wait.
         waits = falls[at] < self.single * ratio and len(history["loss"]) < self.wait
         if waits or not (stuck(history) or self._behind(history, names)):
             return None
@@ -65,10 +67,11 @@ class VanishingGradients(Rule):
         return self.suspect(
             history["gradient_norm"].steps[0],
             (history.parameters[names[0]].module, history.parameters[names[at]].module),
-            f"Gradients shrink by a factor of {each:.2g} a layer on the way back: {names[0]} gets "
-            f"{10**ratio:.1e} of what {names[-1]} gets; the largest fall is between {names[at + 1]} and "
-            f"{names[at]}.",
-            f"{len(logs)} layers of weights with {kind} in between, each of which passes on a fraction only.",
+            f"Gradients shrink by a factor of {each:.2g} per layer in the backward pass: the gradient of "
+            f"{names[0]} is {10**ratio:.1e} times that of {names[-1]}. The largest drop is between "
+            f"{names[at + 1]} and {names[at]}.",
+            f"There are {len(logs)} weight layers with {kind} in between, and each passes on only a fraction "
+            "of the gradient.",
             "Use ReLU or GELU with He initial values, normalization between the layers, residual "
             "connections, or fewer layers.",
             Severity.ERROR if stuck(history) else Severity.WARNING,
@@ -92,41 +95,41 @@ class VanishingGradients(Rule):
             return None
         recent = [median(series.last(3).rows[:, i]) for i in range(len(series.columns))]
         worst = int(np.argmin(np.nan_to_num(recent, nan=0.0)))
-        # What a task needs may lie at the end of its sequences: then it learns, if one waits.
+        # A task may need only the end of its sequences. Then the loss falls with time, so wait.
         if not recent[worst] < (self.through_time if losses >= self.wait else 2 * self.through_time):
             return None
         name = series.columns[worst]
         gated = history.layers[name].module_class in ("LSTM", "GRU")
-        remedy = "Start the forget gates open (bias 1)" if gated else "Use an LSTM or GRU (forget bias 1)"
+        remedy = "Set the forget-gate bias to 1" if gated else "Use an LSTM (forget-gate bias 1) or a GRU"
         return self.suspect(
             series.steps[0],
             (name,),
-            f"In {name} the loss's gradient at the first step of a sequence is {10 ** recent[worst]:.1e} "
-            "of that at the last, and the loss stands still.",
-            "Each step back through time multiplies by the recurrent weights and the activation's slope, "
-            "both below 1 here.",
-            f"{remedy}, orthogonal recurrent weights, shorter sequences, or attention over all steps.",
+            f"In {name} the gradient at the first step of a sequence is {10 ** recent[worst]:.1e} times the "
+            "gradient at the last step, and the loss does not fall.",
+            "Each step back through time multiplies the gradient by the recurrent weights and the slope of "
+            "the activation. Here this factor is below 1.",
+            f"{remedy}, or use orthogonal recurrent weights, shorter sequences or attention over all steps.",
             Severity.ERROR,
             log10_ratio=recent[worst],
         )
 
 
 def _one_a_module(history: History, columns: tuple[str, ...]) -> list[int]:
-    """The first weight matrix of each module: those of one recurrent layer are no depth."""
+    """Return the first weight matrix of each module: several in one recurrent layer add no depth."""
     first: dict[str, int] = {}
-    for i in matrices(history, columns):
+    for i in weight_matrices(history, columns):
         first.setdefault(history.parameters[columns[i]].module, i)
     return list(first.values())
 
 
 @dataclass(frozen=True)
 class ExplodingGradients(Rule):
-    """Gradients far above what they were, and a loss that shows it; or a state that grows without bound."""
+    """Gradients rise far above their earlier level and the loss rises too, or a hidden state explodes."""
 
     fault, family, needs = "exploding-gradients", "gradients", ("gradient_norm", "loss")
-    spike: float = 20.0  # measured on digits, only with a loss above twice its best
-    times: int = 3
-    growth: float = 1.5  # decades of activations over the layers, or of a hidden state over a sequence
+    spike: float = 20.0  # gradient norm over its usual value, while the loss is above twice its best
+    times: int = 3  # separate spikes within 50 measurements
+    growth: float = 1.5  # growth of activations over the layers in powers of 10; hidden states: 1 more
     at_once = True
 
     def judge(self, history: History) -> Suspicion | None:
@@ -146,9 +149,9 @@ class ExplodingGradients(Rule):
             (name,),
             f"The hidden state of {name} grows by a factor of {10 ** first[worst]:.1e} from the first to the "
             "last step of a sequence.",
-            "The recurrent weights stretch the state at each step, and the gradient on its way back as much.",
-            f"Initialise {name}.weight_hh orthogonally (gain 1), use tanh, an LSTM or a GRU; "
-            "gradient_clip_val=1.0 guards what is left.",
+            "The recurrent weights amplify the state at each step, and the gradient in the backward pass.",
+            f"Initialize {name}.weight_hh orthogonally (gain 1), or use tanh, an LSTM or a GRU. "
+            "gradient_clip_val=1.0 limits the remaining spikes.",
             Severity.ERROR,
             log10_growth=float(first[worst]),
         )
@@ -156,7 +159,7 @@ class ExplodingGradients(Rule):
     def _through_layers(self, history: History) -> Suspicion | None:
         ratio, names, _ = depth_ratio(history)
         series = history["gradient_norm"]
-        chosen = matrices(history, series.columns)
+        chosen = weight_matrices(history, series.columns)
         if ratio < self.growth or len(chosen) < 3:
             return None
         norms = np.nanmedian(series.rows[:5][:, chosen], 0)
@@ -165,22 +168,22 @@ class ExplodingGradients(Rule):
         return self.suspect(
             series.steps[0],
             (history.parameters[series.columns[chosen[0]]].module,),
-            f"Activations grow by {10**ratio:.1e} from {names[0]} to {names[-1]}, and gradients grow on "
-            "the way back.",
+            f"Activations grow by a factor of {10**ratio:.1e} from {names[0]} to {names[-1]}, and gradients "
+            "grow in the backward pass.",
             "The initial weights are too large for this depth.",
-            "Use He initial values (torch.nn.init.kaiming_normal_), or a normalization between the layers.",
+            "Use He initial values (torch.nn.init.kaiming_normal_), or add normalization between the layers.",
             Severity.ERROR,
             log10_ratio=ratio,
         )
 
     def _spike(self, history: History) -> Suspicion | None:
-        """Again and again: one spike heals, and a spike that does not is the learning rate's."""
+        """Detect repeated spikes: a single spike recovers, or is the fault of the learning rate."""
         losses = history["loss"].rows[:, 0]
         if len(history["gradient_norm"]) < 60 or len(losses) < 60:
             return None
         level, first = smooth(losses, 5), float(losses[0])
         if not level > clearly_above(float(losses.min()), first):
-            return None  # a lower bound of the level below, and quick to have
+            return None  # a cheap lower bound of the level below
         steps, norms = total_norm(history)
         usual = median(norms[-101:])
         high = steps[-50:][norms[-50:] > self.spike * usual]
@@ -196,11 +199,11 @@ class ExplodingGradients(Rule):
         return self.suspect(
             high[0],
             (history.parameters[worst].module,),
-            f"{apart} times in the last 50 looks the gradient norm was over "
-            f"{self.spike:g} times its usual {usual:.3g}, and the loss is {level:.3g} where it has been "
-            f"{best:.3g}.",
-            f"Single steps at lr={learning_rate(history):.3g} throw the network far from where it had come.",
-            f"Set gradient_clip_val={2 * usual:.2g} in Trainer (twice the usual norm), or lower the rate.",
+            f"The gradient norm had {apart} spikes above {self.spike:g} times its usual value ({usual:.3g}) "
+            f"in the last 50 measurements, and the loss is {level:.3g} after a best value of {best:.3g}.",
+            f"Single updates with lr={learning_rate(history):.3g} undo what the network has learned.",
+            f"Set gradient_clip_val={2 * usual:.2g} in the Trainer (twice the usual norm), or lower the "
+            "learning rate.",
             Severity.WARNING,
             times=apart,
             usual=usual,

@@ -1,4 +1,4 @@
-"""The form of the loss."""
+"""The rule about the form of the loss: softmax or sigmoid applied twice."""
 
 import math
 from dataclasses import dataclass
@@ -7,10 +7,12 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import Rule
 
+__all__ = ["SoftmaxBeforeCrossEntropy"]
+
 
 @dataclass(frozen=True)
 class SoftmaxBeforeCrossEntropy(Rule):
-    """Probabilities instead of logits: cross-entropy takes their softmax, or sigmoid, a second time."""
+    """A loss that expects logits gets probabilities, so softmax (or sigmoid) is applied twice."""
 
     fault, family, needs = "softmax-before-cross-entropy", "loss", ("loss",)
     at_once = True
@@ -23,25 +25,23 @@ class SoftmaxBeforeCrossEntropy(Rule):
             return self.suspect(
                 history["loss"].steps[0],
                 (),
-                "A sigmoid feeds the binary cross-entropy with logits, whose loss then cannot fall below "
-                f"{math.log(2):.3f} for a 0 and {math.log(1 + 1 / math.e):.3f} for a 1.",
-                "This loss takes logits and computes the sigmoid itself; of probabilities it takes another "
-                "one.",
-                "Remove the sigmoid at the end of the model (keep it for prediction), or use BCELoss on "
-                "probabilities.",
+                "The output of a sigmoid goes into binary cross-entropy with logits, so the loss cannot fall "
+                f"below {math.log(2):.3f} for target 0 and {math.log(1 + 1 / math.e):.3f} for target 1.",
+                "This loss already applies sigmoid, so a sigmoid in the model is applied twice.",
+                "Remove the sigmoid at the end of the model (apply it only to predict), or use BCELoss on "
+                "the probabilities.",
                 Severity.ERROR,
                 floor=math.log(1 + 1 / math.e),
             )
-        # Probabilities differ by at most 1: the best that a second softmax can say is 1 against K - 1 zeros.
+        # Probabilities differ by at most 1, so the best input of the second softmax is 1 and K - 1 zeros.
         floor = math.log(1 + (loss.classes - 1) / math.e)
         return self.suspect(
             history["loss"].steps[0],
             (),
-            f"A softmax feeds the cross-entropy over {loss.classes} classes, whose loss then cannot fall "
-            f"below {floor:.3f}.",
-            "Cross-entropy takes logits and computes the softmax itself; of probabilities it takes another "
-            "one.",
-            "Remove the softmax at the end of the model (keep it for prediction), or use NLLLoss on "
+            f"The output of a softmax goes into cross-entropy over {loss.classes} classes, so the loss "
+            f"cannot fall below {floor:.3f}.",
+            "Cross-entropy already applies softmax, so a softmax in the model is applied twice.",
+            "Remove the softmax at the end of the model (apply it only to predict), or use NLLLoss on "
             "log-probabilities.",
             Severity.ERROR,
             floor=floor,

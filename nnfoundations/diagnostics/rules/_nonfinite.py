@@ -1,4 +1,4 @@
-"""NaN and infinity: where they came from. Exact facts, no statistics."""
+"""Rules about NaN and infinity and where they came from. They read exact facts, not statistics."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,8 @@ import numpy as np
 from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import Event, History
 from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, median
+
+__all__ = ["EVENT", "NonFinite", "NonFiniteInput", "UnstableLoss", "diverged", "first_event"]
 
 EVENT = "non-finite"
 
@@ -17,8 +19,10 @@ def first_event(history: History) -> Event | None:
 
 
 def diverged(history: History, step: int) -> bool:
-    """Had the loss grown far beyond its first value before that step? Then it overflowed, and that is no "
-    "cause."""
+    """Return whether the loss had grown far beyond its first value before that step.
+
+    Such a loss overflowed, so its infinity is a symptom and not a cause.
+    """
     before = history["loss"].between(0, step - 1).rows[:, 0]
     before = before[np.isfinite(before)]
     return len(before) > 0 and float(before.max()) > 10 * max(float(before[0]), 1e-3)
@@ -26,7 +30,7 @@ def diverged(history: History, step: int) -> bool:
 
 @dataclass(frozen=True)
 class NonFiniteInput(Rule):
-    """A batch holds NaN or infinity before any layer has touched it."""
+    """A batch contains NaN or infinity before any layer has processed it."""
 
     fault, family = "non-finite-input", "non-finite"
     at_once = True
@@ -39,17 +43,17 @@ class NonFiniteInput(Rule):
         return self.suspect(
             event.step,
             event.where,
-            f"{batch} (step {event.step}) holds numbers that are not finite, in {listed(event.where)}.",
-            "One such number makes the loss, every gradient and, after the step, every weight NaN.",
-            "Find the sample in that batch; drop or repair it in the data set, or check with "
-            "torch.isfinite in __getitem__.",
+            f"{batch} (step {event.step}) contains NaN or infinity, in {listed(event.where)}.",
+            "One such number makes the loss and every gradient NaN and, after the step, every weight.",
+            "Find this sample and remove or repair it in the dataset, or check with torch.isfinite in "
+            "__getitem__.",
             Severity.ERROR,
         )
 
 
 @dataclass(frozen=True)
 class UnstableLoss(Rule):
-    """The loss is not finite though the network's outputs are."""
+    """The loss is NaN or infinite although the outputs of the network are finite."""
 
     fault, family = "unstable-loss-function", "non-finite"
     at_once = True
@@ -61,22 +65,22 @@ class UnstableLoss(Rule):
         return self.suspect(
             event.step,
             (),
-            f"At step {event.step} the loss is {event['value']} while inputs, outputs and weights are "
+            f"At step {event.step} the loss is {event['value']}, although inputs, outputs and weights are "
             "finite.",
-            "The loss takes a logarithm of 0, divides by 0 or overflows in an exponential.",
-            "Use the loss on logits (CrossEntropyLoss, BCEWithLogitsLoss), or clamp what goes into the "
-            "logarithm to at least 1e-7.",
+            "The loss takes the logarithm of 0, divides by 0, or overflows in an exponential.",
+            "Use a loss that takes logits (CrossEntropyLoss, BCEWithLogitsLoss), or clamp the argument of "
+            "the logarithm to at least 1e-7.",
             Severity.ERROR,
         )
 
 
 @dataclass(frozen=True)
 class NonFinite(Rule):
-    """A layer, forward or backward, or the weights hold NaN or infinity."""
+    """The output or the gradient of a layer, or a weight, contains NaN or infinity."""
 
     fault, family = "non-finite", "non-finite"
     at_once = True
-    skips: float = 0.25  # measured on digits: share of steps skipped by a loss scaler, after step 50
+    skips: float = 0.25  # share of steps that a loss scaler skipped after step 50; measured on digits
 
     def judge(self, history: History) -> Suspicion | None:
         event = first_event(history)
@@ -85,22 +89,22 @@ class NonFinite(Rule):
         if event["place"] == "input" or (event["place"] == "loss" and not diverged(history, event.step)):
             return None
         place = {
-            "forward": f"first in the output of {listed(event.where)}",
-            "backward": f"first in the backward pass, at {listed(event.where)}",
-            "gradient": f"first seen in the gradient of {listed(event.where) or 'a parameter'}",
-            "weights": f"in the weights of {listed(event.where)}",
-        }.get(event["place"], "in the loss")
+            "forward": f"appears first in the output of {listed(event.where)}",
+            "backward": f"appears first in the backward pass, at {listed(event.where)}",
+            "gradient": f"is first seen in the gradient of {listed(event.where) or 'a parameter'}",
+            "weights": f"is in the weights of {listed(event.where)}",
+        }.get(event["place"], "is first seen in the loss")
         rate = learning_rate(history, event.step)
         before = history["gradient_norm"].between(0, event.step - 1).last(5)
         norm = float((before.rows**2).sum(1).mean() ** 0.5) if len(before) else float("nan")
-        batch = f", batch {event['batch']}" if event["batch"] is not None else ""
+        batch = f" (batch {event['batch']})" if event["batch"] is not None else ""
         known = f" The last finite gradient norm was {norm:.3g}." if norm == norm else ""
         return self.suspect(
             event.step,
             event.where,
-            f"At step {event.step}{batch} numbers are not finite, {place}.{known}",
-            "An overflow, a division by 0, or a root or logarithm at 0.",
-            "Guard that operation (an eps inside the root or division), clip gradients, or lower "
+            f"At step {event.step}{batch} NaN or infinity {place}.{known}",
+            "Usual reasons: an overflow, a division by 0, or a square root or logarithm at 0.",
+            "Guard that operation (add an eps inside the root or the division), clip gradients, or lower "
             f"lr={rate:.3g}.",
             Severity.ERROR,
             gradient_norm=norm,
@@ -120,8 +124,8 @@ class NonFinite(Rule):
             late.steps[0],
             (),
             f"The loss scaler skipped {share:.0%} of the steps since step {late.steps[0]}.",
-            "In float16 gradients overflow again after each lowering of the scale.",
-            'Use precision="bf16-mixed", or lower the scaler\'s growth_factor or init_scale.',
+            "In float16, gradients overflow again after each reduction of the scale.",
+            'Use precision="bf16-mixed", or lower growth_factor or init_scale of the scaler.',
             share=float(share),
             median=median(series.rows[:, 0]),
         )

@@ -1,4 +1,7 @@
-"""What a rule is: a pure function of the history, with its thresholds as fields."""
+"""The base class of all rules, and what several rules compute from a history.
+
+A rule is a pure function of the history. Its thresholds are fields.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,21 +13,36 @@ import numpy as np
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import Array, History
 
+__all__ = [
+    "SEEN",
+    "Rule",
+    "clearly_above",
+    "gain",
+    "learning_rate",
+    "median",
+    "smooth",
+    "stuck",
+    "trend",
+    "weight_matrices",
+]
+
 SEEN = {
     "saturated_share": "bounded activation",
     "dead_share": "activation",
     "activation_std": "layer with weights",
     "stale_gradient": "backward pass",
+    "validation_loss": "finite validation loss",
 }
-"""What must be seen for a quantity to be measured, where its name does not say it."""
+"""What must occur for a quantity to be measured, if its name does not say so."""
 
 
 @dataclass(frozen=True)
 class Rule(ABC):
-    """Judge a history. Subclasses hold thresholds as fields, each with its source beside it.
+    """Detect one fault in a history. Subclasses hold thresholds as fields, each with its source beside it.
 
-    `fault` is the catalogue's id, `family` what `Diagnostics(families=...)` chooses by, `needs` the
-    quantities without which it does not run, and `at_once` says that one look is enough.
+    Class attributes: `fault` is the name of the fault, such as ``dead-units``. `family` is the name by which
+    ``Diagnostics(families=...)`` selects it. `needs` lists the quantities that it requires. `at_once` means
+    that one suspicion is sufficient evidence.
     """
 
     fault: ClassVar[str]
@@ -34,10 +52,26 @@ class Rule(ABC):
 
     @abstractmethod
     def judge(self, history: History) -> Suspicion | None:
-        """Is the fault there now? Called when one of `needs` has a new row."""
+        """Decide whether the history shows the fault now.
+
+        Called when one of `needs` has a new row, or a new event was recorded.
+
+        Args:
+            history: all measurements so far.
+
+        Returns:
+            The suspicion with its evidence, or None if the fault does not show.
+        """
 
     def not_run(self, history: History) -> str:
-        """Why this rule cannot be judged, empty where it can."""
+        """Explain why this rule cannot run on a history.
+
+        Args:
+            history: all measurements so far.
+
+        Returns:
+            The reason as a phrase, or an empty string if the rule can run.
+        """
         for quantity in self.needs:
             if quantity in history.unavailable:
                 return history.unavailable[quantity]
@@ -54,13 +88,35 @@ class Rule(ABC):
         severity: Severity = Severity.WARNING,
         **numbers: float,
     ) -> Suspicion:
+        """Make a suspicion of this rule's fault.
+
+        Args:
+            onset: optimizer step at which the evidence begins.
+            where: names of layers or parameters, the worst first.
+            evidence: one sentence with the measured numbers and the healthy range.
+            cause: one sentence that explains why this happens.
+            remedy: what to change, in the user's own numbers.
+            severity: severity of the fault as it shows now.
+            numbers: the measurements behind the evidence, by name.
+
+        Returns:
+            The suspicion.
+        """
         return Suspicion(self.fault, severity, int(onset), where, evidence, cause, remedy, dict(numbers))
 
 
-def matrices(history: History, columns: tuple[str, ...]) -> list[int]:
-    """Positions of the weight matrices among the columns, in the order of the forward pass.
+def weight_matrices(history: History, columns: tuple[str, ...]) -> list[int]:
+    """Find the weight matrices among the columns of a series, in the order of the forward pass.
 
-    One whose module was not seen to run (another uses it, as in attention) keeps its place in the model.
+    A matrix whose module was not seen to run (another module uses it, as in attention) keeps its place in
+    the model.
+
+    Args:
+        history: the measurements of the run.
+        columns: the columns of a series with one column per parameter.
+
+    Returns:
+        Their positions among the columns.
     """
     order = {name: i for i, name in enumerate(history.layers)}
     chosen, at = [], -1
@@ -80,16 +136,16 @@ def median(values: Array) -> float:
 
 
 def trend(values: Array) -> float:
-    """How far the least-squares line through the values rises from the first to the last of them."""
+    """Return how far the least-squares line through the values rises from the first to the last."""
     x = np.arange(len(values)) - (len(values) - 1) / 2
     return float(x @ values / (x @ x)) * (len(values) - 1)
 
 
 def gain(history: History, name: str) -> float:
-    """By what factor a weight matrix stretches inputs of unit size: RMS of its entries times sqrt(fan_in).
+    """Return how much a weight matrix amplifies inputs of unit size: RMS of its entries times sqrt(fan_in).
 
-    At the first look, that is of the initial weights; NaN where they were not seen. He initial values have
-    sqrt(2), Xavier's about 1.
+    It is computed at the first measurement, so for the initial weights; NaN if they were not measured. He
+    initial values have a gain of sqrt(2), Xavier initial values about 1.
     """
     series, facts = history["weight_norm"], history.parameters.get(name)
     if facts is None or name not in series.columns:
@@ -99,19 +155,19 @@ def gain(history: History, name: str) -> float:
 
 
 def smooth(values: Array, n: int = 5) -> float:
-    """The mean of the last n finite values."""
+    """Return the mean of the last n finite values."""
     finite = values[np.isfinite(values)]
     return float(finite[-n:].mean()) if len(finite) else float("nan")
 
 
 def learning_rate(history: History, step: float = float("inf")) -> float:
-    """The largest rate of any group at a step."""
+    """Return the largest learning rate of any group at a step."""
     rates = history["lr"].between(0, step)
     return float(np.nanmax(rates.rows[-1])) if len(rates) else float("nan")
 
 
 def stuck(history: History, share: float = 0.8) -> bool:
-    """Has the loss not fallen by 1 - share of what it was at the start? For losses below 0 too."""
+    """Return whether the loss has fallen by less than 1 - share of its first value, whatever its sign."""
     losses = history["loss"].rows[:, 0]
     if len(losses) < 2:
         return True
@@ -120,8 +176,9 @@ def stuck(history: History, share: float = 0.8) -> bool:
 
 
 def clearly_above(best: float, first: float) -> float:
-    """The level from which a loss counts as worse than its best: twice it, and a tenth of the way come.
+    """Return the level above which a loss counts as worse than its best.
 
-    Shifted by a constant, as likelihoods may be, a loss of a few noisy digits is not above itself.
+    The margin is the best loss itself, or a tenth of the progress made if that is larger. So a loss that is
+    shifted by a constant, as likelihoods may be, does not exceed its own level through noise.
     """
     return best + max(abs(best), 0.1 * abs(first - best))

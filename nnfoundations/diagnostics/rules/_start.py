@@ -1,4 +1,4 @@
-"""Bad starts: initial values that no learning rate suits."""
+"""Rules about initial weights that no learning rate suits."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,29 @@ import numpy as np
 
 from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, gain, matrices, median, trend
+from nnfoundations.diagnostics.rules._rule import Rule, gain, median, trend, weight_matrices
+
+__all__ = [
+    "BadInitialization",
+    "BadOutputScale",
+    "SymmetricWeights",
+    "depth_ratio",
+    "first_loss",
+    "guess",
+    "initial_gains",
+]
 
 
 def depth_ratio(history: History) -> tuple[float, list[str], np.ndarray]:
-    """log10 of the last hidden layer's standard deviation over the first's, at the first look.
+    """Compute log10 of the last hidden layer's standard deviation over the first's, at the first measurement.
 
-    Of both ends, or of the straight line through all layers, whichever is less: in residual networks the
-    layers that write into the sum are small, and the next one reads the sum. The output layer is left out: a
-    small or a zero one is common and harmless.
+    The smaller of two estimates: from the two ends, and from a straight line through all layers. In residual
+    networks the layers that write into the sum are small, and the next one reads the sum. The output layer
+    is left out, because a small or zero one is common and harmless.
+
+    Returns:
+        The ratio in decades, the names of the hidden layers, and their standard deviations. The ratio is 0
+        if there are fewer than three hidden layers or an output is exactly 0.
     """
     series = history["activation_std"]
     if not len(series) or len(series.columns) < 4:
@@ -23,7 +37,7 @@ def depth_ratio(history: History) -> tuple[float, list[str], np.ndarray]:
     if len(hidden) < 3:
         return 0.0, [], np.empty(0)
     std = np.array([series.column(name)[0] for name in hidden])
-    if not (std > 1e-30).all():  # exact zeros are dead or symmetric units, whatever the scale
+    if not (std > 1e-30).all():  # exact zeros mean dead or symmetric units, not a wrong scale
         return 0.0, [], np.empty(0)
     logs = np.log10(std)
     ends, line = float(logs[-1] - logs[0]), trend(logs)
@@ -31,30 +45,35 @@ def depth_ratio(history: History) -> tuple[float, list[str], np.ndarray]:
 
 
 def initial_gains(history: History) -> dict[str, float]:
-    """`gain` of every weight matrix, in the order of the forward pass; the last is the output layer's."""
+    """Return the `gain` of every weight matrix in forward order; the last is that of the output layer."""
     columns = history["weight_norm"].columns
-    return {columns[i]: gain(history, columns[i]) for i in matrices(history, columns)}
+    return {columns[i]: gain(history, columns[i]) for i in weight_matrices(history, columns)}
 
 
 def first_loss(history: History) -> float:
-    """The first loss over that of a network that knows nothing; NaN where that is not known."""
+    """Divide the first loss by the loss of random guessing; NaN if that is unknown."""
     losses, baseline = history["loss"], history.loss.baseline
     if not len(losses) or losses.steps[0] > 5 or history.settings.get("resumed") or not baseline > 0:
         return float("nan")
     return float(losses.rows[0, 0]) / baseline
 
 
+def guess(history: History) -> str:
+    """Name the loss that the first loss is compared with."""
+    return "the variance of the targets" if history.loss.kind == "squared" else "the loss of random guessing"
+
+
 @dataclass(frozen=True)
 class BadInitialization(Rule):
-    """Activations grow or shrink layer by layer at the very first step, or all layers start too large."""
+    """Activations grow or shrink from layer to layer at the first step, or most weights start too large."""
 
     fault, family, needs = "bad-initialization", "initialization", ("weight_norm", "loss")
     at_once = True
-    decades: float = 1.5  # measured on digits: healthy runs lie within -0.88 and 0.35
-    factor: float = 3.0  # of the first loss; healthy runs reach 2.08 ln K
-    stretch: float = 2.5  # the median layer's gain; He has 1.41
-    large: float = 1.8  # the same, where activations are seen to grow
-    small: float = 0.7  # and where they shrink; torch's default has 0.58
+    decades: float = 1.5  # most growth over all layers, in powers of 10; healthy digits: -0.88 to 0.35
+    factor: float = 3.0  # first loss over that of random guessing; healthy runs reach 2.08
+    stretch: float = 2.5  # gain of the median layer; He initial values have 1.41
+    large: float = 1.8  # the same limit if activations grow
+    small: float = 0.7  # and if they shrink; the default of torch has 0.58
 
     def judge(self, history: History) -> Suspicion | None:
         if history.settings.get("resumed"):
@@ -66,7 +85,7 @@ class BadInitialization(Rule):
         if abs(ratio) < self.decades:
             return None
         usual = median(np.array(list(initial_gains(history).values())[:-1]))
-        # The weights must be at fault: a layer that a bias has shut off shrinks what follows it too.
+        # The weights must be the cause: a layer switched off by its bias also shrinks the layers after it.
         if not (usual > self.large if ratio > 0 else usual < self.small):
             return None
         each = 10 ** (ratio / (len(names) - 1))
@@ -76,8 +95,8 @@ class BadInitialization(Rule):
         return self.suspect(
             history["activation_std"].steps[0],
             tuple(off),
-            f"Activations {verb} by a factor of {max(each, 1 / each):.3g} a layer, {10 ** abs(ratio):.3g} "
-            f"in all, from {names[0]} to {names[-1]} at the first step.",
+            f"At the first step activations {verb} by a factor of {max(each, 1 / each):.3g} per layer, "
+            f"{10 ** abs(ratio):.3g} in total from {names[0]} to {names[-1]}.",
             "The initial weights are too " + ("large." if ratio > 0 else "small."),
             _better(history, f"{off[0]}.weight"),
             Severity.ERROR,
@@ -97,8 +116,8 @@ class BadInitialization(Rule):
         return self.suspect(
             history["loss"].steps[0],
             tuple(history.parameters[name].module for name, g in gains.items() if g > self.stretch),
-            f"The first loss is {first:.1f} times that of a network that knows nothing, and the layers "
-            f"stretch what goes in by {median(np.array(hidden)):.2g} (1 to 1.4 is usual).",
+            f"The first loss is {first:.1f} times {guess(history)}, and a typical layer amplifies its input "
+            f"{median(np.array(hidden)):.2g} times (usual: 1 to 1.4).",
             "The initial weights are too large.",
             _better(history, worst),
             Severity.ERROR,
@@ -113,23 +132,23 @@ def _better(history: History, name: str) -> str:
         return "Use torch.nn.init.kaiming_normal_ (ReLU) or xavier_uniform_ (tanh, sigmoid)."
     size, good = now / facts.fan_in**0.5, (2 / facts.fan_in) ** 0.5
     return (
-        f"{name} has a standard deviation of {size:.3g}: use {good:.3g} = sqrt(2 / fan_in) "
-        "(torch.nn.init.kaiming_normal_), or put a normalization between the layers."
+        f"The standard deviation of {name} is {size:.3g}. Use sqrt(2 / fan_in) = {good:.3g} "
+        "(torch.nn.init.kaiming_normal_), or add normalization between the layers."
     )
 
 
 @dataclass(frozen=True)
 class BadOutputScale(Rule):
-    """The first loss is far above that of a network that knows nothing, and the last layer makes it so."""
+    """The first loss is far above that of random guessing, because the last layer's weights are too large."""
 
     fault, family, needs = "bad-output-scale", "initialization", ("weight_norm", "loss")
     at_once = True
-    factor: float = 3.0  # measured on digits: healthy runs reach 2.08 ln K
-    stretch: float = 3.0  # gain of the last layer, and that over the median of the others
+    factor: float = 3.0  # first loss over that of random guessing; healthy digits reach 2.08
+    stretch: float = 3.0  # gain of the last layer, alone and relative to the median gain of the others
 
     def not_run(self, history: History) -> str:
         if len(history["loss"]) and history.loss.baseline != history.loss.baseline:
-            return "the loss is not one whose starting value is known"
+            return "the expected initial value of this loss is unknown"
         return super().not_run(history)
 
     def judge(self, history: History) -> Suspicion | None:
@@ -145,9 +164,9 @@ class BadOutputScale(Rule):
         return self.suspect(
             history["loss"].steps[0],
             (layer,),
-            f"The first loss is {loss:.3g}, {first:.1f} times the {baseline:.3g} of a network that knows "
-            f"nothing; {layer} stretches what goes in by {last:.3g} (1 to 1.4 is usual).",
-            "The network starts out sure of answers it cannot know, and first has to unlearn them.",
+            f"The first loss is {loss:.3g}, {first:.1f} times {guess(history)} ({baseline:.3g}). {layer} "
+            f"amplifies its input {last:.3g} times (usual: 1 to 1.4).",
+            "The network starts with confident predictions that are wrong, and must unlearn them first.",
             f"Divide the initial weights of {layer} by {last:.2g}, or set them to zero.",
             Severity.WARNING,
             loss=loss,
@@ -158,7 +177,7 @@ class BadOutputScale(Rule):
 
 @dataclass(frozen=True)
 class SymmetricWeights(Rule):
-    """All units of a layer have the same weights and the same gradient: they stay one unit for ever."""
+    """All units of a layer have equal weights and equal gradients, so they stay equal."""
 
     fault, family = "symmetric-weights", "initialization"
     at_once = True
@@ -170,12 +189,12 @@ class SymmetricWeights(Rule):
         where = events[-1].where
         units = max((history.parameters[name].shape[0] for name in where), default=0)
         return self.suspect(
-            0 if events[0].step <= 2 else events[0].step,  # the first step has no gradient to compare
+            0 if events[0].step <= 2 else events[0].step,  # step 0 has no gradient to compare
             where,
             f"All rows of {listed(where)} are equal, and so are all rows of the gradient.",
-            f"{units} units that start equal and get equal gradients stay equal: the layer is one unit wide.",
-            "Initialise the weights at random (torch.nn.init.kaiming_normal_); zeros and constants are for "
-            "biases.",
+            f"Units that start equal and receive equal gradients stay equal: {units} units act as one.",
+            "Initialize the weights randomly (torch.nn.init.kaiming_normal_). Constants, such as zeros, are "
+            "only for biases.",
             Severity.ERROR,
             layers=len(where),
         )

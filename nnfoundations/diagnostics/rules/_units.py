@@ -1,4 +1,4 @@
-"""Units that no longer answer: dead, or saturated."""
+"""Rules about units that no longer respond: dead or saturated."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,19 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, stuck
 
+__all__ = ["DeadUnits", "SaturatedUnits"]
+
 
 @dataclass(frozen=True)
 class DeadUnits(Rule):
-    """Units that were zero on every sample of five looks: no gradient will wake them."""
+    """Units are zero on every sample of at least five measurements, so they receive no gradient."""
 
     fault, family, needs = "dead-units", "units", ("dead_share", "loss")
-    at_once = True  # five looks are in the measurement itself
-    most: float = 0.8  # so many are a fault whatever the loss does
-    share: float = 0.5  # so many, where the loss stands still for 100 steps; healthy digits reach 0.39
-    rise: float = 0.25  # above what the layer had before
-    units: int = 8  # fewer are too few to speak of a share
+    at_once = True  # the evidence itself spans five measurements
+    most: float = 0.8  # share of dead units that is a fault whatever the loss does
+    share: float = 0.5  # the same if the loss has not fallen in 100 steps; healthy digits reach 0.39
+    rise: float = 0.25  # increase over an earlier measurement, if the loss has not fallen
+    units: int = 8  # layers with fewer units are skipped
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["dead_share"]
@@ -35,7 +37,7 @@ class DeadUnits(Rule):
                 found.append((float(now[i]), name, i))
         if not found:
             return None
-        found.sort(key=lambda item: item[2])  # the first layer of the forward pass is the cause
+        found.sort(key=lambda item: item[2])  # the first such layer in forward order is the cause
         share, name, column = found[0]
         facts = history.layers[name]
         since = series.steps[max(0, int(np.argmax(series.rows[:, column] >= min(share, self.share))) - 4)]
@@ -44,12 +46,14 @@ class DeadUnits(Rule):
         return self.suspect(
             since,
             tuple(dict.fromkeys(history.layers[item[1]].owner for item in found)),
-            f"{n} of {facts.units} units of {facts.owner} gave 0 on every sample of five looks or more.",
-            "Their inputs to the activation are negative for all data: "
-            + (f"a large step (lr {rate:.3g})" if since > 0 else "the initial weights, a negative bias")
-            + " or inputs without scale took them there, and no gradient leads back.",
-            f"Initialise {facts.owner} anew (bias 0), "
-            + (f"lower lr={rate:.3g} or warm it up, " if since > 0 else "")
+            f"{n} of {facts.units} units of {facts.owner} were 0 on every sample of at least five "
+            "measurements.",
+            "The inputs of their activation are negative for all data, so they receive no gradient. Usual "
+            "reasons: "
+            + (f"a large update (lr {rate:.3g})" if since > 0 else "the initial weights, a negative bias")
+            + " or inputs that are not normalized.",
+            f"Initialize {facts.owner} again with bias 0, "
+            + (f"lower lr={rate:.3g} or add a warm-up, " if since > 0 else "")
             + "or use LeakyReLU or GELU.",
             Severity.ERROR if stuck(history) else Severity.WARNING,
             share=share,
@@ -58,18 +62,18 @@ class DeadUnits(Rule):
 
 
 def _is_output(history: History, name: str) -> bool:
-    """Does no layer with weights come after it? Answers that are sure stand at the ends, and are to."""
+    """Return whether no layer with weights follows. Confident outputs are saturated, and should be."""
     later = list(history.layers)[list(history.layers).index(name) :]
     return all(history.layers[n].role not in ("weighted", "recurrent") for n in later)
 
 
 @dataclass(frozen=True)
 class SaturatedUnits(Rule):
-    """Units of a bounded activation within the net that stand at its ends for nearly every sample."""
+    """Units of a bounded activation inside the network are at its limits for almost every sample."""
 
     fault, family, needs = "saturated-units", "units", ("saturated_share", "loss")
-    at_once = True  # three looks are in the measurement itself
-    share: float = 0.3  # measured on digits: healthy runs reach 0.016
+    at_once = True  # the evidence itself spans three measurements
+    share: float = 0.3  # share of saturated units; healthy digits reach 0.016
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["saturated_share"]
@@ -90,12 +94,12 @@ class SaturatedUnits(Rule):
         return self.suspect(
             since,
             tuple(dict.fromkeys(history.layers[name].owner for _, name in found)),
-            f"{share:.0%} of the units of {facts.owner} stand at an end of {facts.module_class} for more "
-            f"than 95 % of the samples; what goes in has a standard deviation of {before:.3g} (1 to 2 is "
-            "healthy).",
-            "There the slope is almost 0, so that hardly any gradient passes.",
-            f"Make the weights of {facts.owner} smaller ({facts.module_class}: Xavier initial values), "
-            "normalise before the activation, or lower the learning rate.",
+            f"{share:.0%} of the units of {facts.owner} are saturated ({facts.module_class} output near "
+            f"{'0' if 'igmoid' in facts.module_class else '-1'} or 1) for more than 95 % of the samples. The "
+            f"activation's input has a standard deviation of {before:.3g} (healthy: 1 to 2).",
+            "At its limits the slope of the activation is almost 0, so almost no gradient passes.",
+            f"Use smaller weights in {facts.owner} (Xavier initial values), normalize before "
+            f"{facts.module_class}, or lower the learning rate.",
             Severity.ERROR if stuck(history) else Severity.WARNING,
             share=share,
             input_std=before,

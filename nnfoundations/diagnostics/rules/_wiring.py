@@ -1,4 +1,4 @@
-"""Is everything connected? Exact facts of the first steps."""
+"""Rules about how model, loss and optimizer are connected. They read exact facts of the first steps."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,18 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import Event, History
 from nnfoundations.diagnostics.rules._rule import Rule
 
+__all__ = ["GradientsNotZeroed", "GraphCut", "ParameterNotInOptimizer", "TrainModeOff"]
+
 
 def _seen_twice(history: History, kind: str) -> Event | None:
-    """The event, once it was seen at two steps: the first alone may be a peculiarity of the start."""
+    """Return the event if it was seen at two steps: the first step alone may be special."""
     events = history.events_of(kind)
     return events[0] if len({event.step for event in events}) >= 2 else None
 
 
 @dataclass(frozen=True)
 class ParameterNotInOptimizer(Rule):
-    """A trainable parameter gets a gradient, and no optimizer has it."""
+    """A trainable parameter receives a gradient, but no optimizer updates it."""
 
     fault, family = "parameter-not-in-optimizer", "wiring"
     at_once = True
@@ -30,20 +32,22 @@ class ParameterNotInOptimizer(Rule):
             return None
         where = tuple(name for event in events for name in event.where)
         n = len(where)
-        cause = "They stay at their initial values"
+        cause = "Parameters outside the optimizer keep their initial values"
         if unregistered is None:
             cause += ", and optimizer.zero_grad() never clears their gradients."
-            remedy = "Pass them too: optimizer = ...(self.parameters(), ...) after the last layer was made"
+            remedy = "Create the optimizer after the last layer, from all of self.parameters()"
         else:
-            cause += ": layers in a Python list or dict are not registered, nor are they saved or moved."
-            remedy = "Hold them in nn.ModuleList or nn.ModuleDict, parameters in nn.ParameterList"
+            cause += (
+                ". Layers in a Python list or dict are not registered, so they are not saved or moved either."
+            )
+            remedy = "Use nn.ModuleList or nn.ModuleDict for layers and nn.ParameterList for parameters"
         return self.suspect(
             events[0].step,
             where,
-            f"{n} trainable parameter{'s' * (n > 1)} with a gradient, {listed(where)}, in no "
-            "optimizer's groups.",
+            f"{n} trainable parameter{'s receive' if n > 1 else ' receives'} a gradient but "
+            f"{'belong' if n > 1 else 'belongs'} to no optimizer: {listed(where)}.",
             cause,
-            f"{remedy}; or set requires_grad=False if they are meant to stay.",
+            f"{remedy}; or set requires_grad=False if they are meant to stay fixed.",
             Severity.ERROR,
             parameters=n,
         )
@@ -51,7 +55,7 @@ class ParameterNotInOptimizer(Rule):
 
 @dataclass(frozen=True)
 class GraphCut(Rule):
-    """Layers ran, later ones have gradients, they have none."""
+    """Layers ran in the forward pass but received no gradient, although later layers did."""
 
     fault, family = "graph-cut", "wiring"
     at_once = True
@@ -65,19 +69,20 @@ class GraphCut(Rule):
             return self.suspect(
                 event.step,
                 (),
-                "The optimizer steps and no parameter has a gradient, though there was a backward pass.",
-                "zero_grad() stands between backward() and step(), or the loss is of other weights.",
-                "Call optimizer.zero_grad(), backward() and optimizer.step() in this order, on the model "
-                "that the optimizer was made for.",
+                "No parameter has a gradient when the optimizer steps, although a backward pass ran.",
+                "zero_grad() is called between backward() and step(), or the optimizer holds other "
+                "parameters than the loss uses.",
+                "Call optimizer.zero_grad(), loss.backward() and optimizer.step() in this order, with an "
+                "optimizer that holds the parameters of this model.",
                 Severity.ERROR,
             )
         return self.suspect(
             event.step,
             event.where,
-            f"{listed(event.where)} ran in the forward pass and got no gradient, though trainable, while "
-            f"later layers, from {after} on, did.",
-            f"The graph is cut before {after}: .detach(), torch.no_grad(), .item(), or a way through NumPy.",
-            f"Remove the cut before {after}, or set requires_grad=False for what is meant to be frozen.",
+            f"{listed(event.where)} ran in the forward pass but received no gradient, although later "
+            f"layers (from {after} on) did.",
+            f"The graph is cut before {after}: by .detach(), torch.no_grad(), .item() or NumPy code.",
+            f"Remove the cut before {after}, or set requires_grad=False on layers that should stay frozen.",
             Severity.ERROR,
             layers=len(event.where),
         )
@@ -85,7 +90,7 @@ class GraphCut(Rule):
 
 @dataclass(frozen=True)
 class GradientsNotZeroed(Rule):
-    """Gradients of the last step lie there when the next backward pass begins."""
+    """Gradients of the previous step are still present when the next backward pass begins."""
 
     fault, family, needs = "gradients-not-zeroed", "wiring", ("stale_gradient",)
     at_once = True
@@ -99,9 +104,9 @@ class GradientsNotZeroed(Rule):
         return self.suspect(
             first,
             (),
-            f"Gradients of summed norm {recent.rows[-1, 0]:.3g} are there when a backward pass begins, right "
-            "after a step.",
-            "Each step then follows the sum of all gradients so far, as with a momentum of 1.",
+            "When a backward pass begins right after a step, the old gradients are still there (sum of "
+            f"their norms: {recent.rows[-1, 0]:.3g}).",
+            "Each step follows the sum of all gradients so far, like momentum with a factor of 1.",
             "Call optimizer.zero_grad() before each backward pass that follows a step.",
             Severity.ERROR,
             norm=float(recent.rows[-1, 0]),
@@ -110,7 +115,7 @@ class GradientsNotZeroed(Rule):
 
 @dataclass(frozen=True)
 class TrainModeOff(Rule):
-    """The training forward pass runs in evaluation mode, and the model has layers that care."""
+    """Layers that behave differently in training (dropout, batch norm) run in evaluation mode."""
 
     fault, family = "train-mode-off", "wiring"
     at_once = True
@@ -122,10 +127,10 @@ class TrainModeOff(Rule):
         return self.suspect(
             event.step,
             event.where,
-            f"At step {event.step} the training forward pass of {listed(event.where)} runs in evaluation "
-            "mode.",
-            "Dropout drops nothing and batch normalization uses running statistics that no longer follow.",
-            "Take .eval() out of the training step, and call .train() on a model that comes in evaluation "
-            "mode, as pretrained ones do: Lightning leaves it so.",
+            f"The training forward pass of step {event.step} runs {listed(event.where)} in evaluation mode.",
+            "In this mode dropout does nothing, and batch normalization uses running statistics that are no "
+            "longer updated.",
+            "Remove .eval() from the training step, and call .train() on a model that arrives in evaluation "
+            "mode, as pretrained models do: Lightning keeps that mode.",
             Severity.WARNING,
         )
