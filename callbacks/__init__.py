@@ -1,8 +1,10 @@
-"""Callbacks for any Lightning project: what TensorBoard shows of a run, and predictions as a table."""
+"""Callbacks for any Lightning project: diagnostics, curves, TensorBoard pages and a table of predictions."""
 
+from nnfoundations.callbacks._curves import TrainingCurves
 from nnfoundations.callbacks._diagnostics import Diagnostics
 from nnfoundations.callbacks._figures import ClassificationFigures
 from nnfoundations.callbacks._histograms import ParameterHistograms
+from nnfoundations.callbacks._loggers import logger_place
 from nnfoundations.callbacks._monitors import ActivationMonitor, GradientMonitor, OverfittingMonitor
 from nnfoundations.callbacks._overview import TensorBoardOverview
 from nnfoundations.callbacks._predictions import PredictionTable
@@ -16,4 +18,6 @@ __all__ = [
     "ParameterHistograms",
     "PredictionTable",
     "TensorBoardOverview",
+    "TrainingCurves",
+    "logger_place",
 ]

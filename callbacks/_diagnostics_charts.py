@@ -1,32 +1,45 @@
-"""Diagnostics in every logger: a few numbers in all of them, text and figures where they can be shown."""
+"""Writes diagnostics to loggers: a few numbers to every logger, text and figures to those that show them."""
 
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from nnfoundations.callbacks._diagnostics_figures import health_figure, layers_figure
-from nnfoundations.diagnostics import Engine, Finding, History
-from nnfoundations.diagnostics._finding import listed
-from nnfoundations.diagnostics._parameters import smallest_median_largest
-from nnfoundations.diagnostics.rules._rule import matrices
+from nnfoundations.diagnostics import Engine, Finding, History, weight_matrices
+
+__all__ = [
+    "DRAW_EVERY",
+    "QUANTITIES",
+    "Charts",
+    "extremes",
+    "layers_table",
+    "markdown",
+    "numbers",
+    "smallest_median_largest",
+    "why_it_ended",
+]
 
 DRAW_EVERY = 600.0
-"""Seconds between two drawings of the figures; they are always drawn at the end."""
+"""Seconds between two drawings of the figures. They are always drawn at the end."""
 
 QUANTITIES = ("gradient_norm", "update_ratio")
 
 
 class Charts:
-    """Write ``diagnostics/...``.
+    """Write the tags ``diagnostics/...``.
 
-    - Numbers, to every logger, as often as the Trainer logs: the norm of the whole gradient; of the weight
-      matrices the smallest, the median and the largest gradient norm and update ratio.
-    - Where the logger's experiment takes text and figures, as TensorBoard's does: ``findings``; ``layers``,
-      which matrices those are by name; a heat map of all ``layers``; and ``health``, the loss above the
-      findings in time.
+    - Numbers go to every logger, as often as the Trainer logs: the norm of the whole gradient, and the
+      smallest, median and largest gradient norm and update ratio of all weight matrices.
+    - Text and figures go to loggers whose experiment accepts them, such as TensorBoard: ``findings``;
+      ``layers``, the names of those matrices and a heat map of all layers; and ``health``, the loss above a
+      timeline of the findings.
 
-    Loggers are known by what they can do, so that those of ``pytorch_lightning`` serve as well.
+    Loggers are recognized by what they offer, so those of ``pytorch_lightning`` work as well.
+
+    Args:
+        trainer: a Trainer of ``lightning`` or ``pytorch_lightning``.
     """
 
     def __init__(self, trainer: Any) -> None:
@@ -69,7 +82,7 @@ class Charts:
         if writers := self._writers("add_figure"):
             figures = {"health": health_figure(engine.history, engine.findings)}
             if len(engine.history["gradient_norm"]):
-                figures["layers"] = layers_figure(engine.history)
+                figures["layers"] = layers_figure(engine.history, why_it_ended(engine))
             for writer in writers:
                 for name, figure in figures.items():
                     writer.add_figure(f"diagnostics/{name}", figure, step)
@@ -78,19 +91,41 @@ class Charts:
         return [logger.experiment for logger in self._trainer.loggers if hasattr(logger.experiment, method)]
 
 
+def why_it_ended(engine: Engine) -> str:
+    """Say why the last part of the run was not measured; empty if it was."""
+    last = int(engine.history["gradient_norm"].steps[-1])
+    if engine.failure is not None:
+        return f"Measured until step {last:,}, then diagnostics ended: {type(engine.failure).__name__}."
+    if last > 0.8 * engine.step:
+        return ""
+    return (
+        f"Measured until step {last:,} of {engine.step:,}: more would have exceeded the time budget "
+        f"(budget={engine.schedule.budget:g})."
+    )
+
+
 def extremes(history: History, quantity: str) -> dict[str, tuple[str, float]]:
-    """The smallest, median and largest weight matrix of the last look, by name."""
+    """Find the smallest, median and largest value of a quantity over the weight matrices, by name."""
     series = history[quantity]
     if not len(series):
         return {}
-    chosen = matrices(history, series.columns) or range(len(series.columns))
+    chosen = weight_matrices(history, series.columns) or range(len(series.columns))
     return smallest_median_largest(
         [series.columns[i] for i in chosen], series.rows[-1, list(chosen)].tolist()
     )
 
 
+def smallest_median_largest(names: Iterable[str], values: Iterable[float]) -> dict[str, tuple[str, float]]:
+    """Find the smallest, median and largest of the named values, without those that are not finite."""
+    ranked = sorted((v, n) for n, v in zip(names, values, strict=True) if v - v == 0)
+    if not ranked:
+        return {}
+    places = {"smallest": 0, "median": len(ranked) // 2, "largest": -1}
+    return {place: (ranked[i][1], ranked[i][0]) for place, i in places.items()}
+
+
 def numbers(history: History) -> dict[str, float]:
-    """What is logged as scalars."""
+    """Compute the scalars that are logged."""
     total = float(np.sqrt(np.square(history["gradient_norm"].rows[-1]).sum()))
     values = {"diagnostics/gradient_norm/total": total}
     for quantity in QUANTITIES:
@@ -100,7 +135,7 @@ def numbers(history: History) -> dict[str, float]:
 
 
 def layers_table(history: History) -> str:
-    """`extremes` as a Markdown table."""
+    """Lay out `extremes` as a Markdown table."""
     columns = [extremes(history, quantity) for quantity in QUANTITIES]
     rows = ["| | gradient norm | update ratio |", "|---|---|---|"]
     for place in ("smallest", "median", "largest"):
@@ -110,9 +145,9 @@ def layers_table(history: History) -> str:
 
 
 def markdown(finding: Finding) -> str:
-    """A finding as text in a logger."""
+    """Lay out a finding as Markdown text."""
     state = f"{finding.severity}, resolved" if finding.resolved else str(finding.severity)
-    place = f", `{listed(finding.where)}`" if finding.where else ""
+    place = f", `{finding.place}`" if finding.where else ""
     parts = [
         f"**{finding.fault}** ({state}), steps {finding.first_step} to {finding.last_step}{place}",
         f"{finding.evidence} {finding.cause}",

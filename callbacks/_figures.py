@@ -1,4 +1,4 @@
-"""Where a classifier errs: the confusion matrix, and the mistakes it is surest of."""
+"""Shows where a classifier errs: the confusion matrix, and its most confident mistakes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,21 +12,37 @@ from nnfoundations.callbacks._tensorboard import tensorboard_writers
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["ClassificationFigures", "Worst", "confusion_figure", "mistakes_figure"]
+
+CARD = 4.0
+"""Inches: the width of a figure that is shown on a card of TensorBoard, about 320 pixels wide."""
+
+DPI = 200
+"""Sharp when the card is enlarged."""
+
 
 class ClassificationFigures(Callback):
     """Draw ``SPLIT/confusion`` and ``SPLIT/mistakes`` in TensorBoard, for SPLIT ``val`` and ``test``.
 
-    The confusion matrix is drawn where the module keeps one: a torchmetrics metric named ``val_confusion``,
-    ``test_confusion``. Mistakes are drawn where ``validation_step`` and ``test_step`` return
+    The confusion matrix is drawn if the module has one: a torchmetrics metric named ``val_confusion`` or
+    ``test_confusion``. Mistakes are drawn if ``validation_step`` and ``test_step`` return
     ``{"probabilities": (N, C), "target": (N,)}`` and the inputs are images ``(N, C, H, W)`` of one or three
-    channels. Any other module is left alone.
+    channels. For any other module nothing is drawn.
 
     Args:
-        every_n_epochs: how often validation is drawn; at the end of training always. 0 draws none at all.
-        mistakes: how many, the most confident first.
+        every_n_epochs: the number of epochs between two drawings of the validation; it is also drawn at the
+            end of training. 0 draws nothing at all.
+        mistakes: the number of images, the most confident mistake first.
+
+    Raises:
+        ValueError: every_n_epochs is negative, or mistakes is below 1.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[ClassificationFigures(mistakes=8)])  # doctest: +SKIP
     """
 
-    def __init__(self, every_n_epochs: int = 5, mistakes: int = 25) -> None:
+    def __init__(self, every_n_epochs: int = 5, mistakes: int = 20) -> None:
         if every_n_epochs < 0 or mistakes < 1:
             raise ValueError(
                 f"every_n_epochs must be at least 0, mistakes at least 1; got {every_n_epochs}, {mistakes}."
@@ -93,7 +109,7 @@ class ClassificationFigures(Callback):
 
 
 class Worst:
-    """The k most confident mistakes so far, kept on the device: no step waits for it."""
+    """The k most confident mistakes so far. They stay on the device, so no step waits for it."""
 
     def __init__(self, k: int, x: Tensor) -> None:
         self.k = k
@@ -103,8 +119,8 @@ class Worst:
 
     def update(self, x: Tensor, probabilities: Tensor, target: Tensor) -> None:
         confidence, predicted = probabilities.max(1)
-        # A right answer ranks below every mistake, rather than being cut out: a mask's size is only known
-        # on the device.
+        # A correct prediction ranks below every mistake. It is not cut out, because the size of a mask is
+        # known only on the device.
         confidence = torch.where(predicted == target, -1.0, confidence)
         confidence = torch.cat([self.confidence, confidence])
         best = confidence.topk(min(self.k, len(confidence))).indices
@@ -118,36 +134,52 @@ class Worst:
 
 
 def confusion_figure(counts: Tensor, named: Sequence[str] | None = None) -> "Figure":
-    """Rows are true classes, shaded by share of the row; the numbers are counts."""
-    from matplotlib.figure import Figure  # costs a second that a run without figures should not pay
+    """Draw a confusion matrix: rows are true classes, shaded by share of the row, and numbers are counts.
+
+    Args:
+        counts: ``(C, C)``, rows by true class, columns by predicted class.
+        named: the names of the classes; None numbers them.
+    """
+    from matplotlib.figure import Figure  # imported here, because it takes a second
 
     n = len(counts)
     names = [str(name) for name in named or range(n)]
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    size = min(max(4.0, 0.55 * n + 1.5), 20.0)
-    figure = Figure(figsize=(size, size), layout="constrained")
+    # A card is about 320 pixels wide, so 4 inches and 8 points are legible there.
+    size = CARD if n <= 12 else min(0.33 * n, 12.0)
+    small, large = 7 * max(1.0, size / CARD / 2), 8 * size / CARD
+    figure = Figure(figsize=(size, size), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {counts.trace() / counts.sum():.4f}")
-    axes.set_xticks(range(n), names, rotation=45 if any(len(name) > 2 for name in names) else 0)
-    axes.set_yticks(range(n), names)
+    axes.set_xlabel("predicted", fontsize=large)
+    axes.set_ylabel("true", fontsize=large)
+    axes.set_title(f"accuracy {counts.trace() / counts.sum():.4f}", fontsize=large + 1)
+    shown = range(0, n, 1 if n <= 20 else -(-n // 10))
+    ticks = small + 1 if n <= 20 else large
+    labels = [names[i] for i in shown]
+    slanted = any(len(name) > 2 for name in labels)
+    axes.set_xticks(shown, labels, fontsize=ticks, rotation=45 if slanted else 0)
+    axes.set_yticks(shown, labels, fontsize=ticks)
     if n <= 20:
-        for i in range(n):
-            for j in range(n):
-                if counts[i, j]:
-                    colour = "white" if share[i, j] > 0.5 else "black"
-                    axes.text(j, i, str(int(counts[i, j])), ha="center", va="center", color=colour)
+        for i, j in counts.nonzero().tolist():
+            colour = "white" if share[i, j] > 0.5 else "black"
+            axes.text(j, i, str(int(counts[i, j])), ha="center", va="center", color=colour, fontsize=small)
     return figure
 
 
 def mistakes_figure(worst: Worst, named: Sequence[str] | None = None) -> "Figure":
-    """Each image with its true and its predicted label and the probability given to the wrong one."""
+    """Draw each image with its true label, the predicted one, and the probability of the predicted one.
+
+    Args:
+        worst: the mistakes.
+        named: the names of the classes; None numbers them.
+    """
     from matplotlib.figure import Figure
 
     n = worst.found()
-    columns = min(n, 5)
+    columns = min(n, 4)
     rows = -(-n // columns)
-    figure = Figure(figsize=(1.3 * columns, 1.65 * rows), layout="constrained")
+    figure = Figure(figsize=(CARD / 4 * columns, 1.4 * rows), dpi=DPI, layout="constrained")
     for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if i >= n:
@@ -157,5 +189,5 @@ def mistakes_figure(worst: Worst, named: Sequence[str] | None = None) -> "Figure
         image = (image - low) / (high - low).clamp(min=1e-12)
         axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         true, predicted = (named[k] if named else k for k in (int(worst.target[i]), int(worst.predicted[i])))
-        axes.set_title(f"true {true}\nsaid {predicted} ({worst.confidence[i]:.4f})", fontsize=8)
+        axes.set_title(f"true {true}\nsaid {predicted}\n{worst.confidence[i]:.4f}", fontsize=8, pad=2)
     return figure

@@ -1,83 +1,129 @@
-"""What makes a run readable in TensorBoard at a glance: paired curves, hyperparameters, the model as text."""
+"""Makes a run readable in TensorBoard at a glance: paired curves, hyperparameters, the model as text."""
 
-from typing import Any
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_summary.model_summary import ModelSummary
-from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
+from nnfoundations.callbacks._epoch_metrics import EpochMetrics
+from nnfoundations.callbacks._hyperparameters import run_hyperparameters, session_end, session_start
 from nnfoundations.callbacks._tensorboard import tensorboard_writers
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
-class TensorBoardOverview(Callback):
-    """Once in a run, write what scalars alone do not show.
+__all__ = ["TensorBoardOverview"]
 
-    - A chart for each metric logged as both ``train/NAME`` and ``val/NAME``, or ``train_NAME`` and
-      ``val_NAME`` (tab Custom Scalars).
-    - The hyperparameters of module and data, with every ``val/`` metric and its ``test/`` twin as columns
-      to sort runs by (tab HParams). The columns fill from the scalars as they come.
+
+class TensorBoardOverview(EpochMetrics):
+    """Add to TensorBoard what single scalars do not show.
+
+    - Each metric logged as both ``train/NAME`` and ``val/NAME`` (or ``train_NAME`` and ``val_NAME``) as
+      ``curves/NAME``, in the sub-runs ``train`` and ``validation``. TensorBoard gives each run its own
+      colour, so the two curves differ in colour, in the tab Custom Scalars and in every other.
+    - The hyperparameters of module and data (tab HParams). First come ``lr``, ``optimizer``, ``batch_size``
+      and ``net``, then what differs from its default, then the rest. Every ``val/`` metric and the same
+      ``test/`` metric are columns to sort runs by. The columns fill as scalars are logged.
     - The model summary (tab Text).
 
-    Charts and columns are written when the first epoch is over, since only then the names are known.
+    Charts and columns are written after the first epoch, because only then are the names known.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.loggers import TensorBoardLogger
+        >>> logger = TensorBoardLogger("runs", default_hp_metric=False)
+        >>> trainer = Trainer(logger=logger, callbacks=[TensorBoardOverview()])  # doctest: +SKIP
     """
 
+    def _forget(self) -> None:
+        super()._forget()
+        self._columns_written = False
+        self._charts: set[str] = set()
+        self._written: dict[tuple[str, str], int] = {}  # points of each split and metric
+        self._sub_runs: dict[str, list[SummaryWriter]] = {}
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._written = False
+        """Write the model summary."""
         for writer in tensorboard_writers(trainer):
             writer.add_text("model", f"```\n{ModelSummary(pl_module, max_depth=-1)}\n```")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.callback_metrics and not self._written:
+        """Write the epoch that is over."""
+        super().on_train_epoch_start(trainer, pl_module)
+        if trainer.callback_metrics:
             self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._written:
-            self._write(trainer, pl_module)
+        """Write the last epoch."""
+        super().on_train_end(trainer, pl_module)
+        self._write(trainer, pl_module)
+        self._end(trainer, failed=False)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Mark the run as failed, if it was training."""
+        if trainer.state.fn == "fit":
+            self._end(trainer, failed=True)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._written = True
-        names = set(trainer.callback_metrics)
-        # "val/loss" as well as "val_loss": both spellings are common.
-        validated = sorted(name for name in names if name.startswith(("val/", "val_")))
-        curves = {
-            name[4:]: ["Multiline", [f"train{name[3:]}$", f"{name}$"]]
-            for name in validated
-            if f"train{name[3:]}" in names
-        }
-        columns = dict.fromkeys((*validated, *(f"test{name[3:]}" for name in validated)), 0.0)
-        parameters = flatten({**pl_module.hparams_initial, **data_hparams(trainer)})
-        for writer in tensorboard_writers(trainer):
-            if curves:
-                writer.add_custom_scalars({"train and validation": curves})
-            # Not through logger.log_hyperparams, which writes a point at step 0 for every metric as well.
-            for summary in hparams_summaries(parameters, columns):
-                writer._get_file_writer().add_summary(summary)
+        writers = tensorboard_writers(trainer)
+        if not writers:
+            return
+        self._write_curves(writers)
+        if not self._columns_written:
+            self._columns_written = True
+            columns = metric_columns(trainer.callback_metrics)
+            for writer in writers:
+                # Not through logger.log_hyperparams: it also writes a point at step 0 for every metric.
+                for summary in session_start(run_hyperparameters(trainer, pl_module), columns):
+                    writer._get_file_writer().add_summary(summary)
+
+    def _write_curves(self, writers: "list[SummaryWriter]") -> None:
+        curves = {split: self.curves(split) for split in ("train", "validation")}
+        paired = set(curves["train"]) & set(curves["validation"])
+        for split, of_split in curves.items():
+            for metric in sorted(paired):
+                start = self._written.get((split, metric), 0)
+                for writer in self._sub_run(writers, split):
+                    for step, value in of_split[metric][start:]:
+                        writer.add_scalar(f"curves/{metric}", value, step - 1)  # as Lightning counts
+                self._written[split, metric] = len(of_split[metric])
+        if paired - self._charts:
+            self._charts |= paired
+            charts = {
+                metric: ["Multiline", [f"curves/{re.escape(metric)}$"]] for metric in sorted(self._charts)
+            }
+            for writer in writers:
+                writer.add_custom_scalars({"train and validation": charts})
+
+    def _sub_run(self, writers: "list[SummaryWriter]", split: str) -> "list[SummaryWriter]":
+        from torch.utils.tensorboard import SummaryWriter
+
+        if split not in self._sub_runs:
+            folders = [Path(writer.get_logdir()) / split for writer in writers]
+            self._sub_runs[split] = [SummaryWriter(str(folder)) for folder in folders]
+        return self._sub_runs[split]
+
+    def _end(self, trainer: Trainer, failed: bool) -> None:
+        if self._columns_written:
+            for writer in tensorboard_writers(trainer):
+                writer._get_file_writer().add_summary(session_end(failed))
+        for writers in self._sub_runs.values():
+            for writer in writers:
+                writer.close()
+        self._sub_runs = {}
 
 
-def data_hparams(trainer: Trainer) -> dict[str, Any]:
-    datamodule = getattr(trainer, "datamodule", None)
-    return {} if datamodule is None else dict(datamodule.hparams_initial)
+def metric_columns(names: Iterable[str]) -> list[str]:
+    """The validation metrics, loss and accuracy first, each followed by the same metric of the test data.
 
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Nested dictionaries as one, keys joined by dots.
-
-    A class of a config reads as ``optimizer: SGD, optimizer.lr: 0.1``. What is None, and keys of Lightning's
-    own (``_class_path``), are left out.
-
-    >>> flatten({"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "fused": None}}})
-    {'optimizer': 'SGD', 'optimizer.lr': 0.1}
+    Args:
+        names: of all metrics that are logged.
     """
-    flat: dict[str, bool | int | float | str] = {}
-    for key, value in tree.items():
-        name = f"{prefix}.{key}" if prefix else key
-        if value is None or key.startswith("_"):
-            continue
-        if isinstance(value, dict) and "class_path" in value:
-            flat[name] = value["class_path"].rpartition(".")[-1]
-            flat |= flatten(value.get("init_args", {}), name)
-        elif isinstance(value, dict):
-            flat |= flatten(value, name)
-        else:
-            flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
-    return flat
+    validated = [name for name in names if name.startswith(("val/", "val_"))]
+    first = ("loss", "accuracy")
+    place = {name: first.index(name[4:]) if name[4:] in first else len(first) for name in validated}
+    ordered = sorted(validated, key=lambda name: (place[name], name))
+    return [column for name in ordered for column in (name, f"test{name[3:]}")]

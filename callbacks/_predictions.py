@@ -1,4 +1,4 @@
-"""Predictions as a table that any program reads."""
+"""Writes predictions as a CSV table."""
 
 import csv
 from pathlib import Path
@@ -7,23 +7,31 @@ from typing import IO, Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+__all__ = ["PredictionTable", "class_indices"]
+
 
 class PredictionTable(Callback):
-    """Write what ``predict`` gives to a CSV file, a row a sample.
+    """Write what ``predict`` returns to a CSV file, one row per sample.
 
-    Of probabilities ``(N, C)``: ``index``; ``label`` where the batch is a pair ``(x, y)`` of class indices;
-    ``prediction``; the probability of each class, named ``p_NAME``. Classes are named by the datamodule's
-    ``class_names`` where it has them, else numbered. Of numbers ``(N,)`` or ``(N, 1)``: ``index``,
-    ``prediction``. Anything else is not a table, and none is written.
-    The file appears whole, when the last batch is done. A ``fast_dev_run`` writes none.
+    - Probabilities ``(N, C)`` give the columns ``index``; ``label``, if the batch is a pair ``(x, y)`` with
+      class indices y; ``prediction``; and one probability per class, ``p_NAME``. Names of classes are the
+      datamodule's ``class_names``, else numbers.
+    - Numbers ``(N,)`` or ``(N, 1)`` give ``index`` and ``prediction``.
+    - Anything else is not a table, and no file is written.
+
+    The file appears when the last batch is done, so it is always complete. A ``fast_dev_run`` writes no file.
 
     Args:
         path: the file; None means ``predictions.csv`` in the Trainer's ``default_root_dir``.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[PredictionTable("predictions.csv")])  # doctest: +SKIP
     """
 
     def __init__(self, path: str | None = None) -> None:
         self.path = path
-        self.file: Path | None = None  # that was written
+        self.file: Path | None = None  # the file that was written
         self._stream: IO[str] | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -89,7 +97,7 @@ class PredictionTable(Callback):
 
 
 def class_indices(batch: Any) -> list[int] | None:
-    """The labels of a pair (x, y), where y are class indices."""
+    """Return the labels of a batch that is a pair (x, y) with class indices y, else None."""
     if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Tensor):
         return None
     y = batch[1]

@@ -1,4 +1,4 @@
-"""The TensorBoard writers of a run: none, one or several."""
+"""Finds the TensorBoard writers of a run: none, one or several."""
 
 from typing import TYPE_CHECKING
 
@@ -8,9 +8,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+__all__ = ["tensorboard_writers"]
+
 
 def tensorboard_writers(trainer: Trainer) -> "list[SummaryWriter]":
-    """On the first process only: a logger gives every other one a writer that does nothing."""
+    """List the writers, on the first process only: on the others a logger has a writer that does nothing."""
     if not trainer.is_global_zero:
         return []
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
