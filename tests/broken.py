@@ -1,6 +1,6 @@
-"""Models with one fault each, and a sound one: what published code got wrong, written for Lightning.
+"""Models with one fault each, and two sound ones: mistakes of published code, rewritten for Lightning.
 
-D1 to D11 are named for the defects that the labs list; each class says its fault in one line.
+The docstring of each class names its fault.
 """
 
 import torch
@@ -32,7 +32,7 @@ class Sound(LightningModule):
 
 
 def layer(function):
-    """A module of an autograd.Function over the input alone."""
+    """Make a module of an autograd.Function without parameters."""
 
     class Layer(nn.Module):
         def forward(self, x):
@@ -42,7 +42,7 @@ def layer(function):
 
 
 class LinearFunction(Function):
-    """A right one; the faults change its gradient."""
+    """Correct; its subclasses have wrong gradients."""
 
     @staticmethod
     def forward(ctx, x, weight, bias):
@@ -67,6 +67,8 @@ class OwnLinear(nn.Linear):
 
 
 class DividedTwice(LinearFunction):
+    """Divides the gradients of weight and bias by the batch size, which the loss has done already."""
+
     @staticmethod
     def backward(ctx, grad):
         x, weight, bias = LinearFunction.gradients(ctx, grad)
@@ -74,6 +76,8 @@ class DividedTwice(LinearFunction):
 
 
 class UpdatedFirst(LinearFunction):
+    """Changes the weight before the gradient of the input is computed with it."""
+
     @staticmethod
     def backward(ctx, grad):
         _, weight = ctx.saved_tensors
@@ -84,7 +88,7 @@ class UpdatedFirst(LinearFunction):
 
 
 class NormThenReLU(Function):
-    """Standardise, then ReLU; the mask is taken from before the norm."""
+    """Standardize, then ReLU; backward takes the mask of the values before the norm."""
 
     @staticmethod
     def forward(ctx, x):
@@ -96,12 +100,12 @@ class NormThenReLU(Function):
     @staticmethod
     def backward(ctx, grad):
         x, n, r = ctx.saved_tensors
-        grad = grad * (x > 0)  # of n
+        grad = grad * (x > 0)  # n > 0 is right
         return r * (grad - grad.mean(0) - n * (grad * n).mean(0))
 
 
 class TanhGELU(Function):
-    """The tanh form forward, the derivative of the erf form."""
+    """The tanh form forward, the derivative of the erf form: wrong by 0.1 %."""
 
     @staticmethod
     def forward(ctx, x):
@@ -116,7 +120,7 @@ class TanhGELU(Function):
 
 
 class NoMask(Function):
-    """ReLU whose backward lets everything through."""
+    """ReLU whose backward passes every gradient on."""
 
     @staticmethod
     def forward(ctx, x):
@@ -128,17 +132,21 @@ class NoMask(Function):
 
 
 class AlwaysDropout(nn.Module):
+    """Dropout that evaluation mode does not turn off."""
+
     def forward(self, x):
         return functional.dropout(x.relu(), 0.5, training=True)
 
 
 class UnscaledDropout(nn.Module):
+    """Dropout that does not divide by the share it keeps."""
+
     def forward(self, x):
         return x * (torch.rand_like(x) > 0.5) if self.training else x
 
 
 class BiasedStatistics(nn.BatchNorm1d):
-    """The running variance is the biased one."""
+    """Its running variance is the biased one."""
 
     def forward(self, x):
         out = super().forward(x)
@@ -148,7 +156,7 @@ class BiasedStatistics(nn.BatchNorm1d):
 
 
 class LeftOut(Sound):
-    """gamma and beta are not in the optimizer."""
+    """The gain and shift of its norm are in no optimizer."""
 
     def __init__(self):
         super().__init__(nn.Sequential(nn.BatchNorm1d(48), nn.ReLU()))
@@ -160,12 +168,14 @@ class LeftOut(Sound):
 
 
 class Probabilities(Sound):
+    """Its cross-entropy applies a second softmax."""
+
     def forward(self, x):
         return super().forward(x).softmax(1)
 
 
 class ClippedByLayer(Sound):
-    """Each weight matrix for itself; biases go free."""
+    """Clips each weight matrix by its own norm, and no bias."""
 
     def on_before_optimizer_step(self, optimizer):
         for value in self.parameters():
@@ -174,7 +184,7 @@ class ClippedByLayer(Sound):
 
 
 class TwiceHuber(Function):
-    """The Huber loss of a residual; its derivative goes through the chain rule a second time."""
+    """The Huber loss of a residual; its backward applies the chain rule twice."""
 
     @staticmethod
     def forward(ctx, r):
@@ -189,18 +199,22 @@ class TwiceHuber(Function):
 
 
 class HuberTwice(Sound):
+    """Regression on one-hot labels."""
+
     def training_step(self, batch, batch_idx):
         x, y = batch
         return TwiceHuber.apply(self(x) - functional.one_hot(y, 10))
 
 
 class NeverZeroed(Sound):
+    """Adds each gradient to all earlier ones."""
+
     def optimizer_zero_grad(self, *args, **kwargs):
         pass
 
 
 class ShuffledLabels(Sound):
-    """Labels that belong to other rows, drawn anew each time."""
+    """Its labels belong to other rows, drawn again for each batch."""
 
     def training_step(self, batch, batch_idx):
         x, y = batch
@@ -209,11 +223,48 @@ class ShuffledLabels(Sound):
 
 
 class Mixed(Sound):
-    """Softmax over the batch axis, in attention of a kind."""
+    """Softmax over the batch axis."""
 
     def forward(self, x):
         out = super().forward(x)
         return out * (1 + out.softmax(0))
+
+
+class OneOutput(Sound):
+    """Cross-entropy over a single output, which is always 0."""
+
+    def __init__(self):
+        super().__init__(last=nn.Linear(48, 1))
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return functional.cross_entropy(self(x), (y > 4).float()[:, None])
+
+
+class Broadcast(Sound):
+    """Predictions of shape (N, 1) against targets of shape (N,)."""
+
+    def __init__(self, loss=functional.mse_loss):
+        super().__init__(last=nn.Linear(48, 1), lr=0.01)
+        self.loss = loss
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return self.loss(self(x), (y - 4.5) / 2.9)
+
+
+class RawTargets(Sound):
+    """Regression on targets of mean 150 and standard deviation 77, as those of the diabetes data."""
+
+    def __init__(self, lr=1e-3):
+        super().__init__(last=nn.Linear(48, 1), lr=lr)
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return functional.mse_loss(self(x), 27 * y[:, None] + 30.0)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
 
 
 def own_linear(function):
@@ -227,19 +278,22 @@ BROKEN = {
     "sound, batch norm and dropout": lambda: Sound(
         nn.Sequential(nn.BatchNorm1d(48), nn.ReLU(), nn.Dropout(0.2))
     ),
-    "D1 divided by the batch twice": lambda: own_linear(DividedTwice),
-    "D2 ReLU mask from before the norm": lambda: Sound(layer(NormThenReLU)),
-    "D3 updated before back-propagation": lambda: own_linear(UpdatedFirst),
-    "D4 derivative of another GELU": lambda: Sound(layer(TanhGELU)),
-    "D5 dropout at evaluation": lambda: Sound(AlwaysDropout()),
-    "D5 dropout not rescaled": lambda: Sound(nn.Sequential(nn.ReLU(), UnscaledDropout())),
-    "D6 softmax twice": Probabilities,
-    "D7 gains left out of the optimizer": LeftOut,
-    "D7 biased running variance": lambda: Sound(nn.Sequential(BiasedStatistics(48), nn.ReLU())),
-    "D10 clipped layer by layer": ClippedByLayer,
-    "D11 chain rule twice in Huber": HuberTwice,
+    "loss divided by the batch size twice": lambda: own_linear(DividedTwice),
+    "ReLU mask computed before the normalization": lambda: Sound(layer(NormThenReLU)),
+    "updated before backpropagation": lambda: own_linear(UpdatedFirst),
+    "derivative of another GELU": lambda: Sound(layer(TanhGELU)),
+    "dropout in evaluation": lambda: Sound(AlwaysDropout()),
+    "dropout not rescaled": lambda: Sound(nn.Sequential(nn.ReLU(), UnscaledDropout())),
+    "softmax twice": Probabilities,
+    "gains left out of the optimizer": LeftOut,
+    "biased running variance": lambda: Sound(nn.Sequential(BiasedStatistics(48), nn.ReLU())),
+    "clipped layer by layer": ClippedByLayer,
+    "chain rule twice in Huber": HuberTwice,
     "ReLU without its mask": lambda: Sound(layer(NoMask)),
     "gradients never zeroed": NeverZeroed,
-    "labels shuffled against rows": ShuffledLabels,
+    "labels in another order than the inputs": ShuffledLabels,
     "samples mixed by a softmax": Mixed,
+    "one output under cross-entropy": OneOutput,
+    "predictions broadcast against targets": Broadcast,
+    "raw targets": RawTargets,
 }

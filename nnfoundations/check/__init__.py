@@ -1,7 +1,4 @@
-"""Is this model sound? The debugging checklist of the courses, run on copies of a LightningModule.
-
-`check` measures and judges; nothing of the caller's is changed.
-"""
+"""Checks whether a LightningModule is sound: a debugging checklist, run on copies of it."""
 
 from nnfoundations.check._check import CHECKS, check
 from nnfoundations.check._verdict import State, Verdict

@@ -1,22 +1,56 @@
-"""What a forward pass must not do: mix samples, draw at evaluation, change where nothing says so."""
+"""Checks of the forward pass: samples stay apart, evaluation draws nothing, training differs for a reason."""
 
 import copy
+import math
+from collections.abc import Iterator
+from statistics import mean, stdev
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
+from torch import Tensor, nn
 
 from nnfoundations.check._inputs import Inputs
+from nnfoundations.check._trained_copy import Judgement, TrainedCopy
 from nnfoundations.check._trial import hushed
+from nnfoundations.check._verdict import State
 
-Captured = dict[str, Tensor]
+__all__ = ["evaluation", "evaluation_fault", "independence", "mixing"]
+
+
+def independence(copy: TrainedCopy) -> Judgement:
+    """Compare the output of a sample alone with its output in the batch."""
+    difference = mixing(copy.model, copy.inputs)
+    if not difference < 1e-4:
+        return (
+            State.FAIL,
+            f"the output of a sample alone differs from that in its batch by {difference:.1e}",
+            "Look for a reshape, mean, softmax or recurrence over the batch axis.",
+        )
+    return State.PASS, f"a sample alone gives what it gives in its batch, within {difference:.0e}", ""
+
+
+def evaluation(copy: TrainedCopy) -> Judgement:
+    """Compare evaluation mode with itself and with training mode."""
+    if fault := evaluation_fault(copy.model, copy.inputs):
+        return State.FAIL, fault, "Let self.training decide; compare your layer with torch's in both modes."
+    return State.PASS, "evaluation is deterministic, and training differs from it only as it should", ""
 
 
 def mixing(model: LightningModule, inputs: Inputs, rows: int = 4) -> float:
-    """How far the output of a row alone is from that of the row in its batch, at evaluation, relative."""
+    """Measure how far outputs of single samples are from those in the batch, in evaluation mode.
+
+    Args:
+        model: is copied.
+        inputs: of a batch.
+        rows: how many samples are compared.
+
+    Returns:
+        The largest difference, relative to the largest output.
+
+    Raises:
+        TypeError: no output has a row for each sample.
+    """
     twin = copy.deepcopy(model).eval()
     alone = []
     with hushed(), torch.no_grad():
@@ -26,62 +60,90 @@ def mixing(model: LightningModule, inputs: Inputs, rows: int = 4) -> float:
             torch.manual_seed(0)
             alone.append(inputs.row(i).through(twin))
     found = [
-        float((torch.cat(parts) - together[: len(alone)]).abs().max() / together.abs().max().clamp(min=1e-12))
+        _difference(torch.cat(parts), together[: len(alone)], together)
         for together, *parts in zip(whole, *alone, strict=True)
         if together.ndim and len(together) == len(inputs) and together.is_floating_point()
     ]
     if not found:
-        raise TypeError("no output has a row a sample")
+        raise TypeError("no output has a row for each sample")
     return max(found)
 
 
 def evaluation_fault(model: LightningModule, inputs: Inputs) -> str:
-    """What is wrong with evaluation or with what it rests on; empty where nothing is."""
+    """Describe what is wrong with evaluation, or with the statistics and the scale that it needs.
+
+    Args:
+        model: is copied.
+        inputs: of a batch.
+
+    Returns:
+        An empty string if nothing is wrong.
+    """
     twin = copy.deepcopy(model).eval()
     with hushed(), torch.no_grad():
-        seen: Captured = {}
+        layers = _LayerInputs(twin)
+        first = inputs.through(twin)
+        layers.remove()
+        if _differ(first, inputs.through(twin)):
+            return "two passes in evaluation mode differ: something random is still active"
+        twin.train()
+        faults = (
+            _unexplained(twin, inputs, first),
+            *(_not_rescaled(twin.get_submodule(name), name, x) for name, x in layers.seen.items()),
+            *(_biased_variance(model.get_submodule(name), name, x) for name, x in layers.seen.items()),
+        )
+    return next(filter(None, faults), "")
 
-        def see(name: str, args: tuple[Any, ...]) -> None:
-            if args and isinstance(args[0], Tensor):
-                seen.setdefault(name, args[0].clone())
 
-        handles = [
-            module.register_forward_pre_hook(lambda _, args, name=name: see(name, args))
-            for name, module in twin.named_modules()
+class _LayerInputs:
+    """The first input of each layer without children, in one forward pass."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.seen: dict[str, Tensor] = {}
+        self._handles = [
+            module.register_forward_pre_hook(lambda _, args, name=name: self._keep(name, args))
+            for name, module in model.named_modules()
             if name and not list(module.children())
         ]
-        first = inputs.through(twin)
-        for handle in handles:
+
+    def _keep(self, name: str, args: tuple[object, ...]) -> None:
+        if args and isinstance(args[0], Tensor):
+            self.seen.setdefault(name, args[0].clone())
+
+    def remove(self) -> None:
+        for handle in self._handles:
             handle.remove()
-        if not _equal(first, inputs.through(twin)):
-            return "two passes in evaluation mode differ: something is drawn there"
-        twin.train()
-        torch.manual_seed(0)
-        training = inputs.through(twin)
-        modules = dict(model.named_modules())
-        known = any(isinstance(module, _DropoutNd | _NormBase) for module in modules.values())
-        own_leaf = [name for name in seen if _is_random(twin.get_submodule(name), seen[name])]
-        statistics = [name for name, module in modules.items() if hasattr(module, "running_var")]
-        if not _equal(first, training) and not known and not own_leaf and not statistics:
-            return (
-                "training and evaluation differ, and no dropout or batch normalization is there to explain it"
-            )
-        for name in own_leaf:
-            if (ratio := _kept_mean(twin.get_submodule(name), seen[name])) is not None and abs(
-                ratio - 1
-            ) > 0.1:
-                return f"{name} has {ratio:.2f} of its evaluation's mean in training: it does not rescale"
-        for name in statistics:
-            if name in seen and (ratio := _variance_ratio(modules[name], seen[name])) is not None:
-                return f"{name} keeps {ratio:.3f} of the unbiased running variance"
+
+
+def _unexplained(model: LightningModule, inputs: Inputs, evaluated: list[Tensor]) -> str:
+    """A difference between the modes that is neither random nor from batch statistics."""
+    if any(hasattr(module, "running_var") for module in model.modules()):
+        return ""
+    outputs = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        outputs.append(inputs.through(model))
+    if _differ(*outputs) or not _differ(outputs[0], evaluated):  # random: dropout of some kind
+        return ""
+    return "training and evaluation differ, although nothing is random and there is no batch normalization"
+
+
+def _not_rescaled(module: nn.Module, name: str, x: Tensor) -> str:
+    """Describe a user's random layer whose mean in training differs from that in evaluation."""
+    if _is_of_torch(module) or not _is_random(module, x):
+        return ""
+    ones = torch.ones_like(x)
+    expected = float(copy.deepcopy(module).eval()(ones).mean())
+    if not expected:
+        return ""
+    ratios = [float(module(ones).mean()) / expected for _ in range(100)]
+    away, chance = abs(mean(ratios) - 1), stdev(ratios) / math.sqrt(len(ratios))
+    if away > 0.1 and away > 4 * chance:
+        return f"{name} has {mean(ratios):.2f} of its evaluation's mean in training: it does not rescale"
     return ""
 
 
-def _equal(one: list[Tensor], two: list[Tensor]) -> bool:
-    return len(one) == len(two) and all(map(torch.equal, one, two))
-
-
-def _is_random(module: torch.nn.Module, x: Tensor) -> bool:
+def _is_random(module: nn.Module, x: Tensor) -> bool:
     if list(module.parameters()):
         return False
     try:
@@ -91,24 +153,36 @@ def _is_random(module: torch.nn.Module, x: Tensor) -> bool:
     return isinstance(one, Tensor) and not torch.equal(one, two)
 
 
-def _kept_mean(module: torch.nn.Module, x: Tensor, draws: int = 100) -> float | None:
-    """The mean of a layer in training over that in evaluation, on ones; None where it does not say."""
-    ones = torch.ones_like(x)
-    expected = float(copy.deepcopy(module).eval()(ones).mean())
-    return sum(float(module(ones).mean()) for _ in range(draws)) / draws / expected if expected else None
-
-
-def _variance_ratio(module: torch.nn.Module, x: Tensor) -> float | None:
-    """The running variance after one batch over that of Bessel's formula, where they differ by over 0.1 %."""
-    momentum = getattr(module, "momentum", None)
-    if not isinstance(momentum, float) or x.ndim < 2 or not isinstance(module.running_var, Tensor):
-        return None
+def _biased_variance(module: nn.Module, name: str, x: Tensor) -> str:
+    """A running variance after one batch that differs from Bessel's formula by over 0.1 %."""
+    momentum, variance = getattr(module, "momentum", None), getattr(module, "running_var", None)
+    if _is_of_torch(module) or not isinstance(momentum, float) or not isinstance(variance, Tensor):
+        return ""
+    if x.ndim < 2:
+        return ""
     twin = copy.deepcopy(module).train()
-    twin.running_var.fill_(1.0)  # type: ignore[operator]  # a buffer, by the test above
+    twin.running_var = torch.zeros_like(variance)
     twin(x)
-    axes = [axis for axis in range(x.ndim) if axis != 1]
-    expected = (1 - momentum) + momentum * x.var(dim=axes, correction=1)
-    ratio = (twin.running_var - (1 - momentum)) / (expected - (1 - momentum))  # type: ignore[operator]  # a buffer
-    ratio = ratio[expected > 1 - momentum + 1e-6]
-    median = float(ratio.median()) if len(ratio) else 1.0
-    return median if abs(median - 1) > 1e-3 else None
+    updated: Any = twin.running_var
+    expected = momentum * x.var(dim=[axis for axis in range(x.ndim) if axis != 1], correction=1)
+    ratios = (updated / expected)[expected > 1e-6]
+    ratio = float(ratios.median()) if len(ratios) else 1.0
+    return f"{name} keeps {ratio:.3f} of the unbiased running variance" if abs(ratio - 1) > 1e-3 else ""
+
+
+def _is_of_torch(module: nn.Module) -> bool:
+    return type(module).__module__.startswith(("torch.", "torchvision."))
+
+
+def _differ(one: list[Tensor], two: list[Tensor]) -> bool:
+    """Whether outputs differ by more than rounding, which fused kernels of evaluation change."""
+    return len(one) != len(two) or any(_pairs_that_differ(one, two))
+
+
+def _pairs_that_differ(one: list[Tensor], two: list[Tensor]) -> Iterator[bool]:
+    for a, b in zip(one, two, strict=True):
+        yield a.shape != b.shape or (not torch.equal(a, b) and not _difference(a, b, b) < 1e-4)
+
+
+def _difference(one: Tensor, two: Tensor, scale: Tensor) -> float:
+    return float((one - two).abs().max() / scale.abs().max().clamp(min=1e-12))

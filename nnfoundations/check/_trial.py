@@ -1,4 +1,4 @@
-"""A short training of a copy, under a real Trainer, with everything that the checks read written down."""
+"""Trains a copy for some steps under a real Trainer and records what the checks read."""
 
 import copy
 import logging
@@ -15,22 +15,34 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from nnfoundations.check._inputs import Inputs
-from nnfoundations.diagnostics._history import LossFacts
-from nnfoundations.diagnostics._loss import loss_facts
+from nnfoundations.check._loss_terms import LossTerm, broadcast_error, loss_terms
+from nnfoundations.diagnostics import LossFacts, loss_facts
+
+__all__ = ["Repeated", "Trial", "hushed", "train", "trained"]
 
 
 class Trial(Callback):
-    """Losses, gradients and parameters of a run of some steps, and what `forward` was called with first.
+    """Records losses, gradients and parameters of a run, and the first inputs of `forward`.
 
-    Args: rate: what the learning rates are multiplied by. watch: steps whose gradients are compared.
+    Args:
+        rate: factor of the learning rates.
+        watch: how many steps have their gradients compared.
+        regularize: False sets each weight decay to 0.
     """
 
-    def __init__(self, *, rate: float = 1.0, watch: int = 20) -> None:
-        self.rate, self.watch = rate, watch
+    def __init__(self, *, rate: float = 1.0, watch: int = 20, regularize: bool = True) -> None:
+        self.rate, self.watch, self.regularize = rate, watch, regularize
         self.losses: list[float] = []
+        self.excess: list[float] = []
+        """How far the known terms of each loss are above their least value; the loss if no term is known."""
+        self.rates: list[float] = []
         self.facts = LossFacts("unknown", 0, math.nan, False)
+        self.terms: list[LossTerm] = []
+        self.broadcast = ""
+        self.used: set[str] = set()
         self.had_gradient: set[str] = set()
         self.unmoved: list[str] = []
+        self.left_out: list[str] = []
         self.stale: list[int] = []
         self.cosine = 1.0
         self.inputs: Inputs | None = None
@@ -40,15 +52,21 @@ class Trial(Callback):
         self._fresh: dict[str, Tensor] = {}
         self._stepped: set[Tensor] = set()
 
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the learning rate still rises at the end of the run."""
+        return len(self.rates) > 1 and self.rates[-1] > 1.2 * self.rates[len(self.rates) // 2]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._before = {name: value.detach().clone() for name, value in trained(pl_module)}
-        for optimizer in trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["lr"] * self.rate
-                group["initial_lr"] = group.get("initial_lr", group["lr"]) * self.rate
-        self._stepped = {
-            value for optimizer in trainer.optimizers for g in optimizer.param_groups for value in g["params"]
-        }
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        for group in groups:
+            group["lr"] = group["lr"] * self.rate
+            group["initial_lr"] = group.get("initial_lr", group["lr"]) * self.rate
+            if not self.regularize and "weight_decay" in group:
+                group["weight_decay"] = 0.0
+        self._stepped = {value for group in groups for value in group["params"]}
+        self.left_out = [name for name, value in trained(pl_module) if value not in self._stepped]
 
         def keep(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self.inputs = Inputs(args, kwargs).map(lambda x: x.detach().clone())
@@ -57,21 +75,24 @@ class Trial(Callback):
         handle = pl_module.register_forward_pre_hook(keep, with_kwargs=True)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        terms = loss_terms(loss)
         if not self.losses:
-            self.facts = loss_facts(loss)
+            self.facts, self.terms, self.broadcast = loss_facts(loss), terms, broadcast_error(loss)
         self.losses.append(float(loss.detach()))
+        self.excess.append(sum(term.value - term.least for term in terms) if terms else self.losses[-1])
         self._kept = self._gradients(pl_module) if self._step < self.watch else {}
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._step < self.watch:
             fresh = self._gradients(pl_module)
             self._fresh = {name: grad - self._kept.get(name, 0) for name, grad in fresh.items()}
+            self.used |= fresh.keys()
             self.had_gradient |= {name for name, grad in self._fresh.items() if bool(grad.any())}
             if any(bool(grad.any()) for grad in self._kept.values()):
                 self.stale.append(self._step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """What the optimizer got, after clipping, against what the backward pass of this step gave."""
+        """Compare the gradient that the optimizer got, after clipping, with that of this step's backward."""
         given = self._gradients(pl_module) if self._step < self.watch else {}
         if self._fresh and given.keys() == self._fresh.keys():
             one, two = (
@@ -80,12 +101,14 @@ class Trial(Callback):
             )
             if one.isfinite().all() and (norms := float(one.norm() * two.norm())) > 0:
                 self.cosine = min(self.cosine, float(one @ two) / norms)
+        rates = [float(group["lr"]) for opt in trainer.optimizers for group in opt.param_groups]
+        self.rates.append(max(rates, default=0.0))  # a model can train without an optimizer
         self._step += 1
 
     def _gradients(self, pl_module: LightningModule) -> dict[str, Tensor]:
-        """Of what an optimizer steps: nobody else's gradients are zeroed."""
+        """Copy the gradients of the parameters that an optimizer updates. Nothing zeroes the others."""
         return {
-            name: value.grad.detach().clone()
+            name: value.grad.detach().to_dense().clone()
             for name, value in trained(pl_module)
             if value.grad is not None and value in self._stepped
         }
@@ -96,13 +119,13 @@ class Trial(Callback):
 
 
 def trained(module: LightningModule) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """The parameters that ask for gradients, by name."""
+    """The parameters that require gradients, with their names."""
     return ((name, value) for name, value in module.named_parameters() if value.requires_grad)
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """These batches over and over, as one epoch of so many steps; a list would be several loaders."""
+    """The same batches repeated in one epoch of `steps` steps; Lightning takes a list for several loaders."""
 
     batches: Sequence[Any]
     steps: int
@@ -116,7 +139,7 @@ class Repeated:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Lightning says a dozen lines a Trainer; a check makes five of them."""
+    """Silence Lightning: it prints a dozen lines per Trainer, and a check makes five Trainers or more."""
     names = ("lightning.pytorch", "lightning.fabric")
     loggers = [name for name in logging.root.manager.loggerDict if name.startswith(names)] + list(names)
     levels = {name: logging.getLogger(name).level for name in loggers}
@@ -134,7 +157,7 @@ def hushed() -> Iterator[None]:
 def train(
     model: LightningModule, batches: Sequence[Any], steps: int, callback: Callback, **options: Any
 ) -> LightningModule:
-    """Train a copy on these batches; return the copy."""
+    """Train a copy of the model on these batches and return it."""
     twin = copy.deepcopy(model).train()
     with hushed():
         torch.manual_seed(0)
