@@ -1,5 +1,7 @@
 """`python -m nnfoundations` is the command `nnfoundations`."""
 
-from nnfoundations.cli import run
+import sys
 
-run()
+from nnfoundations.cli import main
+
+sys.exit(main())

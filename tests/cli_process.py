@@ -1,4 +1,4 @@
-"""The command in a process of its own, for tests that kill it: forked from one that has imported all."""
+"""Run the command in its own process, for tests that kill it; forked from one with all imports done."""
 
 import fcntl
 import multiprocessing
@@ -19,13 +19,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from nnfoundations.cli import main
 from nnfoundations.datamodules import DigitsDataModule
 
-torch.set_num_threads(1)  # also: threads of a pool would not survive the fork
+torch.set_num_threads(1)  # the threads of a pool would not survive the fork
 
 
 class SignalAt(Callback):
-    """Send this process a signal at the end of a batch of an epoch: of training, of validation, of the test.
+    """Send this process a signal at the end of a batch: of training, of validation or of the test.
 
-    At `group`, of training, its workers get it too, as from a terminal.
+    With the hook `group` it is sent in training, and also to the workers, as a terminal does.
     """
 
     def __init__(self, name: str, epoch: int, batch: int, hook: str = "train"):
@@ -52,7 +52,7 @@ class SignalAt(Callback):
 
 
 class Dropped(torch.nn.Sequential):
-    """A net that draws in every step."""
+    """A net with dropout, which draws random numbers in every step."""
 
     def __init__(self, p: float = 0.3):
         layers = (torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Dropout(p), torch.nn.ReLU())
@@ -60,7 +60,7 @@ class Dropped(torch.nn.Sequential):
 
 
 class Plain(DigitsDataModule):
-    """The digits through torch's own loader, which has workers."""
+    """The digits with torch's own loader, which has workers."""
 
     def __init__(self, num_workers: int = 0, batch_size: int = 32):
         super().__init__(batch_size=batch_size)
@@ -68,19 +68,23 @@ class Plain(DigitsDataModule):
 
     def train_dataloader(self):
         x, y = next(iter(super().train_dataloader()))
-        return DataLoader(TensorDataset(x, y), batch_size=1, num_workers=self.num_workers)
+        # A process of a fork server would start its workers by another one, which imports torch each time.
+        context = "fork" if self.num_workers else None
+        return DataLoader(
+            TensorDataset(x, y), 1, num_workers=self.num_workers, multiprocessing_context=context
+        )
 
 
 def wait_for(file: Path, text: str, seconds: float = 120):
-    """Until this text stands in a file."""
+    """Wait until a file contains this text."""
     end = time.monotonic() + seconds
     while not (file.exists() and text in file.read_text()):
-        assert time.monotonic() < end, "it does not come"
+        assert time.monotonic() < end, "the text did not appear"
         time.sleep(0.05)
 
 
 def on_terminal(run, columns):
-    """Call a function on a terminal of so many columns; its exit code, and what the terminal received."""
+    """Call a function on a terminal with this many columns; its exit code and what the terminal received."""
     pid, leader = pty.fork()
     if not pid:
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -97,7 +101,7 @@ def on_terminal(run, columns):
 def _child(args, folder, columns, environment):
     os.chdir(folder)
     os.environ.update(environment)
-    os.environ.pop("COLUMNS", None)  # it would count for more than the terminal
+    os.environ.pop("COLUMNS", None)  # it would override the width of the terminal
     if columns:
         code, text = on_terminal(lambda: main(args), columns)
         Path("stdout").write_text(text)
@@ -110,23 +114,23 @@ def _child(args, folder, columns, environment):
     sys.stderr = os.fdopen(2, "w", buffering=1)
     code = main(args)
     sys.stdout.flush()
-    os._exit(code)  # as sys.exit: nothing of the parent's is to be torn down
+    os._exit(code)  # unlike sys.exit, runs no cleanup of the parent's objects
 
 
 def start(args, folder: Path, columns=0, environment=None):
     """The running process."""
     context = multiprocessing.get_context("forkserver")
-    # Python 3.11 does not hand its sys.path to the server, which then imports nothing in advance.
+    # Python 3.11 does not pass its sys.path to the server, which then preloads nothing.
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    context.set_forkserver_preload(["cli_process", "nnfoundations.cli._command"])
+    context.set_forkserver_preload(["cli_process", "nnfoundations.cli.run._lightning_cli"])
     process = context.Process(target=_child, args=(list(args), str(folder), columns, environment or {}))
     process.start()
     return process
 
 
 def run(args, folder: Path, timeout=120, **terminal):
-    """Exit code (negative: killed by that signal), what it printed, and what it complained of."""
+    """Exit code (negative: killed by that signal), standard output and standard error."""
     process = start(args, folder, **terminal)
     process.join(timeout)
-    assert process.exitcode is not None, "it hangs"
+    assert process.exitcode is not None, "the command does not end"
     return process.exitcode, (folder / "stdout").read_text(), (folder / "stderr").read_text()

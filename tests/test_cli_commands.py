@@ -1,5 +1,6 @@
-"""The small commands, and how a run looks in a pipe, on a dumb terminal, without rich, at 60 columns."""
+"""The small commands, and the output of a run in a pipe, on a dumb terminal, without rich, in few columns."""
 
+import json
 import os
 import re
 import subprocess
@@ -10,8 +11,8 @@ import cli_process
 import pytest
 
 from nnfoundations.cli import main
-from nnfoundations.cli._commands import COMMANDS
-from nnfoundations.cli._configs import packaged_configs
+from nnfoundations.cli.commands._table import COMMANDS
+from nnfoundations.cli.config._packaged import packaged_configs
 
 FIT = ["fit", "--config", "digits", "--trainer.max_epochs", "1"]
 
@@ -36,17 +37,17 @@ def test_every_command_has_a_help(capsys):
     assert "nnfoundations fit" in capsys.readouterr().out
 
 
-def test_configs_lists_each_with_its_claim(capsys):
+def test_configs_lists_each_with_its_goal(capsys):
     assert main(["configs"]) == 0
     out = capsys.readouterr().out.splitlines()
     for name in packaged_configs():
         assert re.search(r"accuracy|error", out[out.index(name) + 1])
 
 
-def test_doctor_says_that_a_fit_will_run(capsys):
+def test_doctor_says_that_fit_will_run(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert "A fit will run here." in out
+    assert "`fit` will run here." in out
     assert all(f"  {what}:" in out for what in ("Python", "torch", "lightning", "GPU", "runs", "compiler"))
 
 
@@ -59,8 +60,9 @@ def test_doctor_finds_a_folder_that_cannot_be_written(tmp_path, monkeypatch, cap
     assert "default_root_dir" in out
 
 
+@pytest.mark.slow
 def test_doctor_knows_a_torchvision_of_another_torch_and_a_malicious_release(tmp_path):
-    """Real packages of those names, as pip leaves them; never imported, or failing as the real one does."""
+    """Packages of those names, as pip installs them: not imported, or failing like the real one."""
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(
         "raise RuntimeError('operator torchvision::nms does not exist')\n"
@@ -79,15 +81,16 @@ def test_doctor_knows_a_torchvision_of_another_torch_and_a_malicious_release(tmp
     metadata = tmp_path / "lightning-2.6.3.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: lightning\nVersion: 2.6.3\n")
-    (tmp_path / "lightning.py").write_text("raise SystemExit('imported what must not be')\n")
+    (tmp_path / "lightning.py").write_text("raise SystemExit('the malicious release was imported')\n")
     done = run()
     assert done.returncode == 1
     assert "FAIL  lightning: 2.6.3, a release that carried malware" in done.stdout
-    assert "imported what must not be" not in done.stdout + done.stderr
+    assert "the malicious release was imported" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["runs", "sklearn", "tensorboard"])
-def test_doctor_finds_what_a_fit_would_stumble_over(broken, tmp_path):
+def test_doctor_finds_what_would_stop_a_fit(broken, tmp_path):
     if broken == "runs":
         (tmp_path / "runs").touch()
     else:
@@ -100,7 +103,7 @@ def test_doctor_finds_what_a_fit_would_stumble_over(broken, tmp_path):
     fits(done.stdout, 60)
 
 
-def test_nobody_reads_any_more(tmp_path):
+def test_a_closed_pipe_is_no_error(tmp_path):
     command = f"{sys.executable} -m nnfoundations configs | head -n 1"
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert len(done.stdout.splitlines()) == 1
@@ -108,7 +111,7 @@ def test_nobody_reads_any_more(tmp_path):
 
 
 def completed(script, *words):
-    """What bash offers for the last word."""
+    """The words that bash offers for the last one."""
     line = " ".join(f"'{word}'" for word in ("nnfoundations", *words))
     code = f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _nnfoundations; "
     code += 'printf "%s\\n" "${COMPREPLY[@]}"'
@@ -128,7 +131,7 @@ def test_bash_completes(tmp_path, capsys):
     assert completed(script, "test", "--ckpt_path", "") == ["last", "best"]
 
 
-def test_quiet_says_where_the_run_lies_and_no_more(tmp_path, monkeypatch, capfd):
+def test_quiet_prints_only_the_folder_of_the_run(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main([*FIT, "--quiet", "--diagnostics.enabled", "false"]) == 0
     printed = capfd.readouterr()
@@ -137,7 +140,7 @@ def test_quiet_says_where_the_run_lies_and_no_more(tmp_path, monkeypatch, capfd)
     assert printed.err == ""
 
 
-def test_verbose_says_what_libraries_and_the_parser_say(tmp_path, monkeypatch, capfd):
+def test_verbose_prints_what_libraries_and_the_parser_say(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main([*FIT, "--verbose", "--trainer.fast_dev_run", "true"]) == 0
     assert "Params" in capfd.readouterr().out  # Lightning's table of the model
@@ -167,7 +170,7 @@ def test_the_best_checkpoint_is_tested_and_predicts(tmp_path, monkeypatch, capfd
     assert Path("mine/rows.csv").read_text() == rows.read_text()
 
 
-def test_what_a_checkpoint_overrides_is_said(tmp_path, monkeypatch, capfd):
+def test_options_that_a_checkpoint_overrides_are_reported(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main([*FIT, "--quiet", "--diagnostics.enabled", "false"]) == 0
     assert main(["test", "--config", "digits", "--ckpt_path", "best", "--model.l2", "0.125"]) == 0
@@ -175,7 +178,7 @@ def test_what_a_checkpoint_overrides_is_said(tmp_path, monkeypatch, capfd):
     assert main([*FIT, "--ckpt_path", "last", "--model.optimizer", "torch.optim.Adam"]) == 0
     err = capfd.readouterr().err
     assert "Warning: model.optimizer.class_path=torch.optim.Adam is not used" in err
-    assert "nothing was trained: the checkpoint has done 1 of 1 epochs." in err
+    assert "nothing was trained: the checkpoint has finished 1 of 1 epochs." in err
     assert (
         main([*FIT, "--ckpt_path", "last", "--trainer.max_epochs", "2", "--diagnostics.enabled", "false"])
         == 0
@@ -183,7 +186,7 @@ def test_what_a_checkpoint_overrides_is_said(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_pipe_gets_no_control_characters_and_no_noise(tmp_path, monkeypatch, capfd):
+def test_a_pipe_gets_no_control_characters_and_no_irrelevant_messages(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(FIT) == 0
     printed = capfd.readouterr()
@@ -195,14 +198,14 @@ def test_a_pipe_gets_no_control_characters_and_no_noise(tmp_path, monkeypatch, c
 
 
 def fits(text, columns):
-    """No line that a terminal would break: paths aside, which are to be copied whole."""
+    """No line is longer than the terminal is wide, except paths, which stay whole."""
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     lines = [line for part in plain.split("\n") for line in part.rstrip("\r").split("\r")]
     path = re.compile(r"runs/|--logdir|^ *\S+$")
     assert not [line for line in lines if not path.search(line) and len(line) > columns]
 
 
-def test_columns_count_in_a_pipe(tmp_path, monkeypatch, capfd):
+def test_columns_are_respected_in_a_pipe(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "60")
     assert main(FIT) == 0
@@ -211,6 +214,7 @@ def test_columns_count_in_a_pipe(tmp_path, monkeypatch, capfd):
     fits(printed.out + printed.err, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_a_terminal_of_60_columns(term, tmp_path):
     code, text, _ = cli_process.run(FIT, tmp_path, columns=60, environment={"TERM": term})
@@ -218,6 +222,17 @@ def test_a_terminal_of_60_columns(term, tmp_path):
     assert "test/accuracy" in text
     assert ("\x1b" in text) == (term != "dumb")
     fits(text, 60)
+
+
+def test_the_bar_is_one_line_of_80_columns_and_counts_epochs_from_1(tmp_path):
+    args = [*FIT, "--trainer.max_epochs", "2", "--diagnostics.enabled", "false"]
+    code, text, _ = cli_process.run(args, tmp_path, columns=80, environment={"TERM": "xterm"})
+    assert code == 0, text
+    fits(text, 80)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    bars = [line for line in re.split(r"[\r\n]+", plain) if line.startswith("Epoch ")]
+    assert {line.split()[1] for line in bars} == {"1/2", "2/2"}
+    assert re.search(r"41/41 00:0\d val/loss: \d\.\d{4} val/accuracy: \d\.\d{4}$", bars[-1].rstrip())
 
 
 WITHOUT_RICH = """
@@ -234,14 +249,56 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_without_rich(tmp_path):
-    """As where it is not installed: neither its package nor its metadata is found."""
+    """As if it was not installed: neither its package nor its metadata is found."""
     environment = {**os.environ, "TERM": "xterm"}
-    environment.pop("COLUMNS", None)  # it would count for more than the terminal
+    environment.pop("COLUMNS", None)  # it would override the width of the terminal
     command = [sys.executable, "-c", WITHOUT_RICH, *FIT]
     code, text = cli_process.on_terminal(
         lambda: subprocess.run(command, cwd=tmp_path, env=environment).returncode, 60
     )
     assert code == 0, text
     assert "test/accuracy" in text
+    assert "Epoch 1/1" in text
     fits(text, 60)
+
+
+WITHOUT_TORCH = [
+    "fti",
+    "fit digits",
+    "fit --config digit",
+    "fit --config mine.yaml",
+    "fit --config digits --trainer.max_epochs",
+    "check --config digits --json=yes",
+    "data mnits",
+    "data --rot x",
+    "doctor digits",
+    "configs digits",
+    "completion zsh",
+]
+
+
+def test_a_mistake_that_needs_no_parser_is_found_without_torch(tmp_path):
+    """Importing torch and Lightning takes seconds."""
+    code = "import json, sys; from nnfoundations.cli import main; "
+    code += "codes = [main(line.split()) for line in json.loads(sys.argv[1])]; "
+    code += "print(json.dumps([codes, sorted(set(json.loads(sys.argv[2])) & set(sys.modules))]))"
+    slow = ["torch", "lightning", "numpy", "jsonargparse"]
+    command = [sys.executable, "-c", code, json.dumps(WITHOUT_TORCH), json.dumps(slow)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    codes, imported = json.loads(done.stdout)
+    assert codes == [2] * len(WITHOUT_TORCH)
+    assert imported == []
+    assert len(done.stderr.splitlines()) == 2 * len(WITHOUT_TORCH)
+
+
+def test_names_of_checkpoints_count_epochs_from_1(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = ["--checkpoint.filename", "{epoch}", "--checkpoint.save_top_k", "-1"]
+    few = [f"--trainer.limit_{part}_batches=1" for part in ("train", "val", "test")]
+    few.append("--trainer.log_every_n_steps=1")
+    args = [*FIT, "--trainer.max_epochs", "2", *name, *few, "--diagnostics.enabled", "false", "--quiet"]
+    assert main(args) == 0
+    files = {path.name for path in tmp_path.glob("runs/digits/*/checkpoints/*")}
+    assert files == {"epoch=1.ckpt", "epoch=2.ckpt", "last.ckpt"}

@@ -1,4 +1,4 @@
-"""The main job, run as a user runs it: fit on real digits, and everything that it leaves behind."""
+"""The main command as a user runs it: `fit` on real digits, and every file that it writes."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ METRICS = ("loss", "accuracy", "accuracy_top3", "f1", "calibration_error")
 
 
 def run(command, root, *args):
-    """The exit code and the folder of the run that a command made under root."""
+    """Run a command; return its exit code and the folder of the run that it made under `root`."""
     before = set(root.glob("*/*"))
     code = main([*command.split(), "--trainer.default_root_dir", str(root), *args])
     (folder,) = set(root.glob("*/*")) - before or {None}
@@ -28,7 +28,7 @@ def run(command, root, *args):
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
-    """The embedded default, whole: `nnfoundations fit --config digits`, in a folder of its own."""
+    """The run folder of `nnfoundations fit --config digits`, run in an empty folder."""
     here = tmp_path_factory.mktemp("fit")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
@@ -81,10 +81,10 @@ def test_train_and_validation_share_a_chart(events):
     layout.ParseFromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     (category,) = layout.category
     charts = {chart.title: list(chart.multiline.tag) for chart in category.chart}
-    assert charts == {
-        "accuracy": ["train/accuracy$", "val/accuracy$"],
-        "loss": ["train/loss$", "val/loss$"],
-    }
+    assert charts == {"accuracy": ["curves/accuracy$"], "loss": ["curves/loss$"]}
+    for split, tag in (("train", "train/loss"), ("validation", "val/loss")):
+        curve = EventAccumulator(str(Path(events.path) / split)).Reload().Scalars("curves/loss")
+        assert [e.value for e in curve] == [e.value for e in events.Scalars(tag)]
 
 
 def test_hyperparameters_with_final_metrics(events):
@@ -92,9 +92,16 @@ def test_hyperparameters_with_final_metrics(events):
     contents = events.summary_metadata["_hparams_/experiment"].plugin_data.content
     experiment = plugin_data_pb2.HParamsPluginData.FromString(contents).experiment
     columns = {info.name.tag for info in experiment.metric_infos}
+    assert [info.name.tag for info in experiment.metric_infos][:3] == [
+        "val/loss",
+        "test/loss",
+        "val/accuracy",
+    ]
     assert columns == {f"{split}/{metric}" for split in ("val", "test") for metric in METRICS}
     assert columns <= set(events.Tags()["scalars"]), "a column that no scalar fills"
-    assert {"net.sizes", "optimizer.lr", "batch_size"} <= {info.name for info in experiment.hparam_infos}
+    names = [info.display_name for info in experiment.hparam_infos]
+    assert names[:4] == ["lr", "optimizer", "batch_size", "net"]
+    assert "net.sizes" in names
 
 
 def test_figures_histograms_and_text(events):
@@ -121,11 +128,11 @@ def test_checkpoint_is_plain_data_and_describes_itself(fitted):
 
 
 def test_same_command_same_weights(fitted, tmp_path):
-    """Once by the packaged name, once by the config that the first run left: bit for bit."""
+    """The packaged config and the config file of its run give bitwise equal weights."""
     _, named = run("fit --config digits --trainer.max_epochs 2", tmp_path)
     code, again = run(f"fit --config {named / 'config.yaml'}", tmp_path)
     assert code == 0
-    assert again.parent.name == "digits", "a run of a run's config has its name"
+    assert again.parent.name == "digits", "a run with another run's config has that run's name"
     first, second = (
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for folder in (named, again)
@@ -165,7 +172,7 @@ def test_predictions_are_a_table(fitted, events, tmp_path):
         assert row["prediction"] == max(chances, key=chances.get)
     right = sum(row["prediction"] == row["label"] for row in rows) / len(rows)
     assert right == pytest.approx(scalar(events, "test/accuracy")[0])
-    assert not list(Path(folder).glob(".*")), "a part of a file was left"
+    assert not list(Path(folder).glob(".*")), "a partly written file is left"
 
 
 def test_says_what_to_do_next(tmp_path, capsys):
@@ -186,7 +193,7 @@ def test_fast_dev_run_leaves_nothing(tmp_path):
 
 
 def test_a_module_and_data_of_ones_own(tmp_path, capsys):
-    """By class path, with loaders of its own: nothing of ours but the command."""
+    """A module of another package, by class path, with its own loaders."""
     demo = "lightning.pytorch.demos.boring_classes"
     code, folder = run(f"fit --model {demo}.BoringModel --trainer.max_epochs 1", tmp_path)
     assert code == 0

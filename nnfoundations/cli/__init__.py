@@ -3,6 +3,6 @@
 `main` is the command as a function: arguments in, exit code out.
 """
 
-from nnfoundations.cli._main import main, run
+from nnfoundations.cli._main import main
 
-__all__ = ["main", "run"]
+__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""What happens while a parsed command runs: folders, checkpoints, signals, messages."""

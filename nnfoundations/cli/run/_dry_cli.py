@@ -1,0 +1,53 @@
+"""The command line without a run: builds what is configured, or lists the options of a command."""
+
+from contextlib import suppress
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser
+
+from nnfoundations.cli.config._settings import Setting
+from nnfoundations.cli.run._lightning_cli import FoundationsCLI
+from nnfoundations.cli.run._verbosity import Verbosity
+
+__all__ = ["Configured", "option_names"]
+
+
+class Configured(FoundationsCLI):
+    """Model, data and the options of a trainer, built from the arguments; nothing runs."""
+
+    @property
+    def trainer_options(self) -> dict[str, Any]:
+        """All of `--trainer.*`, given or default."""
+        return dict(self._get(self.config_init, "trainer"))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        return Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing runs."""
+
+
+def option_names(command: str) -> list[str]:
+    """Every option of a command with its dashes, sorted.
+
+    Args:
+        command: `fit`, `validate`, `test` or `predict`.
+    """
+    names: list[str] = []
+
+    class OptionLister(FoundationsCLI):
+        def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+            actions = self._subcommand_parsers[self.command]._actions
+            names.extend(
+                name for action in actions for name in action.option_strings if name.startswith("--")
+            )
+            raise _Listed
+
+    with suppress(_Listed):
+        OptionLister(command, [], Setting(""), "", Verbosity.NORMAL)
+    return sorted(names)
+
+
+class _Listed(Exception):  # noqa: N818  # leaves Lightning's constructor, which would go on to run
+    pass

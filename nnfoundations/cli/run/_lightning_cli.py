@@ -1,0 +1,304 @@
+"""Lightning's command line for fit, validate, test and predict, with run folders and a summary."""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+# A short class name on the command line finds only classes that are imported.
+import nnfoundations.datamodules  # noqa: F401
+import nnfoundations.lightning_modules  # noqa: F401
+import nnfoundations.models  # noqa: F401
+from nnfoundations.callbacks import (
+    ClassificationFigures,
+    Diagnostics,
+    ParameterHistograms,
+    PredictionTable,
+    TensorBoardOverview,
+    TrainingCurves,
+)
+from nnfoundations.cli.config._class_names import ambiguous_names_mean_torch
+from nnfoundations.cli.config._explain_mistakes import check_keys, check_nulls, explain
+from nnfoundations.cli.config._parser import FoundationsParser, ParsingFailed, help_texts
+from nnfoundations.cli.config._schedule_length import SCHEDULE, schedule_lengths
+from nnfoundations.cli.config._settings import CommandError, Setting
+from nnfoundations.cli.config._try_optimizers import check_optimizers
+from nnfoundations.cli.run._checkpoint_paths import check_folder, check_place, given_checkpoint, overridden
+from nnfoundations.cli.run._default_diagnostics import DefaultDiagnostics
+from nnfoundations.cli.run._final_test import final_test
+from nnfoundations.cli.run._finite_weights import FiniteWeights
+from nnfoundations.cli.run._interrupt import (
+    InterruptCheckpoint,
+    command_as_typed,
+    command_to_continue,
+    report_saved_checkpoint,
+    without_checkpoint,
+)
+from nnfoundations.cli.run._library_errors import in_two_lines, raised_by_lightning
+from nnfoundations.cli.run._monitored_metrics import MonitorCheck, missing_metric
+from nnfoundations.cli.run._progress_bar import progress_bar
+from nnfoundations.cli.run._resume import RandomState, RunCheckpoint
+from nnfoundations.cli.run._run_folder import check_name, new_run_folder
+from nnfoundations.cli.run._run_record import RunRecord
+from nnfoundations.cli.run._schedule_check import ScheduleCheck
+from nnfoundations.cli.run._signals import Interrupted, handled
+from nnfoundations.cli.run._summary import announce, print_summary
+from nnfoundations.cli.run._verbosity import Verbosity
+
+__all__ = ["FoundationsCLI"]
+
+_NAME = "The run's name, a folder under the root. Default: the config's name, else the model's class."
+
+
+class FoundationsCLI(LightningCLI):
+    """Parse the arguments, run the command and print a summary.
+
+    It adds to Lightning: a folder for each run, ``ROOT/NAME/TIMESTAMP`` (ROOT is
+    ``--trainer.default_root_dir`` or ``runs``), which holds all that the run writes; the default callbacks as
+    groups of options, so that a list of callbacks in a config does not remove them; the test after ``fit``.
+
+    Args:
+        command: `fit`, `validate`, `test` or `predict`.
+        args: its arguments, configs as paths.
+        settings: the same as a tree, for messages.
+        name: of the run, without `--name`.
+        verbosity: how much to print.
+    """
+
+    folder: Path | None = None
+
+    def __init__(
+        self, command: str, args: list[str], settings: Setting, name: str, verbosity: Verbosity
+    ) -> None:
+        self.command, self.args, self.settings = command, args, settings
+        self.name, self.verbosity = name, verbosity
+        verbosity.filter_messages()
+        super().__init__(
+            LightningModule,
+            None,  # any data module, or none: a module may have its own loaders
+            subclass_mode_model=True,
+            save_config_callback=RunRecord,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=0,
+            trainer_defaults={"devices": 1},
+            parser_class=FoundationsParser,
+            parser_kwargs={command: help_texts(command)},
+            auto_configure_optimizers=False,
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static there: all four parsers
+        return {self.command: LightningCLI.subcommands()[self.command]}
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        return super().init_parser(**{**kwargs, "prog": "nnfoundations"})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--name", type=str | None, default=None, help=_NAME)
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.set_defaults({"checkpoint.save_last": True})
+        parser.add_lightning_class_args(DefaultDiagnostics, "diagnostics")
+        parser.add_lightning_class_args(ParameterHistograms, "histograms")
+        parser.add_lightning_class_args(ClassificationFigures, "figures")
+        parser.add_lightning_class_args(TensorBoardOverview, "overview")
+        parser.add_lightning_class_args(PredictionTable, "predictions")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        # Lightning's method warns if the process has other arguments, as in a notebook.
+        command_parser = self._subcommand_parsers[self.command]
+        self.schedule = schedule_lengths(self.args, self.settings)
+        lengths = [f"--{SCHEDULE}.{name}={length}" for name, length in self.schedule.items()]
+        try:
+            with ambiguous_names_mean_torch():
+                self.config = parser.parse_args([self.command, *self.args, *lengths])
+        except ParsingFailed as failure:
+            if self.verbosity is Verbosity.VERBOSE:
+                print(failure, file=sys.stderr)
+            raise explain(command_parser, self.settings, str(failure)) from None
+        # The parser accepts an unknown group if it is empty, and null everywhere.
+        check_keys(command_parser, self.settings)
+        check_nulls(command_parser, self.settings)
+        if self.command == "fit":
+            check_optimizers(self.config.fit.model, self.settings)
+        self._name_run()
+        self._resolve_checkpoint()
+
+    def _name_run(self) -> None:
+        if (name := self.config[self.command].name) is not None:
+            check_name(name)
+            self.name = name
+        self.save_config_kwargs |= {"name": self.name, "command": command_as_typed(self.command, self.args)}
+
+    def _resolve_checkpoint(self) -> None:
+        config = self.config[self.command]
+        if not (word := config.ckpt_path):
+            return
+        runs = Path(config.trainer.default_root_dir or "runs") / self.name
+        fit = command_as_typed("fit", without_checkpoint(self.args))
+        config.ckpt_path = given_checkpoint(word, runs, config.checkpoint.dirpath, fit)
+        if config.ckpt_path != word:
+            # With --quiet, standard output holds only the folder of the run: a script reads it.
+            stream = sys.stderr if self.verbosity is Verbosity.QUIET else sys.stdout
+            print(f"Checkpoint {word}: {config.ckpt_path}", file=stream)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning uses the options that the checkpoint was saved with; report those it overrides."""
+        given = self.config[self.command].as_dict().get("model") or {}
+        super()._parse_ckpt_path()
+        for name, length in self.schedule.items():  # a packaged schedule is as long as this run
+            if (key := f"{self.command}.model.init_args.lr_scheduler.init_args.{name}") in self.config:
+                self.config[key] = length
+        taken = self.config[self.command].as_dict().get("model") or {}
+        for line in overridden(given, taken, self.settings):
+            if self.command == "fit" or not line.startswith(
+                ("Warning: model.optimizer", "Warning: model.lr_")
+            ):
+                print(line, file=sys.stderr)  # only `fit` uses an optimizer and its schedule
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            seed = self.config[self.command].seed_everything
+            raise CommandError(f"`seed_everything` cannot be `{seed}`.\n{error}.") from None
+
+    def before_fit(self) -> None:
+        """Refuse values that Lightning refuses only in the middle of an epoch."""
+        given = self._get(self.config_init, "trainer")
+        for name in ("check_val_every_n_epoch", "val_check_interval", "accumulate_grad_batches"):
+            if isinstance(value := given[name], int | float) and value <= 0:
+                raise CommandError(f"`trainer.{name}` cannot be `{value}`.\nIt takes a number above 0.")
+        cores = os.cpu_count() or 1
+        if isinstance(self.trainer.accelerator, CPUAccelerator) and self.trainer.num_devices > cores:
+            raise CommandError(
+                f"`trainer.devices` cannot be `{given.devices}`: each is a process, and this machine has "
+                f"{cores} CPU cores.\nGive 1: one process uses all cores."
+            )
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            self._remove_empty_folder()
+            if self.verbosity is Verbosity.VERBOSE:
+                raise
+            raise in_two_lines(error) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        given = self._get(self.config_init, "trainer")
+        self.root = Path(given.default_root_dir or "runs")
+        if given.fast_dev_run:  # it writes nothing
+            return super().instantiate_trainer(**kwargs)
+        if self.subcommand == "fit":
+            check_place(self._get(self.config_init, "checkpoint"))
+        self.folder = folder = new_run_folder(self.root / self.name)
+        if given.logger in (None, True) and self.subcommand == "predict":  # it logs nothing
+            kwargs["logger"] = False
+        elif given.logger in (None, True):
+            kwargs["logger"] = TensorBoardLogger(
+                folder.parent, name="", version=folder.name, default_hp_metric=False
+            )
+        return super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        (checkpoint,) = (callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
+        if config["fast_dev_run"] or config["enable_checkpointing"] is False:
+            callbacks.remove(checkpoint)  # Lightning 2.6.6 saves the last one even in a fast_dev_run
+        elif checkpoint.dirpath is None:  # else the user's logger would choose the folder
+            checkpoint.dirpath = str(Path(config["default_root_dir"]) / "checkpoints")
+        (diagnostics,) = (callback for callback in callbacks if isinstance(callback, DefaultDiagnostics))
+        has_own = any(isinstance(callback, Diagnostics) for callback in config["callbacks"] or [])
+        if self.subcommand != "fit" or has_own or not diagnostics.enabled:
+            callbacks.remove(diagnostics)
+        own_bar = any(isinstance(callback, ProgressBar) for callback in config["callbacks"] or [])
+        if self.verbosity is Verbosity.QUIET:
+            config["enable_progress_bar"] = False
+        elif config["enable_progress_bar"] is not False and not own_bar:
+            callbacks.append(progress_bar())
+        if config["enable_model_summary"] is None and self.verbosity is not Verbosity.VERBOSE:
+            config["enable_model_summary"] = False  # its table is mostly about the metrics
+        self.interrupt = InterruptCheckpoint(self._command_to_continue(self.command, "last"))
+        # The curves come last, after Diagnostics, whose last findings they mark.
+        curves = TrainingCurves(str(Path(config["default_root_dir"] or ".") / "curves.png"))
+        callbacks += [MonitorCheck(), RandomState(), FiniteWeights(), ScheduleCheck(), self.interrupt, curves]
+        trainer = super()._instantiate_trainer(config, callbacks)
+        if self.verbosity is not Verbosity.QUIET:
+            announce(trainer, self.model)
+        return trainer
+
+    def _command_to_continue(self, command: str, checkpoint: str) -> str:
+        return command_to_continue(command, self.args, self.verbosity, checkpoint)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            with handled(self.interrupt.receive):
+                super()._run_subcommand(subcommand)
+        except BaseException as error:
+            if isinstance(error, Interrupted) and not error.reported:
+                report_saved_checkpoint(error, self.trainer, self._command_to_continue("test", "best"))
+            refused = subcommand == "fit" and not self.interrupt.started and raised_by_lightning(error)
+            untouched = not self.interrupt.started and isinstance(error, CommandError)
+            if self.folder is not None and (refused or untouched):
+                rmtree(self.folder, ignore_errors=True)  # nothing was trained: it holds only the config
+            self._remove_empty_folder()
+            mistake = in_two_lines(error) if refused else missing_metric(self.trainer, error)
+            if mistake is not None and self.verbosity is not Verbosity.VERBOSE:
+                raise mistake from error
+            raise
+
+    def _remove_empty_folder(self) -> None:
+        """Remove the folder of a run that failed before it wrote anything."""
+        if self.folder is not None:
+            with suppress(OSError):
+                self.folder.rmdir()
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        arguments = super()._prepare_subcommand_kwargs(subcommand)
+        if "verbose" in arguments:  # Lightning's table repeats our summary
+            arguments["verbose"] = self.verbosity is Verbosity.VERBOSE
+        return arguments
+
+    def before_validate(self) -> None:
+        if self._get(self.config, "ckpt_path") is None:
+            print("Warning: no --ckpt_path is given, so the weights are untrained.", file=sys.stderr)
+
+    before_test = before_validate
+
+    def before_predict(self) -> None:
+        if (path := self._get(self.config_init, "predictions").path) is not None:
+            check_folder(Path(path).parent, "predictions.path", path)
+            if Path(path).is_dir():
+                raise CommandError(
+                    f"`predictions.path` cannot be `{path}`: it is a folder.\nGive a file in it."
+                )
+        self.before_validate()
+
+    def after_fit(self) -> None:
+        if not self.interrupt.started and self._get(self.config, "ckpt_path"):
+            print(
+                f"Warning: nothing was trained: the checkpoint has finished {self.trainer.current_epoch} of "
+                f"{self.trainer.max_epochs} epochs.\nTo continue, increase --trainer.max_epochs.",
+                file=sys.stderr,
+            )
+        source = self.datamodule or self.model
+        if is_overridden("test_step", self.model) and is_overridden("test_dataloader", source):
+            final_test(self.trainer, self.model, self.datamodule)
+        print_summary(self.trainer, self.root, self.name, self.verbosity)
+
+    def after_validate(self) -> None:
+        print_summary(self.trainer, self.root, self.name, self.verbosity)
+
+    def after_test(self) -> None:
+        print_summary(self.trainer, self.root, self.name, self.verbosity)
+
+    def after_predict(self) -> None:
+        print_summary(self.trainer, self.root, self.name, self.verbosity)

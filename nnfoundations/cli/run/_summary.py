@@ -1,0 +1,81 @@
+"""What a person reads when a run starts and when it ends."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from nnfoundations.callbacks import PredictionTable, TrainingCurves, logger_place
+from nnfoundations.cli.run._device import device_name
+from nnfoundations.cli.run._environment import command_prefix, gpu_warning
+from nnfoundations.cli.run._run_folder import earlier_runs
+from nnfoundations.cli.run._verbosity import Verbosity
+
+__all__ = ["announce", "print_summary"]
+
+_NEXT = {"digits": "mnist"}
+"""The config to try after this one."""
+
+
+@rank_zero_only
+def announce(trainer: Trainer, model: LightningModule) -> None:
+    """Print the device and the size of the model, and a warning if torch cannot use the GPU."""
+    print(f"Device: {device_name(trainer)}")
+    print(f"Model:  {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters")
+    if warning := gpu_warning():
+        print(f"Warning: {warning}", file=sys.stderr)
+
+
+@rank_zero_only
+def print_summary(trainer: Trainer, root: Path, name: str, verbosity: Verbosity) -> None:
+    """Print the metrics that were just measured, the folder of the run, and what to do next.
+
+    Args:
+        trainer: has just finished a command.
+        root: the folder of all runs.
+        name: of this run.
+        verbosity: if quiet, only the folder of the run is printed.
+    """
+    has_folder = not getattr(trainer, "fast_dev_run", False)
+    lines: list[str] = []
+    if verbosity is Verbosity.QUIET:
+        lines += [str(trainer.default_root_dir)] if has_folder else []
+    else:
+        lines += _metrics(trainer, name)
+        lines += _outcome(trainer, root, name) if has_folder else []
+    if lines:
+        print("\n".join(lines), flush=True)
+
+
+def _metrics(trainer: Trainer, name: str) -> Iterator[str]:
+    metrics = {metric: f"{float(value):.4f}" for metric, value in sorted(trainer.callback_metrics.items())}
+    if metrics:
+        width = max(map(len, metrics))
+        yield f"\n{name}"
+        yield from (f"  {metric:<{width}}  {value}" for metric, value in metrics.items())
+
+
+def _outcome(trainer: Trainer, root: Path, name: str) -> Iterator[str]:
+    """The files of the run and the commands that continue from here."""
+    folder = Path(trainer.default_root_dir)
+    prefix = command_prefix()
+    yield f"Run          {folder}"
+    if earlier := earlier_runs(folder):
+        more = f" and {len(earlier) - 2} more" if len(earlier) > 2 else ""
+        yield f"Earlier      {', '.join(earlier[:2])}{more}"
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by its connector
+        if isinstance(callback, PredictionTable | TrainingCurves) and callback.file is not None:
+            label = "Curves" if isinstance(callback, TrainingCurves) else "Predictions"
+            yield f"{label:<12} {callback.file}"
+    findings = folder / "findings.jsonl"
+    if findings.exists():
+        yield f"Findings     {findings}"
+    for logger in trainer.loggers:
+        label, place = logger_place(logger)
+        if label == "TensorBoard":  # the root shows this run beside the earlier ones
+            place = f"{prefix}tensorboard --logdir {root}"
+        yield f"{label:<12} {place}"
+    if trainer.state.fn == "test" and name in _NEXT and not findings.exists():
+        yield f"Next         {prefix}nnfoundations fit --config {_NEXT[name]}"
