@@ -1,6 +1,6 @@
-"""Healthy runs that look ill to a careless rule, a line each. Diagnostics must be silent on all of them.
+"""Healthy runs that resemble faulty ones. Diagnostics must find nothing in any of them.
 
-Nothing here is a test. The ids and what each looks like are those of the fault catalogue.
+This file holds no tests; `test_diagnostics_faults.py` runs them.
 """
 
 import copy
@@ -23,14 +23,11 @@ from zoo import CNN, LSTM, MLP, Autoencoder, Module, Residual, Transformer, digi
 
 @dataclass(frozen=True)
 class Control:
-    """`looks_like` is the fault that a careless rule would see in it."""
+    """`looks_like` is the fault that a careless rule would find; empty if there is no such fault in view."""
 
     id: str
     looks_like: str
     make: Callable[[], Case]
-
-    def __str__(self) -> str:
-        return f"{self.id}-{self.looks_like.replace(' ', '-')}"
 
 
 def adam(rate: float) -> Callable[[Any], torch.optim.Optimizer]:
@@ -42,7 +39,7 @@ def sgd(rate: float) -> Callable[[Any], torch.optim.Optimizer]:
 
 
 def of(net: nn.Module, optimizer: Any = None, **changes: Any) -> Case:
-    name = "A" if isinstance(net, Autoencoder) else "M"
+    name = "autoencoder" if isinstance(net, Autoencoder) else "mlp"
     changes.setdefault("steps", 260)
     return usual(name, net=net, **({"optimizer": optimizer} if optimizer else {}), **changes)
 
@@ -52,7 +49,7 @@ def sigmoid_mlp(depth: int) -> nn.Module:
 
 
 class Scheduled(Module):
-    """The rate of each step as a multiple of the optimizer's."""
+    """`factor` gives the learning rate of a step as a multiple of the optimizer's."""
 
     @staticmethod
     def factor(step: int) -> float:
@@ -82,7 +79,7 @@ class CosineEnd(Scheduled):
 
 
 def trained(net: nn.Module, rate: float = 3e-3, epochs: int = 12) -> nn.Module:
-    """A net that has learned, by a plain loop."""
+    """Train a net with a plain loop, without Lightning."""
     x, y, _, _ = digits()
     optimizer = Adam(net.parameters(), rate)
     generator = torch.Generator().manual_seed(1)
@@ -179,7 +176,7 @@ def imbalanced() -> Case:
 
 
 class GAN(Module):
-    """A small one on the digits, two optimizers, manual optimization."""
+    """A small GAN on the digits: two optimizers, manual optimization."""
 
     automatic_optimization = False
 
@@ -214,7 +211,7 @@ def generator() -> nn.Module:
 
 
 class Tied(Autoencoder):
-    """The decoder uses the encoder's weight, transposed, as a parameter under two names."""
+    """The decoder uses the encoder's weight: one parameter with two names."""
 
     def __init__(self) -> None:
         nn.Sequential.__init__(self)
@@ -226,7 +223,7 @@ class Tied(Autoencoder):
 
 
 class Words(nn.Module):
-    """Pixels as words of a vocabulary of 400, of which 17 occur."""
+    """Takes pixels as words of a vocabulary of 400, of which 17 occur."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -243,7 +240,7 @@ def converged() -> Case:
 
 
 def resumed() -> Case:
-    """From the weights and the optimizer state of three epochs; the engine sees a run that starts warm."""
+    """Start from the weights and the optimizer state of three epochs of training."""
     net = MLP(3)
     optimizer = Adam(net.parameters(), 1e-3)
     x, y, _, _ = digits()
@@ -267,8 +264,8 @@ def small_last_batch() -> Case:
     return of(MLP(3), data=loaders(64 * 10 + 5))
 
 
-def course() -> Case:
-    """784-256-128-10 of the course, on the digits enlarged to 28 x 28."""
+def slow_sgd() -> Case:
+    """A 784-256-128-10 net with plain SGD, on the digits enlarged to 28 x 28: it learns slowly."""
 
     class Enlarged(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
@@ -280,26 +277,26 @@ def course() -> Case:
 
 
 def correlation(out: Tensor, y: Tensor) -> Tensor:
-    """-1 for a perfect fit; starts near 0."""
+    """A loss that starts near 0 and is -1 for a perfect fit."""
     target = F.one_hot(y, 10).float()
     a, b = out - out.mean(), target - target.mean()
     return -(a * b).sum() / (a.norm() * b.norm())
 
 
 def likelihood(out: Tensor, y: Tensor) -> Tensor:
-    """A Gaussian's, which falls far below 0."""
+    """The negative log-likelihood of a Gaussian, which falls far below 0."""
     target = F.one_hot(y, 10).float()
     log_scale = out.mean().clamp(-4, 4) - 1
     return (0.5 * ((out - target) / log_scale.exp()) ** 2).mean() + log_scale
 
 
 def prices(out: Tensor, y: Tensor) -> Tensor:
-    """A regression whose targets lie around 200,000."""
+    """A regression with targets around 200,000."""
     return F.mse_loss(out[:, 0], 2e5 + 2e4 * y.float())
 
 
 class Query(nn.Module):
-    """Learned queries pass the first layer before the data do."""
+    """Learned queries pass the first layer before the data does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -313,7 +310,7 @@ class Query(nn.Module):
 
 
 class Recent(nn.Module):
-    """Only the last steps of a long sequence matter."""
+    """Only the last time steps of a long sequence matter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -326,7 +323,7 @@ class Recent(nn.Module):
 
 
 def raw_before_norm() -> Case:
-    """Pixels from 0 to 255 into a convolution that a batch normalization follows."""
+    """Pixels from 0 to 255 enter a convolution that batch normalization follows."""
     case = of(CNN(norm=True))
     x, y, xv, yv = digits()
     low, high = x.min(), x.max()
@@ -337,7 +334,7 @@ def raw_before_norm() -> Case:
 
 
 def margins() -> Case:
-    """It has learned for a while already: later than a short run would look at its activations."""
+    """Start after some training, because the margins only saturate later than a short run measures."""
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 256), nn.Sigmoid())
     case = of(net, adam(3e-3), module=Margins, loss=F.binary_cross_entropy)
     module, optimizer = case.build(), Adam(net.parameters(), 3e-3)
@@ -350,7 +347,7 @@ def margins() -> Case:
 
 
 def default(net: nn.Module) -> nn.Module:
-    """torch's own initial values."""
+    """Set torch's own initial values."""
     for layer in net.modules():
         if isinstance(layer, nn.Linear):
             layer.reset_parameters()
@@ -389,92 +386,119 @@ def averaged() -> Case:
 
 
 CONTROLS = (
-    Control("H01", "dead units", lambda: of(MLP(3, 512))),
-    Control("H02", "dead units", lambda: of(Transformer(64, 3), steps=600)),
-    Control("H03", "vanishing", lambda: of(MLP(8))),
-    Control("H03b", "vanishing", lambda: of(MLP(16))),
-    Control("H04", "vanishing", lambda: of(sigmoid_mlp(3), adam(3e-3))),
-    Control("H05", "learning rate too low", lambda: of(sigmoid_mlp(4), steps=600)),
-    Control("H06", "saturation", lambda: of(MLP(8, activation=nn.Tanh), steps=600)),
-    Control("H07", "saturation", lambda: of(LSTM())),
-    Control("H08", "exploding", lambda: of(LSTM(), options={"gradient_clip_val": 0.25})),
+    Control("healthy/wide-layers", "dead units", lambda: of(MLP(3, 512))),
+    Control("healthy/transformer", "dead units", lambda: of(Transformer(64, 3), steps=600)),
+    Control("healthy/eight-layers", "vanishing", lambda: of(MLP(8))),
+    Control("healthy/sixteen-layers", "vanishing", lambda: of(MLP(16))),
+    Control("healthy/sigmoids", "vanishing", lambda: of(sigmoid_mlp(3), adam(3e-3))),
+    Control("healthy/slow-sigmoids", "learning rate too low", lambda: of(sigmoid_mlp(4), steps=600)),
+    Control("healthy/tanh", "saturation", lambda: of(MLP(8, activation=nn.Tanh), steps=600)),
+    Control("healthy/lstm", "saturation", lambda: of(LSTM())),
+    Control("healthy/clipped-lstm", "exploding", lambda: of(LSTM(), options={"gradient_clip_val": 0.25})),
     Control(
-        "H09", "unstable then stalled", lambda: of(MLP(4), adam(3e-3), module=WarmUpAndCosine, steps=400)
+        "healthy/warm-up",
+        "unstable then stalled",
+        lambda: of(MLP(4), adam(3e-3), module=WarmUpAndCosine, steps=400),
     ),
-    Control("H10", "stopped learning", lambda: of(MLP(4), adam(3e-3), module=CosineEnd, steps=300)),
-    Control("H11", "learning rate too low", lambda: of(trained(MLP(4)), adam(1e-5))),
-    Control("H12", "no gradient", frozen_backbone),
-    Control("H13", "zero gradient", lora),
-    Control("H14", "dead branch", lambda: of(Residual(4))),
-    Control("H15", "leak", with_dropout),
-    Control("H16", "plateau", lambda: of(MLP(4), loss=smoothed, steps=600)),
-    Control("H17", "high loss", lambda: of(MLP(4), module=Mixup)),
     Control(
-        "H18",
+        "healthy/cosine-to-zero",
+        "stopped learning",
+        lambda: of(MLP(4), adam(3e-3), module=CosineEnd, steps=300),
+    ),
+    Control("healthy/fine-tuning", "learning rate too low", lambda: of(trained(MLP(4)), adam(1e-5))),
+    Control("healthy/frozen-backbone", "no gradient", frozen_backbone),
+    Control("healthy/lora", "zero gradient", lora),
+    Control("healthy/zero-init-branches", "dead branch", lambda: of(Residual(4))),
+    Control("healthy/dropout", "leak", with_dropout),
+    Control("healthy/label-smoothing", "plateau", lambda: of(MLP(4), loss=smoothed, steps=600)),
+    Control("healthy/mixup", "high loss", lambda: of(MLP(4), module=Mixup)),
+    Control(
+        "healthy/batch-of-8",
         "oscillation",
         lambda: of(MLP(3), lambda p: SGD(p, 0.01), data=loaders(batch_size=8), steps=600),
     ),
-    Control("H19", "noise", lambda: of(CNN(norm=True), data=loaders(batch_size=8), steps=400)),
-    Control("H20", "divergence", lambda: of(MLP(4), module=changed_batch(100, lambda x: 4 * x))),
-    Control("H20b", "divergence", lambda: of(MLP(4), module=OneBigStep)),
-    Control("H21", "imbalance", imbalanced),
-    Control("H22", "overfitting", lambda: of(MLP(3), data=loaders(validation=100), steps=600)),
-    Control("H23", "divergence", lambda: of(generator(), module=GAN, steps=800)),
-    Control("H24", "unused", lambda: of(Tied())),
-    Control("H25", "spikes", lambda: of(MLP(4), options={"accumulate_grad_batches": 4}, steps=150)),
-    Control("H27", "zero gradients", lambda: of(Words())),
-    Control("H28", "mismatch", averaged),
-    Control("H29", "plateau", lambda: of(Autoencoder(8), steps=600)),
-    Control("H30", "vanishing", converged),
-    Control("H31", "jump", resumed),
-    Control("H32", "spike", small_last_batch),
-    Control("H33", "slow start", course),
-    # Not of the catalogue: once taken for faults, each by another rule.
-    Control("R01", "loss near 0", lambda: of(MLP(3), loss=correlation)),
-    Control("R02", "loss below 0", lambda: of(MLP(3), loss=likelihood, steps=400)),
-    Control("R03", "targets far from 0", lambda: of(MLP(3), adam(3e-2), loss=prices)),
-    Control("R04", "constant inputs", lambda: of(Query())),
-    Control("R05", "vanishing through time", lambda: of(Recent(), adam(3e-3), steps=300)),
-    Control("R06", "unscaled inputs", raw_before_norm),
-    Control("R07", "weights too small", lambda: of(GPT(), steps=120)),
-    Control("R08", "vanishing", lambda: of(layer_scale())),
-    Control("R09", "learning rate too high", lambda: of(splines(), adam(1e-2))),
-    Control("R10", "constant inputs", lambda: of(Cell(), adam(3e-3))),
-    Control("R11", "constant inputs", lambda: of(Grid())),
-    Control("R12", "saturation", margins),
-    Control("R13", "dead units", lambda: of(sparse(), adam(1e-4), data=loaders(batch_size=2), steps=600)),
-    Control("R14", "cut graph", lambda: of(nn.Sequential(*trained(MLP(3), epochs=4)), module=HeadOnly)),
+    Control(
+        "healthy/batchnorm-batch-of-8",
+        "noise",
+        lambda: of(CNN(norm=True), data=loaders(batch_size=8), steps=400),
+    ),
+    Control(
+        "healthy/one-odd-batch", "divergence", lambda: of(MLP(4), module=changed_batch(100, lambda x: 4 * x))
+    ),
+    Control("healthy/one-big-step", "divergence", lambda: of(MLP(4), module=OneBigStep)),
+    Control("healthy/class-imbalance", "imbalance", imbalanced),
+    Control(
+        "healthy/small-validation-set",
+        "overfitting",
+        lambda: of(MLP(3), data=loaders(validation=100), steps=600),
+    ),
+    Control("healthy/gan", "divergence", lambda: of(generator(), module=GAN, steps=800)),
+    Control("healthy/tied-weights", "unused", lambda: of(Tied())),
+    Control(
+        "healthy/accumulated-gradients",
+        "spikes",
+        lambda: of(MLP(4), options={"accumulate_grad_batches": 4}, steps=150),
+    ),
+    Control("healthy/unused-words", "zero gradients", lambda: of(Words())),
+    Control("healthy/weight-averaging", "mismatch", averaged),
+    Control("healthy/autoencoder", "plateau", lambda: of(Autoencoder(8), steps=600)),
+    Control("healthy/converged", "vanishing", converged),
+    Control("healthy/resumed", "jump", resumed),
+    Control("healthy/small-last-batch", "spike", small_last_batch),
+    Control("healthy/slow-sgd", "slow start", slow_sgd),
+    # A rule once took each of these for faulty.
+    Control("healthy/correlation-loss", "loss near 0", lambda: of(MLP(3), loss=correlation)),
+    Control("healthy/negative-loss", "loss below 0", lambda: of(MLP(3), loss=likelihood, steps=400)),
+    Control("healthy/large-targets", "targets far from 0", lambda: of(MLP(3), adam(3e-2), loss=prices)),
+    Control("healthy/learned-queries", "constant inputs", lambda: of(Query())),
+    Control("healthy/long-sequence", "vanishing through time", lambda: of(Recent(), adam(3e-3), steps=300)),
+    Control("healthy/raw-inputs-before-norm", "unscaled inputs", raw_before_norm),
+    Control("healthy/gpt", "weights too small", lambda: of(GPT(), steps=120)),
+    Control("healthy/layer-scale", "vanishing", lambda: of(layer_scale())),
+    Control("healthy/splines", "learning rate too high", lambda: of(splines(), adam(1e-2))),
+    Control("healthy/cellular-automaton", "constant inputs", lambda: of(Cell(), adam(3e-3))),
+    Control("healthy/learned-grid", "constant inputs", lambda: of(Grid())),
+    Control("healthy/margin-loss", "saturation", margins),
+    Control(
+        "healthy/sparse-units",
+        "dead units",
+        lambda: of(sparse(), adam(1e-4), data=loaders(batch_size=2), steps=600),
+    ),
+    Control(
+        "healthy/trained-head-only",
+        "cut graph",
+        lambda: of(nn.Sequential(*trained(MLP(3), epochs=4)), module=HeadOnly),
+    ),
 )
 
 HELD_OUT = (
-    Control("O01", "Adagrad", lambda: of(MLP(4), lambda p: torch.optim.Adagrad(p, 1e-2))),
-    Control("O02", "RMSprop", lambda: of(MLP(4), lambda p: torch.optim.RMSprop(p, 1e-3))),
-    Control("O03", "Adam 1e-2", lambda: of(MLP(3), adam(1e-2))),
-    Control("O04", "SGD 0.2", lambda: of(MLP(3), lambda p: SGD(p, 0.2))),
-    Control("O05", "batch 256", lambda: of(MLP(4), data=loaders(batch_size=256))),
-    Control("O06", "SELU", lambda: of(MLP(6, activation=nn.SELU))),
-    Control("O07", "SiLU", lambda: of(MLP(6, activation=nn.SiLU))),
-    Control("O08", "default init", lambda: of(default(MLP(8)), steps=400)),
-    Control("O09", "sixteen layers, SGD", lambda: of(MLP(16), sgd(0.01))),
-    Control("O10", "deeper CNN", lambda: of(CNN(depth=6))),
-    Control("O11", "deeper CNN, BatchNorm", lambda: of(CNN(norm=True, depth=6))),
-    Control("O12", "deeper residual", lambda: of(Residual(6), adam(3e-3))),
-    Control("O13", "deeper transformer", lambda: of(Transformer(32, 4), adam(2e-3), steps=400)),
+    Control("healthy/adagrad", "", lambda: of(MLP(4), lambda p: torch.optim.Adagrad(p, 1e-2))),
+    Control("healthy/rmsprop", "", lambda: of(MLP(4), lambda p: torch.optim.RMSprop(p, 1e-3))),
+    Control("healthy/adam-0.01", "", lambda: of(MLP(3), adam(1e-2))),
+    Control("healthy/sgd-0.2", "", lambda: of(MLP(3), lambda p: SGD(p, 0.2))),
+    Control("healthy/batch-of-256", "", lambda: of(MLP(4), data=loaders(batch_size=256))),
+    Control("healthy/selu", "", lambda: of(MLP(6, activation=nn.SELU))),
+    Control("healthy/silu", "", lambda: of(MLP(6, activation=nn.SiLU))),
+    Control("healthy/default-initialization", "", lambda: of(default(MLP(8)), steps=400)),
+    Control("healthy/sixteen-layers-sgd", "", lambda: of(MLP(16), sgd(0.01))),
+    Control("healthy/six-convolutions", "", lambda: of(CNN(depth=6))),
+    Control("healthy/six-convolutions-batchnorm", "", lambda: of(CNN(norm=True, depth=6))),
+    Control("healthy/six-residual-blocks", "", lambda: of(Residual(6), adam(3e-3))),
+    Control("healthy/four-layer-transformer", "", lambda: of(Transformer(32, 4), adam(2e-3), steps=400)),
     Control(
-        "O14", "AdamW, decay 0.1", lambda: of(MLP(4), lambda p: torch.optim.AdamW(p, 1e-3, weight_decay=0.1))
+        "healthy/weight-decay", "", lambda: of(MLP(4), lambda p: torch.optim.AdamW(p, 1e-3, weight_decay=0.1))
     ),
-    Control("O15", "GRU", lambda: of(gru())),
-    Control("O16", "two-layer LSTM", lambda: of(LSTM(layers=2), adam(3e-3), steps=400)),
-    Control("O17", "GELU", lambda: of(MLP(6, activation=nn.GELU))),
-    Control("O18", "LeakyReLU", lambda: of(MLP(8, activation=nn.LeakyReLU))),
-    Control("O19", "LayerNorm MLP", lambda: of(layer_norm_mlp())),
-    Control("O20", "width 16", lambda: of(MLP(3, 16), adam(3e-3))),
-    Control("O21", "batch 8", lambda: of(CNN(), data=loaders(batch_size=8), steps=600)),
-    Control("O22", "one-cycle", lambda: of(MLP(4), lambda p: SGD(p, 0.05, momentum=0.9), module=OneCycle)),
-    Control("O23", "Nesterov 0.1", lambda: of(CNN(norm=True), lambda p: SGD(p, 0.1, 0.9, nesterov=True))),
-    Control("O24", "step decay", lambda: of(MLP(4), adam(3e-3), module=StepDecay, steps=400)),
+    Control("healthy/gru", "", lambda: of(gru())),
+    Control("healthy/two-layer-lstm", "", lambda: of(LSTM(layers=2), adam(3e-3), steps=400)),
+    Control("healthy/gelu", "", lambda: of(MLP(6, activation=nn.GELU))),
+    Control("healthy/leaky-relu", "", lambda: of(MLP(8, activation=nn.LeakyReLU))),
+    Control("healthy/layernorm-mlp", "", lambda: of(layer_norm_mlp())),
+    Control("healthy/narrow-layers", "", lambda: of(MLP(3, 16), adam(3e-3))),
+    Control("healthy/cnn-batch-of-8", "", lambda: of(CNN(), data=loaders(batch_size=8), steps=600)),
+    Control(
+        "healthy/one-cycle", "", lambda: of(MLP(4), lambda p: SGD(p, 0.05, momentum=0.9), module=OneCycle)
+    ),
+    Control("healthy/nesterov", "", lambda: of(CNN(norm=True), lambda p: SGD(p, 0.1, 0.9, nesterov=True))),
+    Control("healthy/step-decay", "", lambda: of(MLP(4), adam(3e-3), module=StepDecay, steps=400)),
 )
-"""More healthy runs, on which no threshold was set."""
-
-"""H26, a float16 scaler that skips its first steps, runs through `Monitor` in "
-"`test_diagnostics_monitor.py`."""
+"""More healthy runs. No threshold was chosen with these in view."""

@@ -1,6 +1,7 @@
-"""The faults that diagnostics must name, a line each: what is broken, in which nets, and what is to be said.
+"""The faults that diagnostics must find: one entry per way to inject a fault, with its networks.
 
-Each is injected into the net of `zoo.py` that its healthy twin trains without a word. Nothing here is a test.
+Each fault is injected into a net of `zoo.py`. Its healthy twin is the same run without the fault, and trains
+without a finding. This file holds no tests; `test_diagnostics_faults.py` runs them.
 """
 
 from collections.abc import Callable
@@ -13,15 +14,31 @@ from torch.nn import functional as F
 from torch.optim import SGD, Adam
 from zoo import CNN, MLP, NETS, RNN, Autoencoder, Module, digits, he, loaders
 
-SECOND = {"M": "2", "C": "3", "B": "4", "R": "blocks.0", "L": "rnn", "T": "encoder.layers.0", "A": "2"}
-"""A layer in the middle of each net, by name."""
+SECOND = {
+    "mlp": "2",
+    "cnn": "3",
+    "cnn-batchnorm": "4",
+    "residual": "blocks.0",
+    "recurrent": "rnn",
+    "transformer": "encoder.layers.0",
+    "autoencoder": "2",
+}
+"""The name of a layer in the middle of each net."""
 
-LAST = {"M": "16", "C": "9", "B": "12", "R": "head", "L": "head", "T": "head", "A": "6"}
+LAST = {
+    "mlp": "16",
+    "cnn": "9",
+    "cnn-batchnorm": "12",
+    "residual": "head",
+    "recurrent": "head",
+    "transformer": "head",
+    "autoencoder": "6",
+}
 
 
 @dataclass
 class Case:
-    """A run about to be made; a fault changes what it wants of it."""
+    """What a run is made of. Injecting a fault changes one of these parts."""
 
     name: str
     net: nn.Module
@@ -41,18 +58,26 @@ class Case:
 
 @dataclass(frozen=True)
 class Fault:
-    """`causes`: the right one first, then what is accepted too. `by`: the latest step that counts.
+    """A fault and one way to inject it.
 
-    `twin` makes the healthy run of it, `inject` breaks that; `where` is a name that must be in the finding.
+    `id` is the rule that must find the fault, then how it is injected. `nets` are the nets of `zoo.py` that
+    it is tried in. The finding must come at step `by` at the latest. `inject` breaks the healthy run that
+    `twin` makes. `also` lists other root causes that are right as well; `where` is a name that the finding
+    must contain.
     """
 
     id: str
-    nets: str
-    causes: tuple[str, ...]
+    nets: tuple[str, ...]
     by: int
     inject: Callable[[Case], None]
+    also: tuple[str, ...] = ()
     where: Callable[[Case], str] | None = None
     twin: Callable[[str], Case] | None = None
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """The root causes that are accepted, the expected one first."""
+        return (self.id.partition("/")[0], *self.also)
 
     def healthy(self, name: str, seed: int = 0) -> Case:
         torch.manual_seed(seed)
@@ -67,7 +92,7 @@ class Fault:
 
 
 def usual(name: str, **changes: Any) -> Case:
-    case = Case(name, NETS[name](), loss=F.mse_loss if name == "A" else F.cross_entropy)
+    case = Case(name, NETS[name](), loss=F.mse_loss if name == "autoencoder" else F.cross_entropy)
     for key, value in changes.items():
         setattr(case, key, value)
     return case
@@ -96,7 +121,11 @@ def set_all(value: float) -> Callable[[Case], None]:
 
 def deep(name: str) -> Case:
     """Ten layers without normalization, He initial values."""
-    net = {"M": lambda: MLP(10), "C": lambda: CNN(depth=10), "A": lambda: he(DeepAutoencoder())}[name]()
+    net = {
+        "mlp": lambda: MLP(10),
+        "cnn": lambda: CNN(depth=10),
+        "autoencoder": lambda: he(DeepAutoencoder()),
+    }[name]()
     return usual(name, net=net)
 
 
@@ -110,7 +139,7 @@ class DeepAutoencoder(Autoencoder):
 
 
 def default(name: str, net: nn.Module | None = None) -> Case:
-    """torch's own initial values: a rate that is too high does not show at the first steps."""
+    """torch's own initial values: with them a learning rate that is too high shows only after some steps."""
     net = net or NETS[name]()
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -125,16 +154,16 @@ def of_optimizer(make: Callable[[Any], torch.optim.Optimizer]) -> Callable[[Case
     return inject
 
 
-def of_rate(**rates: float) -> Callable[[Case], None]:
-    """Adam at the rate of each net."""
+def of_rates(rates: dict[str, float]) -> Callable[[Case], None]:
+    """Use Adam with the learning rate given for each net."""
     return lambda case: of_optimizer(lambda p: Adam(p, rates[case.name]))(case)
 
 
 def of_batches(change: Callable[[Tensor, int], Tensor]) -> Callable[[Case], None]:
-    """Change the inputs of every training batch, by its step."""
+    """Change the inputs of each training batch; `change` gets the inputs and the step."""
 
     def inject(case: Case) -> None:
-        class Changed(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
+        class Changed(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
             def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
                 if not self.trainer.training:
                     return batch
@@ -162,7 +191,7 @@ def second_bias(case: Case) -> None:
 
 
 def spike(case: Case) -> None:
-    class Spiked(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
+    class Spiked(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
             for group in self.optimizers().param_groups:
                 group.setdefault("usual", group["lr"])
@@ -172,7 +201,7 @@ def spike(case: Case) -> None:
 
 
 def softmax_last(case: Case) -> None:
-    class Probabilities(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
+    class Probabilities(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x).softmax(1)
 
@@ -180,9 +209,9 @@ def softmax_last(case: Case) -> None:
 
 
 def softmax_clamped(case: Case) -> None:
-    """In another shape, and kept off 0."""
+    """The softmax is taken in another shape, and its output is kept above 0."""
 
-    class Probabilities(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
+    class Probabilities(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x)[:, None].softmax(2).clamp(1e-7).squeeze(1)
 
@@ -198,7 +227,7 @@ def sigmoid_last(case: Case) -> None:
 
 
 def unstable_log(case: Case) -> None:
-    """-log(p) of a softmax taken by hand, and logits that are large: 0 is reached in float32."""
+    """-log(p) of a softmax written by hand, with logits so large that p is 0 in float32."""
 
     def loss(out: Tensor, y: Tensor) -> Tensor:
         if out.shape == y.shape:
@@ -214,8 +243,13 @@ def few_samples(case: Case) -> None:
 
 
 def wide(name: str) -> Case:
-    nets = {"M": lambda: MLP(3, 512), "C": CNN, "R": NETS["R"], "T": lambda: NETS["T"]()}
-    rate, steps = (3e-3, 600) if name == "R" else (1e-3, 400)
+    nets = {
+        "mlp": lambda: MLP(3, 512),
+        "cnn": CNN,
+        "residual": NETS["residual"],
+        "transformer": lambda: NETS["transformer"](),
+    }
+    rate, steps = (3e-3, 600) if name == "residual" else (1e-3, 400)
     return usual(name, net=nets[name](), steps=steps, optimizer=lambda p: Adam(p, rate))
 
 
@@ -226,7 +260,7 @@ def left_out(case: Case) -> None:
 
 
 class InAList(nn.Module):
-    """A Python list registers nothing."""
+    """Keeps its hidden layers in a Python list, which registers no parameters."""
 
     def __init__(self, net: nn.Sequential) -> None:
         super().__init__()
@@ -254,7 +288,7 @@ def detached(case: Case) -> None:
 
 
 def never_zeroed(case: Case) -> None:
-    class Manual(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
+    class Manual(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
         automatic_optimization = False
 
         def training_step(self, batch: Any, batch_idx: int) -> None:
@@ -265,7 +299,7 @@ def never_zeroed(case: Case) -> None:
 
 
 def zeroed_too_late(case: Case) -> None:
-    class Manual(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
+    class Manual(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
         automatic_optimization = False
 
         def training_step(self, batch: Any, batch_idx: int) -> None:
@@ -277,7 +311,7 @@ def zeroed_too_late(case: Case) -> None:
 
 
 def overflowing(case: Case) -> None:
-    """From step 40 on, a layer in the middle overflows."""
+    """A layer in the middle overflows from step 40 on."""
 
     def double(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         module.calls = getattr(module, "calls", 0) + module.training
@@ -287,7 +321,7 @@ def overflowing(case: Case) -> None:
 
 
 def evaluating(case: Case) -> None:
-    class Evaluating(case.module):  # type: ignore[misc, name-defined]  # a class that is chosen as it runs
+    class Evaluating(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             self.eval()
             return super().training_step(batch, batch_idx)
@@ -296,7 +330,7 @@ def evaluating(case: Case) -> None:
 
 
 def sigmoids(name: str) -> Case:
-    """The healthy twin is the same net with ReLU and He values."""
+    """The healthy twin of `to_sigmoids`: the same net with ReLU and He initial values."""
     return usual(name, net=MLP(10), optimizer=lambda p: SGD(p, 0.05, momentum=0.9), steps=150)
 
 
@@ -305,7 +339,7 @@ def to_sigmoids(case: Case) -> None:
 
 
 class First(RNN):
-    """The image comes whole at the first of 64 steps, zeros after it."""
+    """Sees the whole image at the first of 64 time steps, and zeros at the others."""
 
     def __init__(self, nonlinearity: str = "tanh") -> None:
         super().__init__(64, nonlinearity)
@@ -334,59 +368,64 @@ def second_bias_high(case: Case) -> None:
 
 
 def tanh_net(name: str) -> Case:
-    return usual(name, net=MLP(5, activation=nn.Tanh) if name == "M" else RNN())
+    return usual(name, net=MLP(5, activation=nn.Tanh) if name == "mlp" else RNN())
 
 
 def constant(x: Tensor, step: int) -> Tensor:
     return digits()[0][:1].expand_as(x).clone()
 
 
-EVERY = "MCBRLTA"
+EVERY = tuple(NETS)
 HIGH = "learning-rate-too-high"
 
 FAULTS = (
-    Fault("F01", "MA", ("vanishing-gradients", "bad-initialization"), 20,
-          set_weights(lambda p: p.normal_(0, 0.01)), twin=deep),
-    Fault("F02", "MC", ("bad-initialization", "exploding-gradients"), 5,
-          set_weights(lambda p: p.mul_(2.5)), twin=deep),
-    Fault("F02b", "M", ("bad-initialization",), 12, set_weights(lambda p: p.normal_()),
+    Fault("vanishing-gradients/tiny-weights", ("mlp", "autoencoder"), 20,
+          set_weights(lambda p: p.normal_(0, 0.01)), also=("bad-initialization",), twin=deep),
+    Fault("bad-initialization/large-weights", ("mlp", "cnn"), 5, set_weights(lambda p: p.mul_(2.5)),
+          also=("exploding-gradients",), twin=deep),
+    Fault("bad-initialization/unit-weights", ("mlp",), 12, set_weights(lambda p: p.normal_()),
           twin=lambda name: usual(name, net=MLP(1, 128))),
-    Fault("F03", "MCAL", ("symmetric-weights",), 10, set_all(0.0)),
-    Fault("F04", "MCA", ("symmetric-weights",), 10, set_all(0.05)),
-    Fault("F05", EVERY, ("bad-output-scale", "bad-initialization"), 3, scale_last,
+    Fault("symmetric-weights/zero", ("mlp", "cnn", "autoencoder", "recurrent"), 10, set_all(0.0)),
+    Fault("symmetric-weights/constant", ("mlp", "cnn", "autoencoder"), 10, set_all(0.05)),
+    Fault("bad-output-scale/last-layer", EVERY, 3, scale_last, also=("bad-initialization",),
           where=lambda case: LAST[case.name]),
-    Fault("F07", "MCLA", ("unscaled-inputs",), 3, of_batches(lambda x, step: x * 1000)),
-    Fault("F08", EVERY, ("constant-inputs",), 3, of_batches(constant)),
-    Fault("F11", EVERY, ("non-finite-input",), 100, of_batches(with_nan)),
-    Fault("F14", "M", ("vanishing-gradients",), 20, to_sigmoids, twin=sigmoids),
-    Fault("F15", "L", ("vanishing-gradients",), 50, recurrent_times(0.5), twin=recurrent),
-    Fault("F16", "L", ("exploding-gradients", "bad-initialization"), 5, recurrent_times(2.0),
-          twin=lambda name: usual(name, net=RNN(nonlinearity="relu"))),
-    Fault("F18", "MC", ("dead-units",), 50, second_bias, where=lambda case: SECOND[case.name]),
-    Fault("F18b", "C", ("dead-units", HIGH), 120, of_optimizer(lambda p: SGD(p, 0.5)),
+    Fault("unscaled-inputs/times-1000", ("mlp", "cnn", "recurrent", "autoencoder"), 3,
+          of_batches(lambda x, step: x * 1000)),
+    Fault("constant-inputs/one-image", EVERY, 3, of_batches(constant)),
+    Fault("non-finite-input/nan-pixel", EVERY, 100, of_batches(with_nan)),
+    Fault("vanishing-gradients/sigmoids", ("mlp",), 20, to_sigmoids, twin=sigmoids),
+    Fault("vanishing-gradients/through-time", ("recurrent",), 50, recurrent_times(0.5), twin=recurrent),
+    Fault("exploding-gradients/through-time", ("recurrent",), 5, recurrent_times(2.0),
+          also=("bad-initialization",), twin=lambda name: usual(name, net=RNN(nonlinearity="relu"))),
+    Fault("dead-units/bias", ("mlp", "cnn"), 50, second_bias, where=lambda case: SECOND[case.name]),
+    Fault("dead-units/large-steps", ("cnn",), 120, of_optimizer(lambda p: SGD(p, 0.5)), also=(HIGH,),
           twin=lambda name: default(name, CNN(depth=5))),
-    Fault("F19", "ML", ("saturated-units", "bad-initialization"), 30,
-          set_weights(lambda p: p.normal_(0, 1.5)), twin=tanh_net),
-    Fault("F19b", "M", ("saturated-units",), 30, second_bias_high, where=lambda case: SECOND[case.name],
+    Fault("saturated-units/weights", ("mlp", "recurrent"), 30, set_weights(lambda p: p.normal_(0, 1.5)),
+          also=("bad-initialization",), twin=tanh_net),
+    Fault("saturated-units/bias", ("mlp",), 30, second_bias_high, where=lambda case: SECOND[case.name],
           twin=tanh_net),
-    Fault("F21", "MCB", (HIGH,), 10, of_optimizer(lambda p: SGD(p, 3.0, momentum=0.9))),
-    Fault("F21b", "C", (HIGH,), 100, of_optimizer(lambda p: SGD(p, 1.0, momentum=0.9)), twin=default),
-    Fault("F22", "MTLB", (HIGH,), 10, of_rate(M=0.3, T=0.1, L=0.5, B=1.0)),
-    Fault("F23", "MC", (HIGH, "dead-units"), 80, spike),
-    Fault("F24", EVERY, ("learning-rate-too-low",), 100, of_optimizer(lambda p: Adam(p, 1e-7))),
-    Fault("F27", "MCBRLT", ("softmax-before-cross-entropy",), 3, softmax_last),
-    Fault("F27b", "MC", ("softmax-before-cross-entropy",), 3, softmax_clamped),
-    Fault("F27c", "MC", ("softmax-before-cross-entropy",), 3, sigmoid_last, twin=one_against_all),
-    Fault("F30", "MCBA", ("unstable-loss-function",), 120, unstable_log),
-    Fault("F30b", "MC", ("non-finite",), 60, overflowing, where=lambda case: SECOND[case.name]),
-    Fault("F31", "MCRT", ("overfitting",), 600, few_samples, twin=wide),
-    Fault("F37", EVERY, ("parameter-not-in-optimizer",), 2, left_out,
-          where=lambda case: SECOND[case.name]),
-    Fault("F37b", "MC", ("parameter-not-in-optimizer",), 2, in_a_list,
+    Fault(f"{HIGH}/sgd-3", ("mlp", "cnn", "cnn-batchnorm"), 10,
+          of_optimizer(lambda p: SGD(p, 3.0, momentum=0.9))),
+    Fault(f"{HIGH}/sgd-1", ("cnn",), 100, of_optimizer(lambda p: SGD(p, 1.0, momentum=0.9)), twin=default),
+    Fault(f"{HIGH}/adam", ("mlp", "transformer", "recurrent", "cnn-batchnorm"), 10,
+          of_rates({"mlp": 0.3, "transformer": 0.1, "recurrent": 0.5, "cnn-batchnorm": 1.0})),
+    Fault(f"{HIGH}/one-step", ("mlp", "cnn"), 80, spike, also=("dead-units",)),
+    Fault("learning-rate-too-low/adam", EVERY, 100, of_optimizer(lambda p: Adam(p, 1e-7))),
+    Fault("softmax-before-cross-entropy/softmax",
+          ("mlp", "cnn", "cnn-batchnorm", "residual", "recurrent", "transformer"), 3, softmax_last),
+    Fault("softmax-before-cross-entropy/reshaped", ("mlp", "cnn"), 3, softmax_clamped),
+    Fault("softmax-before-cross-entropy/sigmoid", ("mlp", "cnn"), 3, sigmoid_last, twin=one_against_all),
+    Fault("unstable-loss-function/log-of-zero", ("mlp", "cnn", "cnn-batchnorm", "autoencoder"), 120,
+          unstable_log),
+    Fault("non-finite/overflow", ("mlp", "cnn"), 60, overflowing, where=lambda case: SECOND[case.name]),
+    Fault("overfitting/few-samples", ("mlp", "cnn", "residual", "transformer"), 600, few_samples, twin=wide),
+    Fault("parameter-not-in-optimizer/left-out", EVERY, 2, left_out, where=lambda case: SECOND[case.name]),
+    Fault("parameter-not-in-optimizer/python-list", ("mlp", "cnn"), 2, in_a_list,
           where=lambda case: f"hidden[{SECOND[case.name]}].weight"),
-    Fault("F38", EVERY, ("graph-cut",), 5, detached, where=lambda case: SECOND[case.name]),
-    Fault("F38b", "MCL", ("graph-cut",), 5, zeroed_too_late),
-    Fault("F39", "MCL", ("gradients-not-zeroed",), 30, never_zeroed),
-    Fault("F40", "BRT", ("train-mode-off",), 2, evaluating),
-    Fault("F40b", "BRT", ("train-mode-off",), 2, lambda case: case.net.eval()),
+    Fault("graph-cut/detach", EVERY, 5, detached, where=lambda case: SECOND[case.name]),
+    Fault("graph-cut/late-zero-grad", ("mlp", "cnn", "recurrent"), 5, zeroed_too_late),
+    Fault("gradients-not-zeroed/no-zero-grad", ("mlp", "cnn", "recurrent"), 30, never_zeroed),
+    Fault("train-mode-off/eval-in-step", ("cnn-batchnorm", "residual", "transformer"), 2, evaluating),
+    Fault("train-mode-off/eval-before-fit", ("cnn-batchnorm", "residual", "transformer"), 2,
+          lambda case: case.net.eval()),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Examples in docstrings are run."""
+"""The examples in docstrings run and print what they say."""
 
 import doctest
 import importlib

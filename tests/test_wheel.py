@@ -1,4 +1,4 @@
-"""The wheel against the tree: a package or a data file left out builds without a word."""
+"""The wheel contains every file of the source tree: a build that leaves one out gives no warning."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ FOLDERS = ("nnfoundations", "callbacks", "datamodules", "labs", "lightning_modul
 
 @pytest.fixture(scope="module")
 def wheel_files(tmp_path_factory):
-    """Built from a clean copy: a stale build folder would hide what is missing."""
+    """Build from a clean copy, because an old build folder would hide missing files."""
     copy = tmp_path_factory.mktemp("tree")
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,7 +1,6 @@
-"""The networks that diagnostics are tested on: real digits, small enough to train in a second or two.
+"""The networks and the data that diagnostics are tested with: real digits, each run takes a second or two.
 
-Nothing here is a test. M deep MLP, C CNN, B CNN with BatchNorm, R residual CNN, L LSTM, T transformer,
-A autoencoder, as in the fault catalogue.
+This file holds no tests. `NETS` lists the networks, `run` trains one with diagnostics.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from nnfoundations.callbacks import Diagnostics
 
 @cache
 def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """1,297 training and 500 validation images, standardised; the same order for everyone."""
+    """1,297 training and 500 validation images with their labels, standardized, always in the same order."""
     x, y = load_digits(return_X_y=True)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     images, labels = torch.tensor(x, dtype=torch.float32)[order], torch.tensor(y)[order]
@@ -30,7 +29,7 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 class MLP(nn.Sequential):
-    """`depth` hidden layers; He initial values for ReLU, Xavier's for all others."""
+    """`depth` hidden layers. Initial values are He's for ReLU and Xavier's for other activations."""
 
     def __init__(self, depth: int = 8, width: int = 64, activation: type[nn.Module] = nn.ReLU) -> None:
         sizes = [64, *[width] * depth]
@@ -48,7 +47,7 @@ class MLP(nn.Sequential):
 
 
 def he(net: nn.Module) -> nn.Module:
-    """Initial values for ReLU (He et al. 2015)."""
+    """Set initial values for ReLU (He et al. 2015)."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -67,7 +66,7 @@ class CNN(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """The last scale of every branch starts at 0, as is good practice."""
+    """The last scale of each branch starts at 0, as is good practice."""
 
     class Block(nn.Module):
         def __init__(self, width: int) -> None:
@@ -92,7 +91,7 @@ class Residual(nn.Module):
 
 
 class LSTM(nn.Module):
-    """Reads an image row by row."""
+    """Reads an image row by row: 8 time steps."""
 
     def __init__(self, width: int = 64, layers: int = 1) -> None:
         super().__init__()
@@ -104,7 +103,10 @@ class LSTM(nn.Module):
 
 
 class RNN(nn.Module):
-    """Reads an image pixel by pixel: 64 steps. With ReLU, recurrent weights start at one (Le et al. 2015)."""
+    """Reads an image pixel by pixel: 64 time steps.
+
+    With ReLU the recurrent weights start as the identity (Le et al. 2015).
+    """
 
     def __init__(self, width: int = 64, nonlinearity: str = "tanh") -> None:
         super().__init__()
@@ -121,7 +123,7 @@ class RNN(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Rows of the image as tokens."""
+    """Takes the rows of an image as tokens."""
 
     def __init__(self, width: int = 32, layers: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
@@ -144,18 +146,18 @@ class Autoencoder(nn.Sequential):
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
-    "M": MLP,
-    "C": CNN,
-    "B": lambda: CNN(norm=True),
-    "R": Residual,
-    "L": LSTM,
-    "T": Transformer,
-    "A": Autoencoder,
+    "mlp": MLP,
+    "cnn": CNN,
+    "cnn-batchnorm": lambda: CNN(norm=True),
+    "residual": Residual,
+    "recurrent": LSTM,
+    "transformer": Transformer,
+    "autoencoder": Autoencoder,
 }
 
 
 class Module(LightningModule):
-    """A classifier (or, for A, an autoencoder) as a user would write it."""
+    """A classifier as a user would write it; with an `Autoencoder` the image is the target."""
 
     def __init__(
         self,
@@ -215,7 +217,7 @@ def run(
     diagnostics: Diagnostics | None = None,
     **options: Any,
 ) -> Diagnostics:
-    """Train under a real Trainer with diagnostics at their dense schedule, and return them."""
+    """Train with a real Trainer and diagnostics with an unlimited time budget; return the diagnostics."""
     diagnostics = diagnostics or Diagnostics(budget=1.0, verbose=False)
     callbacks = [diagnostics, *options.pop("callbacks", [])]
     train, validation = data or loaders()
