@@ -1,11 +1,11 @@
-"""How often diagnostics name the right cause, and how often they cry without one.
+"""How often diagnostics find the right root cause, and how often they report a fault in a healthy run.
 
-    python benchmarks/diagnostics_accuracy.py [--output ROWS.csv] [--seeds 3] [--only F21 H20]
+    python benchmarks/diagnostics_accuracy.py [--output ROWS.csv] [--seeds 3] [--only healthy/lora]
 
-Trains every faulty net of tests/faults.py and every healthy one of tests/controls.py under a real Trainer,
-for each seed, at the cost budget that users have. A faulty run is right if the first finding is an accepted
-cause; its layer is counted apart where one is to be named, and `by` is the latest step that counts in the
-fault catalogue. A healthy run is right if nothing is found.
+Trains each faulty net of tests/faults.py and each healthy one of tests/controls.py with a real Trainer, once
+per random seed, with the default time budget. A faulty run is right if the first finding is an accepted root
+cause. If the finding must also name a layer, that is counted separately. `by` is the latest step at which the
+finding is in time. A healthy run is right if nothing is found.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from nnfoundations.callbacks import Diagnostics
 
 
 def diagnosed(case: Case, seed: int) -> tuple[Diagnostics, dict[str, int]]:
-    """Train, and note the step at which each finding came."""
+    """Train, and record the step at which each finding was reported."""
     came: dict[str, int] = {}
     torch.manual_seed(seed)
     module = case.build()
@@ -44,7 +44,7 @@ def diagnosed(case: Case, seed: int) -> tuple[Diagnostics, dict[str, int]]:
 
 def faulty(seed: int, only: list[str]) -> Iterator[dict[str, Any]]:
     for fault in FAULTS:
-        for net in fault.nets if not only or fault.id in only else "":
+        for net in fault.nets if not only or fault.id in only else ():
             case = fault.broken(net, seed)
             diagnostics, came = diagnosed(case, seed)
             named = [finding.fault for finding in diagnostics.findings]
@@ -75,7 +75,7 @@ def healthy(seed: int, only: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """The rates, a line each."""
+    """The rates, one per line."""
     lines = []
     for kind in ("healthy", "held-out"):
         runs = [row for row in rows if row["kind"] == kind]
@@ -89,9 +89,9 @@ def summary(rows: list[dict[str, Any]]) -> str:
         placed = [row["placed"] for row in right if row["placed"] != ""]
         lines += [
             f"faulty runs whose first cause is right: {len(right)} of {len(runs)}",
-            f"of these, by the step that counts: {sum(row['step'] <= row['by'] for row in right)}",
-            f"of these, with a second cause that is none: {sum(row['extra'] > 0 for row in right)}",
-            f"right layer, where one is to be named: {sum(placed)} of {len(placed)}",
+            f"of these, in time: {sum(row['step'] <= row['by'] for row in right)}",
+            f"of these, with a wrong second cause: {sum(row['extra'] > 0 for row in right)}",
+            f"of these, with the right layer, if one must be named: {sum(placed)} of {len(placed)}",
             f"median step of the finding: {statistics.median(row['step'] for row in right):g}",
         ]
     return "\n".join(lines)

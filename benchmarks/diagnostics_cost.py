@@ -1,14 +1,13 @@
-"""What diagnostics cost a step, beside what people use in their place: interleaved runs under Lightning.
+"""Measures the cost of diagnostics per step in comparison with other tools, in alternating Lightning runs.
 
     python benchmarks/diagnostics_cost.py [--output ROWS.csv] [--rounds 5] [--steps 1000] [--nets mlp-64 cnn]
 
-Every round trains each arm anew from the same seed, in an order that turns: without anything, with a
-callback of the same hooks that does nothing, with Diagnostics(), with Lightning's grad_norm logged at each
-step, with detect_anomaly, and with wandb.watch (offline, gradients every 100 steps; left out where wandb
-is not installed). A cell is the median over
-rounds of the time from the first to the last step, and from step 100 on, when the dense start is over. On
-CPU that is the process's CPU time, which other processes disturb least; on CUDA it is the wall's,
-synchronised at both ends.
+Every round trains once per variant from the same seed, in rotating order: without callbacks, with an idle
+callback that has the same hooks, with Diagnostics(), with Lightning's grad_norm logged at each step, with
+detect_anomaly, and with wandb.watch (offline, gradients every 100 steps; skipped if wandb is not installed).
+A cell is the median over rounds of the time of all steps, and of the steps after the dense start (100). On
+CPU it is the CPU time of the process, which other processes disturb least. On CUDA it is wall-clock time,
+synchronized at both ends.
 Data: MNIST from NNFOUNDATIONS_DATA.
 """
 
@@ -55,7 +54,7 @@ def cnn() -> nn.Module:
 
 
 class Transformer(nn.Module):
-    """Four blocks over the 28 rows of an image."""
+    """A transformer of four blocks over the 28 rows of an image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +94,7 @@ class Normed(Module):
 
 
 class Idle(Callback):
-    """What any callback with these hooks costs before it does anything."""
+    """A callback with the same hooks that does nothing."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for optimizer in trainer.optimizers:
@@ -109,7 +108,7 @@ class Idle(Callback):
 
 
 class Clock(Callback):
-    """The seconds from the first to the last step, and from step `DENSE` on."""
+    """Return the seconds of all steps, and of those from step `DENSE` on."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -144,7 +143,7 @@ def wandb_logger(folder: str) -> Any:
 def arms() -> list[str]:
     names = ["nothing", "an idle callback", "Diagnostics()", "grad_norm each step", "detect_anomaly"]
     try:
-        import wandb  # noqa: F401  # imported to see whether it is there
+        import wandb  # noqa: F401  # imported to see whether it is installed
     except ImportError:
         return names
     return [*names, "wandb.watch"]
@@ -196,7 +195,7 @@ def measure(net: str, rounds: int, steps: int, device: str) -> Iterator[dict[str
     for name in names:
         row: dict[str, Any] = {"net": net, "arm": name, "steps": steps, "rounds": rounds}
         for part in ("whole", "steady"):
-            # Each round against its own bare run: what disturbs one disturbs its neighbour.
+            # Each round is compared with its own bare run, because a disturbance hits both.
             ratios = [
                 getattr(clock, part) / getattr(bare, part)
                 for clock, bare in zip(clocks[name], clocks["nothing"], strict=True)
@@ -236,7 +235,7 @@ def main() -> None:
                 "{steady_ms:9.3f} ms, {steady_ratio:.3f} x, {steady_added_us:+.0f} us".format(**row),
                 flush=True,
             )
-        if given.output:  # after each net: a long run that is stopped keeps what it measured
+        if given.output:  # after each network, so that an interrupted run keeps its rows
             with given.output.open("w", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
                 writer.writeheader()

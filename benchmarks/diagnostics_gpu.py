@@ -1,6 +1,6 @@
-"""What diagnostics promise on a GPU, as rows for gpu.py: faults named, float16, NaN, and no waiting.
+"""Checks diagnostics on a GPU for gpu.py: faults are found, float16, NaN, and no wait for the device.
 
-Not run alone: `python benchmarks/gpu.py FOLDER` runs it with the rest.
+Do not run it alone: `python benchmarks/gpu.py FOLDER` runs it with the rest.
 """
 
 import sys
@@ -17,11 +17,11 @@ from zoo import run
 from nnfoundations.callbacks import Diagnostics
 
 SETTLED = 60
-"""From this step on nothing may wait for the device: the wiring is looked at in the first steps only."""
+"""First step from which nothing may wait for the device. The first steps check the wiring and may wait."""
 
 
 class NoWaiting(Callback):
-    """Any wait for the device is an error from step `SETTLED` to the end."""
+    """Turns any wait for the device into an error, from step `SETTLED` to the end."""
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -37,7 +37,7 @@ class NoWaiting(Callback):
 
 
 def rows(device: str, small: bool) -> list[dict[str, Any]]:
-    """A row a run: what was asked, what was found, whether that is right."""
+    """Return one row per run: its name, the findings, and whether they are right."""
     accelerator = "gpu" if device == "cuda" else "cpu"
     found = []
     for fault in FAULTS[:2] if small else FAULTS:
@@ -45,19 +45,19 @@ def rows(device: str, small: bool) -> list[dict[str, Any]]:
         case = fault.broken(net)
         diagnostics = run(case.build(), case.steps, case.data, accelerator=accelerator, **case.options)
         named = [finding.fault for finding in diagnostics.findings]
-        # On a device that is not waited for, a NaN is told by step and quantity, not by its module.
+        # Without a wait for the device, a NaN is located by step and quantity, not by module.
         accepted = (*fault.causes, "non-finite") if accelerator == "gpu" else fault.causes
         right = named[:1] != [] and named[0] in accepted
         found.append({"run": f"{fault.id} {net}", "named": " ".join(named), "passes": right})
     for label, options in (("healthy", {}), ("healthy float16", {"precision": "16-mixed"})):
         if small and options:
             continue
-        case = usual("M", steps=200)
+        case = usual("mlp", steps=200)
         diagnostics = run(case.build(), case.steps, case.data, accelerator=accelerator, **options)
         quiet = not diagnostics.findings and diagnostics.failure is None
         named = [finding.fault for finding in diagnostics.findings]
         found.append({"run": label, "named": " ".join(named), "passes": quiet})
-    located = next(fault for fault in FAULTS if fault.id == "F30b").broken("M")
+    located = next(fault for fault in FAULTS if fault.id == "non-finite/overflow").broken("mlp")
     diagnostics = Diagnostics(verbose=False, locate_nonfinite=True)
     run(located.build(), located.steps, located.data, diagnostics=diagnostics, accelerator=accelerator)
     where = diagnostics.findings[0].where if diagnostics.findings else ()
@@ -68,10 +68,10 @@ def rows(device: str, small: bool) -> list[dict[str, Any]]:
 
 
 def without_waiting() -> dict[str, Any]:
-    """Training and diagnostics with every wait for the device an error."""
-    case = usual("M", steps=400)
+    """Train with diagnostics while every wait for the device is an error."""
+    case = usual("mlp", steps=400)
     module = case.build()
-    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign, assignment]  # its own affair
+    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign, assignment]  # logging itself may wait
     diagnostics = Diagnostics(verbose=False)
     try:
         run(

@@ -1,12 +1,12 @@
-"""What watching adds to a step: two equal trainings in turn, one of them watched, 25 steps at a time.
+"""Measures what diagnostics add to a step: two equal trainings in turn, one with diagnostics.
 
     python benchmarks/diagnostics_step.py [--output ROWS.csv] [--nets mlp-64 cnn] [--steps 2000]
 
-Both start from one seed and see the same batches, so that whatever slows the machine slows both; which one
-goes first turns. `added` is the mean difference of the process's CPU time a step, with its standard error
-over the blocks; `own` is what the watching itself has booked, by which it keeps its budget. From the
-first step on, so with the dense start; and from step 100 on, when that is over.
-Data: MNIST from NNFOUNDATIONS_DATA. CPU; the nets of diagnostics_cost.py.
+Both start from one seed and see the same batches, 25 steps at a time, so anything that slows the machine
+slows both. They take turns in going first. `added` is the mean difference in CPU time per step, with its
+standard error over the blocks. `own` is the cost that diagnostics measured with their own clock, which the
+budget limits. Both are given for the whole run, and from step 100 on, after the dense start.
+Data: MNIST from NNFOUNDATIONS_DATA. CPU; the networks of diagnostics_cost.py.
 """
 
 import argparse
@@ -34,13 +34,13 @@ BLOCK = 25
 
 
 class Training:
-    """A net with its optimizer, watched or not; `spent` is the CPU time of each step."""
+    """A network with its optimizer, with or without diagnostics; `spent` is the CPU time of each step."""
 
     def __init__(self, net: str, *, watched: bool) -> None:
         torch.manual_seed(0)
         self.net = NETS[net][0]()
         self.optimizer = torch.optim.Adam(self.net.parameters(), 1e-3)
-        # It sees the other one's steps go by as time of its own: half the share is what it has elsewhere.
+        # Its clock also counts the steps of the other training, so half the share is the usual budget.
         self.monitor = Monitor(self.net, self.optimizer, verbose=False, budget=0.005) if watched else None
         self.spent: list[float] = []
         self.own: list[float] = []
@@ -102,7 +102,7 @@ def main() -> None:
         row = measure(net, max(int(given.steps * NETS[net][2]), DENSE + 2 * BLOCK))
         rows.append({**row, "device": platform.machine(), "threads": 1, "torch": torch.__version__})
         print(
-            "{net:12} {bare_ms:8.2f} ms a step; added {whole_added_us:.0f} +- {whole_error_us:.0f} us, "
+            "{net:12} {bare_ms:8.2f} ms per step; added {whole_added_us:.0f} +- {whole_error_us:.0f} us, "
             "{whole_ratio:.4f} x (booked {whole_own_us:.0f} us); from step 100 on {steady_added_us:.0f} +- "
             "{steady_error_us:.0f} us, {steady_ratio:.4f} x (booked {steady_own_us:.0f} us)".format(**row),
             flush=True,

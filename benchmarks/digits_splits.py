@@ -1,9 +1,9 @@
-"""Test accuracy of `nnfoundations fit --config digits` over five stratified splits.
+"""Measure the test accuracy of `nnfoundations fit --config digits` over five stratified splits.
 
     python benchmarks/digits_splits.py [ROWS.csv]
 
-Split k also seeds initialisation and order with k. Each split is a command of its own, timed from a cold
-start. Prints the table and writes the rows, which the README quotes.
+Split k also seeds the initial weights and the order of the data with k. Each split runs in a new process and
+is timed with its start-up. Prints a table and writes the rows that the README quotes.
 """
 
 import csv
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nnfoundations.cli._environment import versions
+from nnfoundations.cli.run._environment import versions
 
 SPLITS = range(5)
 
@@ -24,11 +24,11 @@ SPLITS = range(5)
 def fit(split: int, root: str) -> dict[str, str | float]:
     start = time.perf_counter()
     command = ["-m", "nnfoundations", "fit", "--config", "digits", "--trainer.default_root_dir", root]
-    command += ["--seed_everything", str(split), "--data.init_args.seed", str(split)]
-    command += ["--data.init_args.split_seed", str(split)]
+    command += ["--seed_everything", str(split), "--data.seed", str(split)]
+    command += ["--data.split_seed", str(split)]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - start
-    # A row of the closing table: │ test/accuracy │ 0.9806 │
+    # a row of the closing table: test/accuracy  0.9806
     (row,) = (line for line in done.stdout.splitlines() if "test/accuracy " in line)
     return {"split": split, "test_accuracy": float(row.split()[-1]), "seconds": round(seconds, 1)}
 

@@ -1,9 +1,9 @@
-"""Test accuracy, wall time and CPU time of `nnfoundations fit --config NAME`, each a command of its own.
+"""Measure test accuracy, wall time and CPU time of `nnfoundations fit --config NAME`, one process per fit.
 
     python benchmarks/fits.py ROWS.csv NAME... [--seeds 0 1 2] [--options="--trainer.max_epochs 1"]
 
-A seed is that of the weights and of the order of the data; the split stays. Rows of other names or options
-that are in the file stay. Data: NNFOUNDATIONS_DATA.
+The seed sets the initial weights and the order of the data; the split stays the same. Rows of the file with
+other names or options are kept. Data sets are found in NNFOUNDATIONS_DATA.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def fit(name: str, seed: int, options: str) -> dict[str, Any]:
             [sys.executable, "-m", "nnfoundations", *command], capture_output=True, text=True, check=True
         )
         seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    # A row of the closing table: │ test/accuracy │ 0.9806 │
+    # a row of the closing table: test/accuracy  0.9806
     (row,) = (line for line in done.stdout.splitlines() if "test/accuracy " in line)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found = {"config": name, "options": options, "seed": seed, "test_accuracy": float(row.split()[-1])}
@@ -38,8 +38,8 @@ def fit(name: str, seed: int, options: str) -> dict[str, Any]:
     return found | modules.machine("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def kept(path: Path, names: list[str], options: str) -> list[dict[str, Any]]:
-    """The rows of a file that are not to be measured anew."""
+def rows_to_keep(path: Path, names: list[str], options: str) -> list[dict[str, Any]]:
+    """Return the rows of the file that are not measured again."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as stream:
@@ -52,9 +52,9 @@ def main() -> None:
     parser.add_argument("output", type=Path, metavar="ROWS.csv")
     parser.add_argument("names", nargs="+", metavar="NAME", help="packaged configs")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--options", default="", help="of `fit`, in one string, after an equals sign")
+    parser.add_argument("--options", default="", help="options of `fit` in one string, after an equals sign")
     chosen = parser.parse_args()
-    rows = kept(chosen.output, chosen.names, chosen.options)
+    rows = rows_to_keep(chosen.output, chosen.names, chosen.options)
     for name in chosen.names:
         for seed in chosen.seeds:
             rows.append(fit(name, seed, chosen.options))

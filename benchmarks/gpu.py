@@ -1,10 +1,10 @@
-"""Everything that needs a GPU, in one run of minutes: values, autocast, speed, training, diagnostics, data.
+"""Run every check that needs a GPU, in minutes: values, autocast, speed, training, diagnostics, data.
 
     python benchmarks/gpu.py FOLDER [--device cuda]
 
 Writes errors.csv, curves.csv, modules.csv, fit.csv, diagnostics.csv and data.csv into FOLDER and prints a
-short table last. Exit code 1 says that a value, a curve, a finding or the loader is off. `--device cpu` runs
-the same on a small scale, to test this script.
+short table at the end. Exit code 1 means that a value, a curve, a finding or the loader failed. `--device
+cpu` runs the same on a small scale, to test this script.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from torch import Tensor
 from nnfoundations import convert, nn
 from nnfoundations.datamodules import CIFAR10DataModule, LabelledSet
 from nnfoundations.models import ResidualCNN
-from nnfoundations.testing import HALF, K, backpropagated
+from nnfoundations.testing import HALF, TOLERANCES, run_backward
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from registry import CASES, DTYPES, Case
@@ -38,17 +38,17 @@ CUDA_K = {("sum", "forward"): 8, ("sum", "gradient"): 8}  # the rest as on CPU
 
 
 def allowed(kind: str, part: str, dtype: torch.dtype) -> int:
-    """k of the tolerance table on CUDA."""
+    """Return k of the tolerance table on CUDA."""
     if dtype in HALF:
         return 1
-    tolerance = K[kind]
+    tolerance = TOLERANCES[kind]
     of_part = {"forward": tolerance.forward, "gradient": tolerance.gradient}
     k = of_part.get(part, tolerance.parameter or tolerance.gradient)
     return CUDA_K.get((kind, part), k)
 
 
 def multiples(found: Tensor, reference: Tensor) -> float:
-    """The largest error in units of eps (|r| + s), as the criterion counts."""
+    """Return the largest error in units of eps (|r| + s), with s = max |r|, as the tolerance table does."""
     dtype = found.dtype
     a, r = found.detach().double().cpu(), reference.detach()
     if not r.numel():
@@ -64,7 +64,7 @@ def multiples(found: Tensor, reference: Tensor) -> float:
 
 
 def draws_at_random(case: Case) -> bool:
-    """A mask on the device is not the CPU's."""
+    """Return whether the case draws random numbers, which differ between CPU and CUDA."""
     torch.manual_seed(0)
     before = torch.get_rng_state()
     case.build()[0](*case.inputs())
@@ -75,7 +75,7 @@ def draws_at_random(case: Case) -> bool:
 
 
 def errors(device: str) -> list[dict[str, Any]]:
-    """The worst error of every case, dtype and part against torch in float64 on CPU."""
+    """Compare every case, dtype and part with torch in float64 on the CPU; return the worst errors."""
     rows = []
     for case in CASES:
         if draws_at_random(case):
@@ -89,18 +89,18 @@ def errors(device: str) -> list[dict[str, Any]]:
                 for x in inputs
             )
             worst: dict[str, float] = {}
-            pairs = zip(backpropagated(ours, moved), backpropagated(theirs, raised, dtype), strict=True)
+            pairs = zip(run_backward(ours, moved), run_backward(theirs, raised, dtype), strict=True)
             for (part, a), (_, r) in pairs:
                 worst[part] = max(worst.get(part, 0.0), multiples(a, r))
             for part, error in worst.items():
-                k = allowed(case.kind, part, dtype) * case.looser
+                k = allowed(case.kind, part, dtype) * case.tolerance_factor
                 row = {"case": str(case), "kind": case.kind, "part": part, "dtype": str(dtype)[6:]}
                 rows.append(row | {"error_eps": round(error, 3), "k": k, "passes": error <= k})
     return rows
 
 
 def curves(device: str, steps: int) -> list[dict[str, Any]]:
-    """An MLP with norms on digits, torch.nn's and ours, in float32 and under autocast."""
+    """Train an MLP on digits with torch.nn and with ours, in float32 and under autocast."""
     from sklearn.datasets import load_digits
 
     images, digits = load_digits(return_X_y=True)
@@ -150,7 +150,7 @@ def _trained(
 
 
 def fit(device: str) -> list[dict[str, Any]]:
-    """`nnfoundations fit --config digits` as a command."""
+    """Run `nnfoundations fit --config digits` in a process."""
     accelerator = "gpu" if device == "cuda" else "cpu"
     with tempfile.TemporaryDirectory() as root:
         command = [sys.executable, "-m", "nnfoundations", "fit", "--config", "digits"]
@@ -167,7 +167,10 @@ def fit(device: str) -> list[dict[str, Any]]:
 
 
 def data(device: str, small: bool) -> list[dict[str, Any]]:
-    """The loader's share of the residual CNN's step, images resident; random pixels, since time is all."""
+    """Measure the loader's share of a step of the residual CNN, with the images on the device.
+
+    The pixels are random, because only time is measured.
+    """
 
     class Noise(CIFAR10DataModule):
         def read(self) -> LabelledSet:
@@ -213,7 +216,7 @@ def data(device: str, small: bool) -> list[dict[str, Any]]:
 
 
 def summary(found: dict[str, list[dict[str, Any]]]) -> None:
-    """The short table."""
+    """Print the short table."""
     classes = {(row["kind"], row["part"], row["dtype"]) for row in found["errors"]}
     for kind, part, dtype in sorted(classes):
         key = {"kind": kind, "part": part, "dtype": dtype}
