@@ -1,1 +1,1 @@
-"""Experiments with a report; each a folder of its own."""
+"""Experiments with a report, one folder each. There is none yet."""
