@@ -205,6 +205,7 @@ def test_what_the_user_says_of_a_schedule_stays(capsys):
     assert config(capsys, "--config", "digits", *flags)["lr_scheduler"]["init_args"]["total_iters"] == 20
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_a_shorter_one_with_its_own_schedule(here, capsys):
     assert main(["fit", *DIGITS, "--trainer.max_epochs", "1"]) == 0
     assert main(["fit", *DIGITS, "--trainer.max_epochs", "2", "--ckpt_path", "last"]) == 0
