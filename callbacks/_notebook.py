@@ -16,7 +16,7 @@ def draw_with_tqdm(trainer: Any) -> None:
     Args:
         trainer: a Trainer of ``lightning`` or ``pytorch_lightning``.
     """
-    if "ipykernel" not in sys.modules or find_spec("ipywidgets") is not None:
+    if "ipykernel.kernelapp" not in sys.modules or find_spec("ipywidgets") is not None:
         return
     for i, bar in enumerate(trainer.callbacks):
         if type(bar).__name__ == "RichProgressBar":  # not a subclass of the user's

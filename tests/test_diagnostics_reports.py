@@ -148,7 +148,7 @@ def test_it_prints_above_a_bar_of_rich(monkeypatch):
 
 
 def test_a_notebook_shows_it_as_output(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setitem(sys.modules, "ipykernel.kernelapp", types.ModuleType("kernelapp"))
     console.Console().report(RATE)
     assert "learning-rate-too-high" in capsys.readouterr().out
 

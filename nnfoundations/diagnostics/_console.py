@@ -198,8 +198,11 @@ def _wrapped(text: str, width: int, indent: int = 0, hang: int | None = None, st
 
 
 def stream() -> TextIO | None:
-    """Return standard error. In a notebook, which shows that as a failure, return standard output."""
-    return sys.stdout if "ipykernel" in sys.modules else sys.stderr
+    """Return standard error. In a notebook, which shows that as a failure, return standard output.
+
+    A program that only starts kernels imports other parts of ipykernel.
+    """
+    return sys.stdout if "ipykernel.kernelapp" in sys.modules else sys.stderr
 
 
 def is_terminal(out: TextIO | None) -> bool:
@@ -241,7 +244,8 @@ def _coloured(lines: Sequence[Line], out: TextIO) -> str:
         return "".join(f"{line}\n" for _, line in lines)
     # Not to `out` itself: rich ends the process if a pipe has no reader.
     page = StringIO()
-    colours = is_terminal(out) or "ipykernel" in sys.modules or None  # None: rich decides by the environment
+    # None lets rich decide by the environment.
+    colours = is_terminal(out) or "ipykernel.kernelapp" in sys.modules or None
     console = RichConsole(file=page, force_terminal=colours, force_jupyter=False)
     for style, line in lines:
         console.print(Text(line, style=style), soft_wrap=True)
