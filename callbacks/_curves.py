@@ -93,9 +93,9 @@ class TrainingCurves(EpochMetrics):
                 curve.append((trainer.global_step, float(optimizer.param_groups[0]["lr"])))
 
     def _draw(self, trainer: Trainer, ended: str) -> None:
-        if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]  # set by its connector
             return
-        callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]  # set by its connector
         found = (callback.findings for callback in callbacks if isinstance(callback, Diagnostics))
         # Neither a full disk nor an odd metric may turn a finished run into a failed one.
         try:

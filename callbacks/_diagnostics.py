@@ -156,7 +156,7 @@ class Diagnostics(Callback):
             return
         self._release()
         self._engine = None
-        callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]  # set by its connector
         before = takewhile(lambda callback: callback is not self, callbacks)
         self._is_duplicate = any(isinstance(c, Diagnostics) and c._covers(self) for c in before)
         if self._is_duplicate and trainer.is_global_zero:
