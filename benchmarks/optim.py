@@ -1,10 +1,10 @@
-"""Time a step of our optimizers against torch.optim with foreach, interleaved, one row per optimizer.
+"""Time a step of this package's optimizers and of torch.optim with foreach, one row per optimizer.
 
     python benchmarks/optim.py --output docs/results/optim.csv
 
-There are 10 million float32 parameters in 200 tensors. Ours and torch's take one step each in turn, and
-alternate which goes first. `ratio` is the median time of ours divided by the median time of torch's. On a
-GPU a step ends with a synchronization.
+There are 10 million float32 parameters in 200 tensors. The two optimizers take one step each in turn, and
+alternate which goes first. `ratio` is this package's median time divided by torch's. On a GPU a step ends
+with a synchronization.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from torchmetrics.classification import (
 
 from nnfoundations import nn
 from nnfoundations.errors import ShapeError
-from nnfoundations.lightning_modules._loss_class import make_loss
+from nnfoundations.lightning_modules._arguments import check_net, check_optimizers, make_class_loss
 from nnfoundations.lightning_modules._penalty import weight_penalty
 from nnfoundations.lightning_modules._schedule import configured, restore_schedule
 from nnfoundations.lightning_modules._schedule_end import early_schedule_end
@@ -70,6 +70,8 @@ class Classifier(LightningModule):
         label_smoothing: fraction of the target that is spread evenly over all classes, in training only.
 
     Raises:
+        OptionError: net, loss, optimizer or lr_scheduler is not of the form above, or the loss compares
+            numbers, as MSELoss does.
         ValueError: a penalty is negative, or label_smoothing is outside [0, 1) or not taken by the loss.
         ShapeError: at a batch, the net does not return num_classes logits.
 
@@ -85,7 +87,7 @@ class Classifier(LightningModule):
         net: torch.nn.Module,
         num_classes: int = 10,
         *,
-        loss: Callable[..., torch.nn.Module] = nn.CrossEntropyLoss,
+        loss: Callable[[], torch.nn.Module] = nn.CrossEntropyLoss,
         optimizer: OptimizerCallable = _default_optimizer,
         lr_scheduler: LRSchedulerCallable | None = None,
         l1: float = 0.0,
@@ -93,6 +95,8 @@ class Classifier(LightningModule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        check_net("Classifier", net)
+        check_optimizers("Classifier", optimizer, lr_scheduler)
         if l1 < 0 or l2 < 0:
             raise ValueError(f"l1 and l2 must be at least 0; got l1={l1}, l2={l2}.")
         if not 0 <= label_smoothing < 1:
@@ -102,7 +106,7 @@ class Classifier(LightningModule):
             # Built from a config, where all arguments are plain data, which load_from_checkpoint needs.
             self.save_hyperparameters()
         self.net = net
-        self.loss = make_loss("Classifier", loss)
+        self.loss = make_class_loss("Classifier", loss)
         self.smoothed_loss = _with_smoothing(loss, label_smoothing) if label_smoothing else self.loss
         self.num_classes, self.l1, self.l2 = num_classes, l1, l2
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler

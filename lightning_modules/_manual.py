@@ -13,7 +13,7 @@ from nnfoundations.errors import OptionError
 from nnfoundations.lightning_modules._classifier import Batch, Classifier
 from nnfoundations.lightning_modules._numpy_sgd import NumPySGD, needs_numpy
 from nnfoundations.lightning_modules._perceptron import PerceptronRun, check_rule
-from nnfoundations.lightning_modules._schedule import by_step
+from nnfoundations.lightning_modules._schedule import by_step, monitored
 
 __all__ = ["ManualClassifier", "NumPyModule"]
 
@@ -230,5 +230,6 @@ class ManualClassifier(Classifier):
                 continue
             if not isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step()
-            elif "val/loss" in self.trainer.callback_metrics:  # else the first validation is yet to come
-                scheduler.step(self.trainer.callback_metrics["val/loss"])
+            elif (name := monitored(scheduler)) in self.trainer.callback_metrics:
+                # Before the first validation there is no metric.
+                scheduler.step(self.trainer.callback_metrics[name])

@@ -13,7 +13,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from nnfoundations import nn
 from nnfoundations.errors import OptionError, ShapeError
-from nnfoundations.lightning_modules._loss_class import make_loss
+from nnfoundations.lightning_modules._arguments import check_net, check_optimizers, make_loss
 from nnfoundations.lightning_modules._schedule import configured, restore_schedule
 from nnfoundations.lightning_modules._schedule_end import early_schedule_end
 from nnfoundations.models import MLP
@@ -49,6 +49,7 @@ class Regressor(LightningModule):
         lr_scheduler: called with the optimizer, as in Classifier.
 
     Raises:
+        OptionError: net, loss, optimizer or lr_scheduler is not of the form above.
         ShapeError: at a batch, the net returns another shape than y's, which broadcasting would hide.
 
     Example:
@@ -66,10 +67,12 @@ class Regressor(LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
+        check_net(type(self).__name__, net)
+        check_optimizers(type(self).__name__, optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["net", "loss", "optimizer", "lr_scheduler"])
         if "_class_path" in self.hparams:
             self.save_hyperparameters()
-        self.net, self.loss = net, make_loss("Regressor", loss)
+        self.net, self.loss = net, make_loss(type(self).__name__, loss)
         self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
         metrics = MetricCollection({"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)})
         self.val_metrics, self.test_metrics = metrics.clone(prefix="val/"), metrics.clone(prefix="test/")

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 
 from nnfoundations.errors import OptionError
 
-__all__ = ["Scheduler", "by_step", "configured", "restore_schedule"]
+__all__ = ["Scheduler", "by_step", "configured", "monitored", "restore_schedule"]
 
 Scheduler = LRScheduler | ReduceLROnPlateau
 
@@ -42,9 +42,21 @@ def configured(
         "lr_scheduler": {
             "scheduler": scheduler,
             "interval": "step" if by_step(scheduler) else "epoch",
-            "monitor": "val/loss" if isinstance(scheduler, ReduceLROnPlateau) else None,
+            "monitor": monitored(scheduler),
         },
     }
+
+
+def monitored(scheduler: Scheduler) -> str | None:
+    """Return the metric that a schedule follows: its own `monitor`, which Lightning's class has, or val/loss.
+
+    Args:
+        scheduler: the schedule.
+    """
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        return None
+    metric: str = getattr(scheduler, "monitor", "val/loss")
+    return metric
 
 
 def by_step(scheduler: Scheduler) -> bool:

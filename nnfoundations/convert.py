@@ -21,6 +21,7 @@ import torch
 from torch.nn import Module
 
 from nnfoundations import nn
+from nnfoundations.errors import OptionError
 
 __all__ = ["to_foundations", "to_torch"]
 
@@ -40,6 +41,9 @@ def to_foundations(model: _Model) -> _Model:
     Returns:
         The same model.
 
+    Raises:
+        OptionError: model is not a module.
+
     Example:
         >>> to_foundations(torch.nn.Linear(4, 2)).__class__ is nn.Linear
         True
@@ -57,6 +61,9 @@ def to_torch(model: _Model) -> _Model:
 
     Returns:
         The same model.
+
+    Raises:
+        OptionError: model is not a module.
     """
     return _convert(model, _pairs(), "to_torch")
 
@@ -74,6 +81,12 @@ def _pairs() -> dict[type[Module], type[Module]]:
 
 
 def _convert(model: _Model, pairs: dict[type[Module], type[Module]], name: str) -> _Model:
+    given: object = model
+    if not isinstance(given, Module):
+        came = f"the class {given.__name__}" if isclass(given) else type(given).__name__
+        raise OptionError(
+            f"{name} needs a model, a torch.nn.Module; got {came}. Pass one, such as MLP([4, 2])."
+        )
     changed: Counter[str] = Counter()
     left: Counter[str] = Counter()
     for module in model.modules():

@@ -4,7 +4,7 @@ Each class derives from the exceptions that torch raises in the same situation, 
 work.
 """
 
-__all__ = ["DtypeError", "LabelError", "OptionError", "ShapeError"]
+__all__ = ["DtypeError", "HistoryError", "LabelError", "OptionError", "ShapeError"]
 
 
 class ShapeError(RuntimeError, ValueError):
@@ -21,3 +21,7 @@ class LabelError(IndexError):
 
 class OptionError(RuntimeError, ValueError):
     """An option is outside its legal values."""
+
+
+class HistoryError(ValueError):
+    """A file is not the history of a run, or it is damaged."""

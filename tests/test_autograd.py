@@ -77,7 +77,7 @@ EXPRESSIONS = {
 
 
 class Expression(torch.autograd.Function):
-    """An expression of ours as a torch function, so that gradcheck can check it."""
+    """Wraps an expression of `nnfoundations.autograd` as a torch function, for gradcheck."""
 
     @staticmethod
     def forward(ctx, f, *tensors):

@@ -4,12 +4,15 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ReduceLROnPlateau as Plateau
+from torch.nn import functional
+from torch.optim import SGD
 from torch.optim.lr_scheduler import LinearLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
 from nnfoundations import nn
 from nnfoundations.datamodules import DigitsDataModule
 from nnfoundations.errors import OptionError, ShapeError
-from nnfoundations.lightning_modules import Classifier
+from nnfoundations.lightning_modules import Classifier, Regressor
 from nnfoundations.models import MLP
 
 
@@ -258,3 +261,40 @@ def test_log_every_n_steps_may_be_off(tmp_path):
 def test_an_instance_of_a_loss_is_refused_in_one_sentence():
     with pytest.raises(OptionError, match=r"takes the class of the loss; .* Write loss=CrossEntropyLoss"):
         Classifier(MLP([64, 10]), loss=nn.CrossEntropyLoss())
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda net: Classifier(MLP), r"needs a network; got the class MLP. Call it: Classifier\(MLP"),
+        (lambda net: Classifier(None), "needs a network, a torch.nn.Module; got NoneType"),
+        (lambda net: Regressor(MLP), "^Regressor needs a network; got the class MLP"),
+        (
+            lambda net: Classifier(net, optimizer=SGD(net.parameters(), 0.1)),
+            "of the optimizer; got an ins",
+        ),
+        (lambda net: Classifier(net, optimizer="adam"), "got 'adam'. Write optimizer=torch.optim.Adam"),
+        (lambda net: Regressor(net, optimizer="adam"), "^Regressor needs the class of the optimizer"),
+        (lambda net: Classifier(net, lr_scheduler="step"), "class of the lr_scheduler; got 'step'"),
+        (lambda net: Classifier(net, loss="mse"), "takes the class of the loss; got 'mse'"),
+        (
+            lambda net: Classifier(net, loss=functional.cross_entropy),
+            "cross_entropy needs input. Pass a",
+        ),
+        (lambda net: Regressor(net, loss=functional.mse_loss), "Regressor calls loss without arguments"),
+        (lambda net: Classifier(net, loss=nn.MSELoss), "a loss of class indices; got MSELoss"),
+        (lambda net: Classifier(net, loss=torch.nn.HuberLoss), "Use CrossEntropyLoss or NLLLoss; Regressor"),
+    ],
+)
+def test_a_wrong_argument_is_refused_when_the_module_is_built(build, text):
+    with pytest.raises(OptionError, match=text) as error:
+        build(MLP([64, 10]))
+    assert "\n" not in str(error.value)
+
+
+def test_a_schedule_follows_its_own_metric(tmp_path):
+    """Lightning's ReduceLROnPlateau has a monitor; torch's follows val/loss."""
+    model = Classifier(MLP([64, 10]), lr_scheduler=lambda o: Plateau(o, "val/accuracy", mode="max"))
+    trainer = fit(tmp_path, model, epochs=1, limit_train_batches=2, limit_val_batches=1)
+    assert trainer.lr_scheduler_configs[0].monitor == "val/accuracy"
+    assert trainer.lr_scheduler_configs[0].scheduler.best == trainer.callback_metrics["val/accuracy"]

@@ -14,9 +14,10 @@ from torch.nn import functional
 from nnfoundations.check import CHECKS, State, check
 from nnfoundations.check._gradient import compare
 from nnfoundations.check._trained_copy import TrainedCopy
-from nnfoundations.check._updates import gradient
+from nnfoundations.check._updates import gradient, step
 from nnfoundations.cli import main
 from nnfoundations.datamodules import DigitsDataModule
+from nnfoundations.errors import OptionError
 
 CAUGHT = {
     "loss divided by the batch size twice": {"gradient"},
@@ -273,6 +274,48 @@ def test_class_indices_above_the_outputs_are_named():
     (verdict,) = verdicts_of(lambda: Sound(last=torch.nn.Linear(48, 1)), DigitsDataModule()).values()
     assert (verdict.check, verdict.state) == ("runs", State.FAIL)
     assert "one output per class" in verdict.remedy
+
+
+class Raises(Sound):
+    """Its training step raises an error, or returns nothing."""
+
+    def __init__(self, error=None):
+        super().__init__()
+        self.error = error
+
+    def training_step(self, batch, batch_idx):
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "measured"),
+    [
+        (KeyError("lr"), "KeyError: 'lr'"),
+        (AssertionError(), "AssertionError"),
+        (OptionError("lr must be positive."), "lr must be positive."),
+        (None, "training_step returned no loss, so nothing was trained"),
+    ],
+    ids=["with text", "without text", "of this package", "no loss"],
+)
+def test_what_a_training_step_raises_is_named_with_its_type(error, measured):
+    (verdict,) = verdicts_of(lambda: Raises(error), DigitsDataModule(batch_size=256)).values()
+    assert (verdict.check, verdict.state, verdict.measured) == ("runs", State.FAIL, measured)
+    if error is None:
+        assert verdict.remedy == "Return the loss from training_step."
+
+
+class NoOptimizer(Sound):
+    def configure_optimizers(self):
+        return None
+
+
+def test_without_an_optimizer_its_gradient_is_not_checked():
+    data = DigitsDataModule(batch_size=256)
+    data.setup("fit")
+    copy = TrainedCopy(NoOptimizer(), list(data.train_dataloader()), {})
+    copy.train(3, copy.trial)
+    assert step(copy) == (State.SKIPPED, "no optimizer has a parameter with a gradient", "")
 
 
 def test_raw_targets_are_to_be_standardized():

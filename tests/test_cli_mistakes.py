@@ -126,6 +126,16 @@ MISTAKES = [
     (OWN, "trainer: {}\ntrainer: {}\n", ["mine.yaml, line 2: `trainer` is already defined in line 1"]),
     (OWN, "", ["mine.yaml", "is empty"]),
     ("fit --config mine.yaml --config digits", "trainer:\n  max_epoch: 3\n", ["mine.yaml, line 2"]),
+    ("fit --model mypkg:MyModule --data DigitsDataModule", "", ["`mypkg:MyModule`", "`mypkg.MyModule`?"]),
+    ("fit --config digits --data mypkg:D", "", ["`data` cannot be", "`mypkg.D`?"]),
+    (f"{DIGITS} --model 3", "", ["`model` cannot be `3`", "LightningModule"]),
+    (f"{DIGITS} --model.loss MSELoss", "", ["a loss of class indices", "MSELoss", "NLLLoss"]),
+    (f"{DIGITS} --model.loss nnfoundations.nn.L1Loss", "", ["a loss of class indices", "Regressor"]),
+    (f"{DIGITS} --name #c", "", ["`name` cannot be `#c`", "Give a word"]),
+    (f"{DIGITS} --name ~", "", ["`name` cannot be `~`"]),
+    (f"{DIGITS} --name null", "", ["`name` cannot be `null`"]),
+    (f"{DIGITS} --model.lr_scheduler ReduceLROnPlateau --model.lr_scheduler.factr 1", "",
+     ["no option `factr`", "`--model.lr_scheduler.factor`"]),
     ("fit --config mine.yaml", MODEL + "size: [64]}}}}", ["mine.yaml, line 1", "`size`", "`sizes`"]),
 ]  # fmt: skip
 
@@ -225,3 +235,21 @@ def test_the_help_begins_with_the_usual_options(capsys):
     assert max(map(len, first)) <= 80
     assert any("--config NAME" in line for line in first)
     assert any("--data.batch_size" in line for line in first)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ([], f"{LR}.ReduceLROnPlateau"),
+        (["monitor", "val/accuracy"], "lightning.pytorch.cli.ReduceLROnPlateau"),
+    ],
+    ids=["torch's", "Lightning's, which has a monitor"],
+)
+def test_a_short_name_means_the_class_that_takes_the_options(options, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = [f"--model.lr_scheduler.{options[0]}", options[1]] if options else []
+    args = [*DIGITS.split(), "--model.lr_scheduler", "ReduceLROnPlateau", *given]
+    assert main([*args, "--print_config"]) == 0
+    assert f"class_path: {name}\n" in capsys.readouterr().out
+    if options:
+        assert main([*args, "--trainer.fast_dev_run", "true"]) == 0

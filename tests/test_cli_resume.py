@@ -124,10 +124,14 @@ def test_a_signal_saves_and_says_how_to_continue(name, exit_code, place, uninter
 def test_a_signal_closes_findings_and_logs(tmp_path):
     """They hold everything up to the last step."""
     args = ["fit", "--config", "digits", "--trainer.log_every_n_steps", "1", *at("SIGTERM", 0, 30)]
-    code, _, err = cli_process.run(args, tmp_path)
+    code, out, err = cli_process.run(args, tmp_path)
     assert code == 143
+    said = [line.split(":")[0] for line in err.splitlines() if line and not line.startswith(" ")]
+    assert said == ["SIGTERM", "Stopped after step 31. Checkpoint", "Diagnostics", "Continue with"]
     assert "Diagnostics: nothing found in 31 steps" in err
     run = newest(tmp_path)
+    place = run.relative_to(tmp_path)
+    assert out.splitlines()[-3:-1] == [f"Run          {place}", f"Curves       {place}/curves.png"]
     assert (run / "history.npz").exists()
     (events,) = run.glob("events.out.tfevents.*")
     scalars = EventAccumulator(str(events)).Reload().Scalars("train/loss_step")

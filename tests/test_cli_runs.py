@@ -45,8 +45,9 @@ def refused(capsys, *args):
     return lines
 
 
-def test_weights_that_are_not_finite_are_never_the_best(here, capsys):
+def test_weights_that_are_not_finite_are_never_the_best(here, capsys, monkeypatch):
     """The README's example with a learning rate that is too high, before and after a sound run."""
+    monkeypatch.setenv("UV", "/usr/bin/uv")  # as in `uv run`
     assert main(["fit", *DIGITS, *DIVERGES]) == 0
     printed = capsys.readouterr()
     assert (
@@ -59,7 +60,7 @@ def test_weights_that_are_not_finite_are_never_the_best(here, capsys):
     for command in ("test", "predict", "fit"):
         nothing = refused(capsys, command, *DIGITS, "--ckpt_path", "best")
         assert "no checkpoint in `runs/digits/*/checkpoints` has finite weights" in nothing[0]
-        assert f"`nnfoundations fit --config digits {' '.join(QUICK)}`" in nothing[1]
+        assert f"`uv run nnfoundations fit --config digits {' '.join(QUICK)}`" in nothing[1]
 
     assert main(["fit", *DIGITS, "--trainer.max_epochs", "1"]) == 0
     sound = max(runs("digits"))
@@ -248,3 +249,35 @@ def refused_text(capsys, *args):
     """The text of an error with exit code 2; a name with a line break takes more lines."""
     assert main([*args]) == 2
     return capsys.readouterr().err
+
+
+def test_the_files_of_a_run_are_named_once(here, capsys, monkeypatch):
+    """By the summary, not by the closing lines of the diagnostics too."""
+    monkeypatch.setenv("UV", "/usr/bin/uv")
+    short = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "12"]
+    assert main(["fit", "--config", "digits", *short, "--model.optimizer.lr", "30"]) == 0
+    printed = capsys.readouterr()
+    everything = printed.out + printed.err
+    (run,) = runs("digits")
+    assert f"Findings     {run}/findings.jsonl\n" in printed.out
+    assert "TensorBoard  uv run tensorboard --logdir runs\n" in printed.out
+    assert everything.count("findings.jsonl") == everything.count("tensorboard --logdir") == 1
+    assert "overfitting (no finite validation loss was seen)" in " ".join(printed.err.split())
+
+
+def test_a_checkpoint_beyond_the_end_of_the_run_is_two_lines(here, capsys):
+    short = [f"--trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test")]
+    short += ["--trainer.logger", "false"]
+    assert main(["fit", *DIGITS, *short, "--trainer.max_epochs", "4"]) == 0
+    resumed = ["fit", *DIGITS, *short, "--ckpt_path", "last"]
+    said = refused(capsys, *resumed, "--trainer.max_epochs", "2")
+    assert said == [
+        "nnfoundations: nothing was trained: the checkpoint has finished 4 epochs, more than the 2 of this "
+        "run.",
+        "To continue, increase --trainer.max_epochs.",
+    ]
+    assert len(runs("digits")) == 1
+    assert main([*resumed, "--trainer.max_epochs", "9", "--trainer.max_steps", "3"]) == 0
+    assert "the checkpoint has finished 8 of 3 steps.\nTo continue, increase --trainer.max_steps." in (
+        capsys.readouterr().err
+    )

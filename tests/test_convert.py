@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nnfoundations import convert, nn
+from nnfoundations.errors import OptionError
 from nnfoundations.testing import HALF
 
 
@@ -175,6 +176,15 @@ def test_other_types_are_not_converted(make: Callable[[], Any]) -> None:
     kind = type(layer)
     assert type(convert.to_foundations(layer)) is kind
     assert type(convert.to_torch(layer)) is kind
+
+
+@pytest.mark.parametrize(
+    ("model", "came"), [(nn.Linear, "the class Linear"), (None, "NoneType"), (len, "builtin_function")]
+)
+def test_what_is_not_a_model_is_refused_in_one_sentence(model: Any, came: str) -> None:
+    for function in (convert.to_foundations, convert.to_torch):
+        with pytest.raises(OptionError, match=f"{function.__name__} needs a model.*got {came}"):
+            function(model)
 
 
 def test_hooks_and_shared_layers_stay() -> None:

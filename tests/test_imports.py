@@ -53,7 +53,7 @@ def source_files():
 
 
 def imported(tree, *, top_only):
-    """Dotted names that a file imports; with `top_only`, none that stand in a block or a function."""
+    """Dotted names that a file imports; `top_only` leaves out imports within a block or a function."""
     nodes = tree.body if top_only else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):

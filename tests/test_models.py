@@ -3,7 +3,9 @@
 import copy
 import math
 import pickle
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from jsonargparse import ArgumentParser
@@ -81,10 +83,20 @@ def test_one_seed_gives_one_network() -> None:
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("sizes", [[4], [], [4, 0, 2], [4, -1]])
-def test_bad_sizes(sizes: list[int]) -> None:
-    with pytest.raises(ValueError, match="at least two sizes, all positive; got"):
-        MLP(sizes)
+@pytest.mark.parametrize(
+    "sizes",
+    [([4],), ([],), ([4, 0, 2],), ([4, -1],), ("64",), (64,), (64, 10), ([64, "10"],), ([64, 1.5],), (None,)],
+)
+def test_bad_sizes(sizes: tuple[Any, ...]) -> None:
+    with pytest.raises(
+        ValueError, match="a list of at least two sizes, all positive whole numbers; got"
+    ) as error:
+        MLP(*sizes)
+    assert f"got {', '.join(map(repr, sizes))}. Give" in str(error.value)
+
+
+def test_sizes_may_be_any_whole_numbers() -> None:
+    assert MLP(np.array([4, 3])).sizes == MLP(iter((4, 3))).sizes == (4, 3)  # type: ignore[arg-type]
 
 
 def test_bad_options() -> None:
@@ -92,6 +104,8 @@ def test_bad_options() -> None:
         MLP([4, 2], init="best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"must name a module of nnfoundations\.nn; got 'Relu'"):
         MLP([4, 2], activation="Relu")
+    with pytest.raises(ValueError, match=r"must name a module of nnfoundations\.nn; got 3"):
+        MLP([4, 2], activation=3)  # type: ignore[arg-type]
 
 
 def test_copies() -> None:

@@ -69,7 +69,7 @@ LOSSES = {
 
 
 def twin(layer, theirs):
-    """Torch's layer with the parameters of ours, which are changed from ones and zeros first."""
+    """Torch's layer with the parameters of a NumPy layer, which are changed from ones and zeros first."""
     theirs = theirs().double()
     generator = np.random.default_rng(3)
     for name, value in layer.parameters.items():

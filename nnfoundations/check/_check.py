@@ -58,7 +58,7 @@ def check(
 
     Yields:
         The verdict of each check, as soon as it is known. If no data can be read, or the first training steps
-        raise an error, the only verdict says so.
+        raise an error or return no loss, the only verdict says so.
 
     Example:
         >>> from nnfoundations.check import State, check
@@ -89,6 +89,10 @@ def check(
     except Exception as error:  # whatever a user's model raises is the verdict
         yield Verdict("runs", State.FAIL, _short(error), _advice(error))
         return
+    if model.automatic_optimization and not copy.trial.losses:
+        measured = "training_step returned no loss, so nothing was trained"
+        yield Verdict("runs", State.FAIL, measured, "Return the loss from training_step.")
+        return
     for name, judge in CHECKS.items():
         verdict = _verdict(name, judge, copy)
         if verdict.state is State.FAIL:
@@ -116,7 +120,11 @@ def _verdict(name: str, judge: Callable[[TrainedCopy], Judgement], copy: Trained
 
 
 def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+    """The first line of an error, after its type; an error of this package explains itself."""
+    text = (str(error).splitlines() or [""])[0][:120]
+    if text and type(error).__module__.startswith("nnfoundations."):
+        return text
+    return ": ".join(filter(None, (type(error).__name__, text)))
 
 
 def _advice(error: Exception) -> str:

@@ -44,6 +44,8 @@ def gradient(copy: TrainedCopy) -> Judgement:
 def step(copy: TrainedCopy) -> Judgement:
     """Compare the gradient that the optimizer gets with that of the loss."""
     trial = copy.trial
+    if not trial.used:
+        return State.SKIPPED, "no optimizer has a parameter with a gradient", ""
     if trial.stale:
         return (
             State.FAIL,

@@ -22,7 +22,7 @@ def check_plain(name: str, given: Any) -> None:
     if isinstance(given, np.ma.MaskedArray):
         raise DtypeError(
             f"{name} needs a plain NumPy array; got a masked array, whose mask would be ignored. "
-            "Fill it, as in x.filled(0), or drop the rows with masked entries."
+            "Fill it with filled(0), or drop the rows with masked entries."
         )
     if isinstance(given, np.matrix):
-        raise DtypeError(f"{name} needs a plain NumPy array; got np.matrix. Convert it: np.asarray(x).")
+        raise DtypeError(f"{name} needs a plain NumPy array; got np.matrix. Convert it with np.asarray.")

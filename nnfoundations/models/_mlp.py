@@ -1,7 +1,8 @@
 """Multilayer perceptron."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import Literal
 
 from torch import Tensor
@@ -23,14 +24,15 @@ class MLP(nn.Module):
         output: `(N, sizes[-1])`.
 
     Args:
-        sizes: features of the input, of each hidden layer and of the output.
+        sizes: features of the input, of each hidden layer and of the output, as one list.
+        more: takes nothing; a call without the brackets, `MLP(64, 10)`, gets an error that says so.
         activation: name of a module in `nnfoundations.nn`, or a function that builds a module.
         init: "he" for weights with variance 2 / fan_in, which suits ReLU, or "xavier" for
             2 / (fan_in + fan_out). With "he" the last layer has variance 1 / fan_in, because no activation
             follows it. Biases are zero.
 
     Raises:
-        ShapeError: there are fewer than two sizes, or one is not positive.
+        ShapeError: sizes is not a list, has fewer than two sizes, or one is not a positive whole number.
         OptionError: the activation or the init is unknown.
 
     Source:
@@ -46,15 +48,16 @@ class MLP(nn.Module):
     def __init__(
         self,
         sizes: Sequence[int],
-        *,
+        *more: int,
         activation: str | Callable[[], nn.Module] = "ReLU",
         init: Literal["he", "xavier"] = "he",
     ) -> None:
         super().__init__()
-        sizes = list(sizes)
-        if len(sizes) < 2 or min(sizes) < 1:
+        given = ", ".join(map(repr, (sizes, *more)))
+        sizes = [] if more else _counts(sizes)
+        if len(sizes) < 2:
             raise ShapeError(
-                f"MLP needs at least two sizes, all positive; got {sizes}. "
+                f"MLP needs a list of at least two sizes, all positive whole numbers; got {given}. "
                 "Give the features of the input, of each hidden layer and of the output: [784, 128, 10]."
             )
         self.sizes = tuple(sizes)
@@ -82,10 +85,16 @@ class MLP(nn.Module):
         return y
 
 
+def _counts(sizes: object) -> list[int]:
+    """The sizes as a list; empty if they are not positive whole numbers."""
+    counts = list(sizes) if isinstance(sizes, Iterable) else []
+    return counts if all(isinstance(count, Integral) and int(count) >= 1 for count in counts) else []
+
+
 def _build_activation(activation: str | Callable[[], nn.Module]) -> nn.Module:
-    if not isinstance(activation, str):
+    if callable(activation):
         return activation()
-    kind = getattr(nn, activation, None)
+    kind = getattr(nn, str(activation), None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise OptionError(
             f"MLP's activation must name a module of nnfoundations.nn; got {activation!r}. "

@@ -29,6 +29,19 @@ Array: TypeAlias = NDArray[Any]
 
 _FLOATS, _NUMBERS = "f", "fiub"  # kinds of dtypes, as NumPy names them
 
+_TEXT = "Encode text as numbers, such as a class index; astype('float32') converts digits only."
+_TIME = "Subtract a start and divide by a unit, such as np.timedelta64(1, 's')."
+_FIXES = {
+    "c": "Pass its real part, its absolute value, or both parts as features of their own.",
+    "S": _TEXT,
+    "U": _TEXT,
+    "M": _TIME,
+    "m": "Divide it by a unit, such as np.timedelta64(1, 's').",
+    "V": "Stack its fields as columns: np.lib.recfunctions.structured_to_unstructured.",
+    "O": "Make the rows one length and all entries numbers, then use astype('float32').",
+}
+"""What to do about an array of another kind of dtype. The text names no variable: it may be the target."""
+
 
 def is_count(size: Any) -> bool:
     """Return whether this is a whole number of at least 1."""
@@ -64,9 +77,7 @@ def check_dtype(name: str, dtype: Any) -> None:
 def check_array(name: str, x: Any, *, kinds: str = _FLOATS) -> None:
     """Raise DtypeError if x is not a plain array with a dtype of these kinds."""
     if not isinstance(x, np.ndarray | np.generic):
-        raise DtypeError(
-            f"{name} needs a NumPy array; got {type(x).__name__}. Convert it: np.asarray(x, 'float32')."
-        )
+        raise DtypeError(f"{name} needs a NumPy array; got {type(x).__name__}. Convert it with np.asarray.")
     check_plain(name, x)
     _check_kind(name, x, kinds)
 
@@ -74,10 +85,8 @@ def check_array(name: str, x: Any, *, kinds: str = _FLOATS) -> None:
 def _check_kind(name: str, x: Any, kinds: str) -> None:
     if x.dtype.kind in kinds:
         return
-    fix = "Convert it: x.astype('float32')."
-    if x.dtype.kind == "c":
-        fix = "Pass x.real, np.abs(x), or both parts as features of their own."
     wanted = "floats" if kinds == _FLOATS else "real numbers"
+    fix = _FIXES.get(x.dtype.kind, "Convert it with astype('float32').")
     raise DtypeError(f"{name} needs an array of {wanted}; got {x.dtype}. {fix}")
 
 

@@ -15,7 +15,12 @@ from textwrap import fill
 from typing import Literal
 
 from nnfoundations.cli.commands._table import prints_help
-from nnfoundations.cli.run._environment import TorchvisionMismatchError, gpu_warning, import_lightning
+from nnfoundations.cli.run._environment import (
+    TorchvisionMismatchError,
+    command_prefix,
+    gpu_warning,
+    import_lightning,
+)
 
 __all__ = ["Line", "doctor_command", "examine"]
 
@@ -63,7 +68,7 @@ def doctor_command(command: str, args: list[str]) -> int:
     print(
         "\n`fit` will not run here. Fix the items marked FAIL."
         if failed
-        else "\n`fit` will run here. Try: nnfoundations fit --config digits"
+        else f"\n`fit` will run here. Try: {command_prefix()}nnfoundations fit --config digits"
     )
     return int(failed)
 

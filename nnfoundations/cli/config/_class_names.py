@@ -3,11 +3,11 @@
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
-from inspect import isabstract
+from inspect import isabstract, signature
 from pkgutil import iter_modules
 from types import ModuleType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -94,7 +94,7 @@ def looks_like_a_class(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z_][\w.]*", name) is not None
 
 
-def resolve(name: str, bases: list[type], key: str, place: Setting) -> Any:
+def resolve(name: str, bases: list[type], key: str, place: Setting, options: Iterable[str] = ()) -> Any:
     """The class with this name.
 
     Args:
@@ -102,6 +102,7 @@ def resolve(name: str, bases: list[type], key: str, place: Setting) -> Any:
         bases: it must derive from one of them.
         key: the option it is given for, for messages.
         place: where it is given, for messages.
+        options: those given for it, which decide between classes of the same name.
 
     Raises:
         CommandError: no class has this name; the text suggests the nearest one.
@@ -111,7 +112,7 @@ def resolve(name: str, bases: list[type], key: str, place: Setting) -> Any:
     if not module_name:
         named = _by_name(bases)
         if name in named:
-            found = _preferred(named[name])
+            found = _preferred(named[name], options)
             if found is None:
                 paths = sorted(set(map(_public_path, named[name])))
                 raise CommandError(
@@ -160,10 +161,13 @@ def _import(name: str, last: str, where: str) -> ModuleType:
 
 
 @contextmanager
-def ambiguous_names_mean_torch() -> Iterator[None]:
+def ambiguous_names_mean_torch(settings: Setting) -> Iterator[None]:
     """Let the parser resolve a short name as `resolve` does: `Adam` is torch's, not an error.
 
     jsonargparse has no setting for this. In a release without this function, such a name is an error.
+
+    Args:
+        settings: what is parsed.
     """
     original = getattr(_typehints, "resolve_class_path_by_name", None)
     if original is None:
@@ -171,10 +175,11 @@ def ambiguous_names_mean_torch() -> Iterator[None]:
         return
 
     def with_preference(cls: Any, name: str) -> Any:
-        bases = list(cls) if isinstance(cls, tuple) else [cls]
+        bases = list(cls) if isinstance(cls, tuple) else classes_of(cls)
         if "." not in name and all(isinstance(base, type) for base in bases):
             classes = _by_name(bases).get(name, [])
-            if len(classes) > 1 and (found := _preferred(classes)) is not None:
+            options = _options_given_for(name, settings)
+            if len(classes) > 1 and (found := _preferred(classes, options)) is not None:
                 return _public_path(found)
         return original(cls, name)
 
@@ -185,13 +190,34 @@ def ambiguous_names_mean_torch() -> Iterator[None]:
         _typehints.resolve_class_path_by_name = original
 
 
-def _preferred(classes: list[type]) -> type | None:
-    """The class that a short name means: torch's with the shortest path, else ours, else the only one."""
+def _options_given_for(name: str, settings: Setting) -> set[str]:
+    """The options that are given anywhere for the class with this short name."""
+    given = set(settings.children) if settings.class_path == name else set()
+    return given.union(*(_options_given_for(name, child) for child in settings.children.values()))
+
+
+def _preferred(classes: list[type], options: Iterable[str] = ()) -> type | None:
+    """The class that a short name means: torch's with the shortest path, else ours, else the only one.
+
+    Classes that do not take all the options count only if none does: with `monitor`, `ReduceLROnPlateau` is
+    Lightning's.
+    """
+    wanted = set(options) - {"class_path"}
+    classes = [cls for cls in classes if wanted <= _parameters(cls)] or classes
     by_path = {_public_path(cls): cls for cls in classes}
     for package in ("torch.", "nnfoundations."):
         if paths := [path for path in by_path if path.startswith(package)]:
             return by_path[min(paths, key=lambda path: (path.count("."), path))]
     return classes[0] if len(by_path) == 1 else None
+
+
+def _parameters(cls: type) -> set[str]:
+    """The names of a constructor's parameters, those of its base classes included."""
+    names: set[str] = set()
+    for base in cls.__mro__:
+        with suppress(TypeError, ValueError):  # the signature cannot be read
+            names.update(signature(base).parameters)
+    return names
 
 
 def _by_name(bases: list[type]) -> dict[str, list[type]]:

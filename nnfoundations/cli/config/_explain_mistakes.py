@@ -79,8 +79,10 @@ def explain(parser: ArgumentParser, settings: Setting, message: str) -> CommandE
         return mistake
     key = _key_of(message) or ""
     setting = settings.find(key) if key else None
-    if key in types and setting is not None and not classes_of(types[key]):
-        return _bad_value(key, setting, types[key])
+    if key in types and setting is not None:
+        names_a_class = setting.class_path is not None and isinstance(setting.value, str | None)
+        given = setting if names_a_class or setting.is_list else Setting(setting.place, setting.value)
+        return _bad_value(key, given, types[key])
     model = settings.find("model")
     if "required" in message and (model is None or not (model.children or model.value)):
         return CommandError(
@@ -165,7 +167,7 @@ def _check_null(key: str, setting: Setting, hint: Any) -> None:
             raise _bad_value(key, setting, hint)
     elif classes := classes_of(hint):
         try:
-            target = resolve(setting.class_path or "", classes, key, setting)
+            target = resolve(setting.class_path or "", classes, key, setting, setting.children)
             _, types = options_of(target, skipped(hint))
         except (CommandError, ValueError, TypeError):  # another check, or the parser, reports it
             return
@@ -192,12 +194,23 @@ def _check_value(key: str, setting: Setting, hint: Any) -> None:
                 f"Name the class: `--{key} CLASS`, or `class_path:` in a file."
             )
         return
+    place = setting.children.get("class_path", setting)
+    if str not in get_args(hint):
+        _check_colon(key, name, place)
     if "class_path" not in setting.children and (str in get_args(hint) or not looks_like_a_class(name)):
         return  # a plain word, such as `cpu` for the accelerator
-    place = setting.children.get("class_path", setting)
-    target = resolve(name, classes, key, place)
     options = {name: child for name, child in setting.children.items() if name != "class_path"}
+    target = resolve(name, classes, key, place, options)
     _check_options(key, target, options, skipped(hint), setting)
+
+
+def _check_colon(key: str, name: str, place: Setting) -> None:
+    """Refuse `package.module:Class`, the form of other tools."""
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        raise CommandError(
+            f"{place.prefix}`{key}` cannot be `{name}`: the path of a class has dots only.\n"
+            f"Did you mean `{name.replace(':', '.')}`?"
+        )
 
 
 def _check_options(key: str, target: Any, options: dict[str, Setting], skip: int, setting: Setting) -> None:
@@ -258,6 +271,12 @@ def _key_of(message: str) -> str | None:
 
 
 def _bad_value(key: str, setting: Setting, hint: Any) -> CommandError:
+    names = [name for name in setting.children if name != "class_path"]
+    if names and setting.class_path is not None:
+        return CommandError(
+            f"{setting.prefix}`{key}`: {setting.class_path} does not accept this {' or '.join(names)}.\n"
+            "--verbose shows the whole message of the parser; --help lists the options."
+        )
     given = "null" if (plain := setting.plain()) is None else plain
     near = get_close_matches(str(given), [str(value) for value in literals(hint)], n=1)
     fix = f" Did you mean `{near[0]}`?" if near else ""

@@ -32,7 +32,7 @@ def _hint(action: Any) -> Any:
 def option_keys(key: str, setting: Setting, hint: Any) -> list[str]:
     """The full keys of all options of the classes that are named under this key."""
     try:
-        target = resolve(setting.class_path or "", classes_of(hint), key, setting)
+        target = resolve(setting.class_path or "", classes_of(hint), key, setting, setting.children)
         _, types = options_of(target, skipped(hint))
     except (CommandError, ValueError, TypeError):
         return []

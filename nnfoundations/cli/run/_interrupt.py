@@ -1,4 +1,4 @@
-"""On Ctrl-C or SIGTERM: finish the batch, save a checkpoint, close the files, print how to continue."""
+"""On Ctrl-C or SIGTERM: finish the batch, save a checkpoint and close the files."""
 
 import os
 import shlex
@@ -33,13 +33,10 @@ class InterruptCheckpoint(Callback):
     """On a signal, save a checkpoint after this batch and raise `Interrupted`; a second signal ends at once.
 
     Not within the batch: an optimizer that stops between two parameters mixes the weights of two steps.
-
-    Args:
-        resume: the command that continues the run.
     """
 
-    def __init__(self, resume: str) -> None:
-        self.resume = resume
+    def __init__(self) -> None:
+        self.file: Path | None = None  # the checkpoint that was saved
         self.signum: int | None = None
         self.started = False
         self._training = False
@@ -82,10 +79,10 @@ class InterruptCheckpoint(Callback):
         if self.signum is None:
             return
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by its connector
-            path = Path(trainer.default_root_dir) / "checkpoints" / FILE
-            trainer.save_checkpoint(path, weights_only=False)
-            print(f"Stopped after step {trainer.global_step}. Checkpoint: {path}", file=sys.stderr)
-            print(f"Continue with: {self.resume}", file=sys.stderr, flush=True)
+            self.file = Path(trainer.default_root_dir) / "checkpoints" / FILE
+            trainer.save_checkpoint(self.file, weights_only=False)
+            text = f"Stopped after step {trainer.global_step}. Checkpoint: {self.file}"
+            print(text, file=sys.stderr, flush=True)
         self._training = False
         raise Interrupted(self.signum, reported=True)
 
@@ -100,22 +97,23 @@ class InterruptCheckpoint(Callback):
             progress["is_last_batch"] = False
 
 
-def report_saved_checkpoint(stop: Interrupted, trainer: Trainer, test: str) -> None:
+def report_saved_checkpoint(stop: Interrupted, trainer: Trainer) -> bool:
     """Say what is saved, for a signal that came before the first batch or in the test.
 
     Args:
         stop: the signal.
         trainer: of the run.
-        test: the command that tests the saved checkpoint.
+
+    Returns:
+        Whether training is over and saved, so that only the test is missing.
     """
     callback = trainer.checkpoint_callback
     folder = callback.dirpath if isinstance(callback, ModelCheckpoint) else None
     files = sorted(Path(folder).glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns) if folder else []
     saved = f"the newest checkpoint is {files[-1]}" if files else "no checkpoint was saved; start again"
     print(f"\nInterrupted by {stop}: {saved}.", file=sys.stderr, flush=True)
-    if files and trainer.state.fn == "test":
-        print(f"Continue with: {test}", file=sys.stderr, flush=True)
     stop.reported = True
+    return bool(files) and trainer.state.fn == "test"
 
 
 def command_to_continue(command: str, args: list[str], verbosity: Verbosity, checkpoint: str) -> str:

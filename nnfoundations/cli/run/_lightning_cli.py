@@ -21,12 +21,12 @@ import nnfoundations.lightning_modules  # noqa: F401
 import nnfoundations.models  # noqa: F401
 from nnfoundations.callbacks import (
     ClassificationFigures,
-    Diagnostics,
     ParameterHistograms,
     PredictionTable,
     TensorBoardOverview,
     TrainingCurves,
 )
+from nnfoundations.cli.config._arguments import options
 from nnfoundations.cli.config._class_names import ambiguous_names_mean_torch
 from nnfoundations.cli.config._explain_mistakes import check_keys, check_nulls, explain
 from nnfoundations.cli.config._parser import FoundationsParser, ParsingFailed, help_texts
@@ -34,7 +34,8 @@ from nnfoundations.cli.config._schedule_length import SCHEDULE, schedule_lengths
 from nnfoundations.cli.config._settings import CommandError, Setting
 from nnfoundations.cli.config._try_optimizers import check_optimizers
 from nnfoundations.cli.run._checkpoint_paths import check_folder, check_place, given_checkpoint, overridden
-from nnfoundations.cli.run._default_diagnostics import DefaultDiagnostics
+from nnfoundations.cli.run._default_diagnostics import DefaultDiagnostics, choose_diagnostics
+from nnfoundations.cli.run._environment import command_prefix
 from nnfoundations.cli.run._final_test import final_test
 from nnfoundations.cli.run._finite_weights import FiniteWeights
 from nnfoundations.cli.run._interrupt import (
@@ -47,12 +48,12 @@ from nnfoundations.cli.run._interrupt import (
 from nnfoundations.cli.run._library_errors import in_two_lines, raised_by_lightning
 from nnfoundations.cli.run._monitored_metrics import MonitorCheck, missing_metric
 from nnfoundations.cli.run._progress_bar import progress_bar
-from nnfoundations.cli.run._resume import RandomState, RunCheckpoint
-from nnfoundations.cli.run._run_folder import check_name, new_run_folder
+from nnfoundations.cli.run._resume import RandomState, RunCheckpoint, beyond_the_end, nothing_trained
+from nnfoundations.cli.run._run_folder import check_name, new_run_folder, no_name
 from nnfoundations.cli.run._run_record import RunRecord
 from nnfoundations.cli.run._schedule_check import ScheduleCheck
 from nnfoundations.cli.run._signals import Interrupted, handled
-from nnfoundations.cli.run._summary import announce, print_summary
+from nnfoundations.cli.run._summary import announce, print_files, print_summary
 from nnfoundations.cli.run._verbosity import Verbosity
 
 __all__ = ["FoundationsCLI"]
@@ -118,7 +119,7 @@ class FoundationsCLI(LightningCLI):
         self.schedule = schedule_lengths(self.args, self.settings)
         lengths = [f"--{SCHEDULE}.{name}={length}" for name, length in self.schedule.items()]
         try:
-            with ambiguous_names_mean_torch():
+            with ambiguous_names_mean_torch(self.settings):
                 self.config = parser.parse_args([self.command, *self.args, *lengths])
         except ParsingFailed as failure:
             if self.verbosity is Verbosity.VERBOSE:
@@ -136,6 +137,8 @@ class FoundationsCLI(LightningCLI):
         if (name := self.config[self.command].name) is not None:
             check_name(name)
             self.name = name
+        elif typed := [value for key, value in options(self.args) if key == "name"]:
+            raise no_name(typed[-1] or "")
         self.save_config_kwargs |= {"name": self.name, "command": command_as_typed(self.command, self.args)}
 
     def _resolve_checkpoint(self) -> None:
@@ -143,7 +146,7 @@ class FoundationsCLI(LightningCLI):
         if not (word := config.ckpt_path):
             return
         runs = Path(config.trainer.default_root_dir or "runs") / self.name
-        fit = command_as_typed("fit", without_checkpoint(self.args))
+        fit = command_prefix() + command_as_typed("fit", without_checkpoint(self.args))
         config.ckpt_path = given_checkpoint(word, runs, config.checkpoint.dirpath, fit)
         if config.ckpt_path != word:
             # With --quiet, standard output holds only the folder of the run: a script reads it.
@@ -215,10 +218,7 @@ class FoundationsCLI(LightningCLI):
             callbacks.remove(checkpoint)  # Lightning 2.6.6 saves the last one even in a fast_dev_run
         elif checkpoint.dirpath is None:  # else the user's logger would choose the folder
             checkpoint.dirpath = str(Path(config["default_root_dir"]) / "checkpoints")
-        (diagnostics,) = (callback for callback in callbacks if isinstance(callback, DefaultDiagnostics))
-        has_own = any(isinstance(callback, Diagnostics) for callback in config["callbacks"] or [])
-        if self.subcommand != "fit" or has_own or not diagnostics.enabled:
-            callbacks.remove(diagnostics)
+        choose_diagnostics(callbacks, config["callbacks"] or [], fits=self.subcommand == "fit")
         own_bar = any(isinstance(callback, ProgressBar) for callback in config["callbacks"] or [])
         if self.verbosity is Verbosity.QUIET:
             config["enable_progress_bar"] = False
@@ -226,7 +226,7 @@ class FoundationsCLI(LightningCLI):
             callbacks.append(progress_bar())
         if config["enable_model_summary"] is None and self.verbosity is not Verbosity.VERBOSE:
             config["enable_model_summary"] = False  # its table is mostly about the metrics
-        self.interrupt = InterruptCheckpoint(self._command_to_continue(self.command, "last"))
+        self.interrupt = InterruptCheckpoint()
         # The curves come last, after Diagnostics, whose last findings they mark.
         curves = TrainingCurves(str(Path(config["default_root_dir"] or ".") / "curves.png"))
         callbacks += [MonitorCheck(), RandomState(), FiniteWeights(), ScheduleCheck(), self.interrupt, curves]
@@ -235,25 +235,34 @@ class FoundationsCLI(LightningCLI):
             announce(trainer, self.model)
         return trainer
 
-    def _command_to_continue(self, command: str, checkpoint: str) -> str:
-        return command_to_continue(command, self.args, self.verbosity, checkpoint)
-
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             with handled(self.interrupt.receive):
                 super()._run_subcommand(subcommand)
         except BaseException as error:
-            if isinstance(error, Interrupted) and not error.reported:
-                report_saved_checkpoint(error, self.trainer, self._command_to_continue("test", "best"))
+            if self.interrupt.started or isinstance(error, Interrupted):
+                self._report_end(error)
             refused = subcommand == "fit" and not self.interrupt.started and raised_by_lightning(error)
             untouched = not self.interrupt.started and isinstance(error, CommandError)
             if self.folder is not None and (refused or untouched):
                 rmtree(self.folder, ignore_errors=True)  # nothing was trained: it holds only the config
             self._remove_empty_folder()
-            mistake = in_two_lines(error) if refused else missing_metric(self.trainer, error)
+            mistake = beyond_the_end(self.trainer, error)
+            mistake = mistake or (in_two_lines(error) if refused else missing_metric(self.trainer, error))
             if mistake is not None and self.verbosity is not Verbosity.VERBOSE:
                 raise mistake from error
             raise
+
+    def _report_end(self, error: BaseException) -> None:
+        """Name the files of a run that an error or a signal ended; last, the command that continues it."""
+        following = ("fit", "last") if self.interrupt.file is not None else None
+        if isinstance(error, Interrupted) and not error.reported:
+            following = ("test", "best") if report_saved_checkpoint(error, self.trainer) else None
+        if self.interrupt.started:
+            print_files(self.trainer, self.root, self.verbosity)
+        if following is not None:
+            command = command_to_continue(following[0], self.args, self.verbosity, following[1])
+            print(f"Continue with: {command}", file=sys.stderr, flush=True)
 
     def _remove_empty_folder(self) -> None:
         """Remove the folder of a run that failed before it wrote anything."""
@@ -284,11 +293,7 @@ class FoundationsCLI(LightningCLI):
 
     def after_fit(self) -> None:
         if not self.interrupt.started and self._get(self.config, "ckpt_path"):
-            print(
-                f"Warning: nothing was trained: the checkpoint has finished {self.trainer.current_epoch} of "
-                f"{self.trainer.max_epochs} epochs.\nTo continue, increase --trainer.max_epochs.",
-                file=sys.stderr,
-            )
+            print(f"Warning: {nothing_trained(self.trainer)}", file=sys.stderr)
         source = self.datamodule or self.model
         if is_overridden("test_step", self.model) and is_overridden("test_dataloader", source):
             final_test(self.trainer, self.model, self.datamodule)

@@ -8,12 +8,49 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from nnfoundations.cli.config._settings import CommandError
 from nnfoundations.cli.run._finite_weights import non_finite_weight
 
-__all__ = ["RandomState", "RunCheckpoint"]
+__all__ = ["RandomState", "RunCheckpoint", "beyond_the_end", "nothing_trained"]
+
+
+def nothing_trained(trainer: Trainer) -> str:
+    """Say why a resumed run trained nothing, and which option continues it.
+
+    Args:
+        trainer: has restored the checkpoint, and ended at once.
+    """
+    epochs, steps = trainer.current_epoch, trainer.global_step
+    if 0 < trainer.max_steps <= steps:
+        done, option = f"{steps:,} of {trainer.max_steps:,} steps", "max_steps"
+    else:
+        done, option = f"{epochs:,} of {trainer.max_epochs:,} epochs", "max_epochs"
+    return (
+        f"nothing was trained: the checkpoint has finished {done}.\nTo continue, increase --trainer.{option}."
+    )
+
+
+def beyond_the_end(trainer: Trainer, error: BaseException) -> CommandError | None:
+    """The error for a checkpoint with more epochs than the run: Lightning's counts from 0, without advice.
+
+    Args:
+        trainer: has restored the checkpoint.
+        error: what Lightning raised.
+
+    Returns:
+        The error in our words; None if it is another one.
+    """
+    if not isinstance(error, MisconfigurationException) or "restored a checkpoint" not in str(error):
+        return None
+    done = trainer.fit_loop.epoch_progress.state_dict()["current"]["processed"]
+    return CommandError(
+        f"nothing was trained: the checkpoint has finished {done} epochs, more than the {trainer.max_epochs} "
+        "of this run.\nTo continue, increase --trainer.max_epochs."
+    )
 
 
 class RunCheckpoint(ModelCheckpoint):

@@ -8,7 +8,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from nnfoundations.cli.config._settings import CommandError
 
-__all__ = ["check_name", "earlier_runs", "new_run_folder"]
+__all__ = ["check_name", "earlier_runs", "new_run_folder", "no_name"]
 
 
 def new_run_folder(parent: Path) -> Path:
@@ -50,6 +50,18 @@ def check_name(name: str) -> None:
             f"`name` cannot be `{name}`: it becomes a folder under the root of all runs.\n"
             "Give a word, or words with `/` between them, such as `lr/0.1`."
         )
+
+
+def no_name(typed: str) -> CommandError:
+    """The error for a value of `--name` that YAML reads as null: the run would silently get its default name.
+
+    Args:
+        typed: the value.
+    """
+    return CommandError(
+        f"`name` cannot be `{typed}`: YAML, the language of the options, reads it as null.\n"
+        "Give a word, or leave the option out to use the default."
+    )
 
 
 def earlier_runs(folder: Path) -> list[str]:

@@ -1,19 +1,19 @@
 """What a person reads when a run starts and when it ends."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from nnfoundations.callbacks import PredictionTable, TrainingCurves, logger_place
+from nnfoundations.callbacks import PredictionTable, TrainingCurves, log_folder, logger_place
 from nnfoundations.cli.run._device import device_name
 from nnfoundations.cli.run._environment import command_prefix, gpu_warning
 from nnfoundations.cli.run._run_folder import earlier_runs
 from nnfoundations.cli.run._verbosity import Verbosity
 
-__all__ = ["announce", "print_summary"]
+__all__ = ["announce", "print_files", "print_summary"]
 
 _NEXT = {"digits": "mnist"}
 """The config to try after this one."""
@@ -38,15 +38,31 @@ def print_summary(trainer: Trainer, root: Path, name: str, verbosity: Verbosity)
         name: of this run.
         verbosity: if quiet, only the folder of the run is printed.
     """
-    has_folder = not getattr(trainer, "fast_dev_run", False)
-    lines: list[str] = []
-    if verbosity is Verbosity.QUIET:
-        lines += [str(trainer.default_root_dir)] if has_folder else []
-    else:
-        lines += _metrics(trainer, name)
-        lines += _outcome(trainer, root, name) if has_folder else []
-    if lines:
-        print("\n".join(lines), flush=True)
+    loud = verbosity is not Verbosity.QUIET
+    if loud:
+        _print(_metrics(trainer, name))
+    print_files(trainer, root, verbosity)
+    if loud and trainer.state.fn == "test" and not _findings(trainer).exists():
+        _print(_next(trainer, name))
+
+
+@rank_zero_only
+def print_files(trainer: Trainer, root: Path, verbosity: Verbosity) -> None:
+    """Print the folder and the files of the run; nothing after a `fast_dev_run`, which has none.
+
+    Args:
+        trainer: has finished a command, or was interrupted.
+        root: the folder of all runs.
+        verbosity: if quiet, only the folder is printed.
+    """
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by its connector
+        return
+    _print([str(trainer.default_root_dir)] if verbosity is Verbosity.QUIET else _files(trainer, root))
+
+
+def _print(lines: Iterable[str]) -> None:
+    if text := "\n".join(lines):
+        print(text, flush=True)
 
 
 def _metrics(trainer: Trainer, name: str) -> Iterator[str]:
@@ -57,10 +73,17 @@ def _metrics(trainer: Trainer, name: str) -> Iterator[str]:
         yield from (f"  {metric:<{width}}  {value}" for metric, value in metrics.items())
 
 
-def _outcome(trainer: Trainer, root: Path, name: str) -> Iterator[str]:
-    """The files of the run and the commands that continue from here."""
+def _next(trainer: Trainer, name: str) -> Iterator[str]:
+    if name in _NEXT and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by its connector
+        yield f"Next         {command_prefix()}nnfoundations fit --config {_NEXT[name]}"
+
+
+def _findings(trainer: Trainer) -> Path:
+    return (log_folder(trainer) or Path(trainer.default_root_dir)) / "findings.jsonl"
+
+
+def _files(trainer: Trainer, root: Path) -> Iterator[str]:
     folder = Path(trainer.default_root_dir)
-    prefix = command_prefix()
     yield f"Run          {folder}"
     if earlier := earlier_runs(folder):
         more = f" and {len(earlier) - 2} more" if len(earlier) > 2 else ""
@@ -69,13 +92,10 @@ def _outcome(trainer: Trainer, root: Path, name: str) -> Iterator[str]:
         if isinstance(callback, PredictionTable | TrainingCurves) and callback.file is not None:
             label = "Curves" if isinstance(callback, TrainingCurves) else "Predictions"
             yield f"{label:<12} {callback.file}"
-    findings = folder / "findings.jsonl"
-    if findings.exists():
+    if (findings := _findings(trainer)).exists():
         yield f"Findings     {findings}"
     for logger in trainer.loggers:
         label, place = logger_place(logger)
         if label == "TensorBoard":  # the root shows this run beside the earlier ones
-            place = f"{prefix}tensorboard --logdir {root}"
+            place = f"{command_prefix()}tensorboard --logdir {root}"
         yield f"{label:<12} {place}"
-    if trainer.state.fn == "test" and name in _NEXT and not findings.exists():
-        yield f"Next         {prefix}nnfoundations fit --config {_NEXT[name]}"

@@ -14,7 +14,8 @@ __all__ = ["Verbosity", "can_redraw", "has_rich", "is_relevant"]
 class Verbosity(Enum):
     """How much a command prints.
 
-    QUIET: errors, warnings, findings, and the folder of the run. VERBOSE: also all that libraries print.
+    QUIET: errors, warnings, the lines of diagnostics, and the folder of the run. VERBOSE: also all that
+    libraries print.
     """
 
     QUIET = "--quiet"
