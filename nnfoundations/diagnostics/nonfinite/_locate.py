@@ -1,16 +1,18 @@
-"""Finds the module that first made a NaN or infinity, by running one batch again with hooks."""
+"""Names the module that makes the first NaN or infinity, from a second run of a batch with hooks."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from nnfoundations.diagnostics._replay import RandomState, untouched
+from nnfoundations.diagnostics.nonfinite._batch import tensors
+from nnfoundations.diagnostics.nonfinite._check import finite
 
-__all__ = ["Origin", "finite", "locate", "nonfinite_inputs", "tensors"]
+__all__ = ["Origin", "locate"]
 
 
 class Origin(NamedTuple):
@@ -18,47 +20,75 @@ class Origin(NamedTuple):
 
     `place` is input, weights, forward, loss or backward; gradient or first loss if no more is known. A second
     run may also return unknown, or finite if its forward pass is finite and the rest could not run. `where`
-    names modules, parameters or entries of the batch such as ``batch[0][3, 10]``.
+    names modules, parameters or entries of the batch such as ``batch[0][3, 10]``. `reason` says why no more
+    is known.
     """
 
     place: str
-    where: tuple[str, ...]
+    where: tuple[str, ...] = ()
+    reason: str = ""
 
 
-def locate(model: nn.Module, replay: Callable[[], Tensor | None], random_state: RandomState) -> Origin:
+def locate(model: nn.Module, run: Callable[[], Tensor | None]) -> Origin:
     """Run a batch once more and name the first module that makes a NaN or infinity from finite numbers.
 
-    The random state is that of the first run, so dropout draws the same mask. Afterwards buffers, attributes,
-    gradients and the random state are restored. No `.grad` is written, and no gradient hook of the parameters
-    runs (those of DistributedDataParallel would wait for other processes).
+    No `.grad` is written, and no gradient hook of the parameters runs (those of DistributedDataParallel would
+    wait for other processes). Activation checkpointing is off: its reentrant kind allows no other way.
 
     Args:
         model: the model.
-        replay: runs the forward pass and returns the loss, or None if it has none.
-        random_state: the random state at the first run.
+        run: runs the forward pass and returns the loss, or None if it has none.
 
     Returns:
         The origin.
+
+    Raises:
+        Exception: what the run raises, unless a module made a NaN or infinity before.
     """
-    with (
-        untouched(model),
-        random_state.again(),
-        torch.compiler.set_stance("force_eager"),
-        torch.enable_grad(),
-    ):
-        forward, backward = _ForwardWatch(model), _BackwardWatch(model)
-        try:
-            loss = replay()
+    forward, backward = _ForwardWatch(model), _BackwardWatch(model)
+    try:
+        with (
+            torch.compiler.set_stance("force_eager"),
+            torch.enable_grad(),
+            torch.autograd.set_detect_anomaly(False),
+            _without_checkpoints(),
+        ):
+            try:
+                loss = run()
+            except Exception:
+                if origin := forward.origin(None):
+                    return origin
+                raise
             origin = forward.origin(loss)
             if origin is None and loss is not None and loss.requires_grad:
                 named = {name: p for name, p in model.named_parameters() if p.requires_grad}
                 grads = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
                 bad = [n for n, g in zip(named, grads, strict=True) if g is not None and not finite(g)]
                 origin = backward.origin(bad)
-        finally:
-            forward.remove()
-            backward.remove()
-    return origin or Origin("finite" if loss is None and forward.ran else "unknown", ())
+    finally:
+        forward.remove()
+        backward.remove()
+    if loss is None:
+        return origin or Origin("finite" if forward.ran else "unknown")
+    return origin or Origin("unknown", reason="all numbers of a second run were finite")
+
+
+class _Direct:
+    """Runs a checkpointed function as it is, in place of `torch.utils.checkpoint.CheckpointFunction`."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve_rng_state: bool, *args: Any) -> Any:
+        return function(*args)
+
+
+@contextmanager
+def _without_checkpoints() -> Iterator[None]:
+    original: Any = torch.utils.checkpoint.CheckpointFunction
+    torch.utils.checkpoint.CheckpointFunction = _Direct  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        torch.utils.checkpoint.CheckpointFunction = original  # type: ignore[misc]
 
 
 class _Watch:
@@ -105,7 +135,7 @@ class _ForwardWatch(_Watch):
             # If the input is already not finite, the code between two modules made it.
             between = () if finite_in else (self._seen[i - 1][0],)
             return Origin("forward", (*between, name or self._root))
-        return Origin("loss", ()) if loss is not None and not finite(loss) else None
+        return Origin("loss") if loss is not None and not finite(loss) else None
 
 
 class _BackwardWatch(_Watch):
@@ -126,7 +156,7 @@ class _BackwardWatch(_Watch):
     def _before(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any) -> None:
             for x in tensors(inputs):
-                if x.requires_grad:
+                if x.requires_grad and not self._events:
                     self._readers.setdefault(id(x), []).append(name)
                     self._watch(name, "in", x)
 
@@ -134,6 +164,8 @@ class _BackwardWatch(_Watch):
 
     def _after(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if self._events:  # a checkpoint runs its modules again in the backward pass
+                return
             self._order.append(name)
             for y in tensors(output):
                 if y.requires_grad:
@@ -158,59 +190,9 @@ class _BackwardWatch(_Watch):
                 readers = self._readers.get(id(self._outputs[name]), [])
                 if guilty := [reader for reader in readers if reader in fine]:
                     return Origin("backward", (guilty[-1],))
-                following = self._order[self._order.index(name) + 1 :][:1]
+                later = self._order[self._order.index(name) + 1 :]
+                following = [other for other in later if other in self._outputs][:1]  # not a metric
                 return Origin("backward", (name, *following) if following else ("the loss",))
         if parameters:  # only sums over the batch overflow, or nothing below needs a gradient
-            return Origin("backward", (parameters[-1].rpartition(".")[0],))
+            return Origin("backward", (parameters[-1].rpartition(".")[0] or parameters[-1],))
         return None
-
-
-def nonfinite_inputs(batch: Any) -> tuple[str, ...]:
-    """Locate the first NaN or infinity in a batch, as ``batch[0][3, 10]``. Waits for the device."""
-    return tuple(f"batch{path}{_first(x)}" for path, x in _paths(batch) if not finite(x))
-
-
-def _first(x: Tensor) -> str:
-    if x.is_sparse or not x.ndim:
-        return ""
-    place = (~x.isfinite()).nonzero()[0].tolist()
-    return f"[{', '.join(map(str, place))}]"
-
-
-def _paths(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    if isinstance(tree, Tensor):
-        yield path, tree
-    elif isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _paths(value, f"{path}[{key!r}]")
-    elif isinstance(tree, list | tuple):
-        for i, value in enumerate(tree):
-            yield from _paths(value, f"{path}[{i}]")
-    elif is_dataclass(tree) and not isinstance(tree, type):
-        for name, value in vars(tree).items():
-            yield from _paths(value, f"{path}.{name}")
-
-
-def tensors(tree: Any) -> Iterator[Tensor]:
-    """Yield all tensors in a nested structure, in order.
-
-    Args:
-        tree: a tensor, or mappings, lists, tuples and dataclasses of tensors, nested to any depth.
-
-    Yields:
-        Each tensor.
-    """
-    return (tensor for _, tensor in _paths(tree))
-
-
-def finite(tree: Any) -> bool:
-    """Return whether all floating-point numbers are finite, except in masks. Waits for the device."""
-    dense = (x.detach().coalesce().values() if x.is_sparse else x.detach() for x in tensors(tree))
-    return all(
-        bool(x.isfinite().all()) or _is_mask(x) for x in dense if x.is_floating_point() and not x.is_meta
-    )
-
-
-def _is_mask(x: Tensor) -> bool:
-    """Return whether a tensor is an attention mask, which contains 0 and minus infinity on purpose."""
-    return bool((x.isneginf() | (x == 0)).all()) and bool((x == 0).any())
