@@ -1,12 +1,11 @@
-"""Reads the autograd graph of a loss: nearest nodes, the ends of the backward pass, and its parameters."""
+"""Reads the autograd graph of a loss: the ends of the backward pass, and its parameters."""
 
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["ends", "nearest", "node_kind", "source", "strangers"]
+__all__ = ["node_kind", "source", "strangers", "terminal_parameters"]
 
 _UNCHANGED = (
     "Alias", "Clamp", "ClampMax", "ClampMin", "Clone", "Permute", "ReshapeAlias", "Select", "Slice",
@@ -27,21 +26,7 @@ def source(node: Any) -> Any:
     return node
 
 
-def nearest(loss: Tensor, most: int = 24) -> list[tuple[str, Any]]:
-    """Return the nodes nearest to the loss, breadth first, because penalties and scalings come before it."""
-    found: list[tuple[str, Any]] = []
-    queue, seen = deque([loss.grad_fn]), set()
-    while queue and len(found) < most:
-        node = queue.popleft()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        found.append((node_kind(node), node))
-        queue.extend(following for following, _ in node.next_functions)
-    return found
-
-
-def ends(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[Tensor]:
+def terminal_parameters(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[Tensor]:
     """Return the parameters whose gradients backward computes last: a NaN from anywhere propagates to them.
 
     A node passes what it computes to all nodes below, and the last nodes have only parameters as inputs. In a
