@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule
+from nnfoundations.diagnostics.rules._rule import STEPS, Rule, smooth, stuck
 
 __all__ = ["ConstantInputs", "UnscaledInputs"]
 
@@ -13,16 +16,18 @@ __all__ = ["ConstantInputs", "UnscaledInputs"]
 class UnscaledInputs(Rule):
     """The inputs are far from unit scale, so the first layer's gradients are off by the same factor."""
 
-    fault, family, needs = "unscaled-inputs", "data", ("input",)
-    at_once = True  # two batches in a row are sufficient evidence
+    fault, family, needs = "unscaled-inputs", Family.DATA, ("input",)
+    explains = ("bad-initialization", "bad-output-scale", *STEPS, Family.NON_FINITE)
+    exact = True
     high: float = 50.0  # largest root mean square of the inputs; measured on digits
-    low: float = 1e-3  # smallest root mean square of the inputs
+    low: float = 1e-3  # smallest root mean square of the inputs; a judgement
+    lasts: int = 100  # losses after which a loss that has not fallen is an error; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["input"]
         sizes = series.last(2).column("rms")
         far = (sizes > self.high).all() or ((sizes < self.low) & (sizes > 0)).all()
-        if len(sizes) < 2 or not far or (sizes[-1] > self.high and _normalised_next(history)):
+        if len(sizes) < 2 or not far or (sizes[-1] > self.high and _normalized_next(history)):
             return None
         size = float(sizes.mean())
         first = next(iter(history.layers), "")
@@ -34,12 +39,19 @@ class UnscaledInputs(Rule):
             "both this layer and the layers above it.",
             f"Divide the inputs by {size:.3g}, or subtract their mean and divide by their standard "
             "deviation.",
-            Severity.ERROR,
+            Severity.ERROR if self._hurts(history) else Severity.WARNING,
             rms=size,
         )
 
+    def _hurts(self, history: History) -> bool:
+        """Return whether the run does not train: some inputs, such as images of 0 to 255, are only slower."""
+        losses = history["loss"].rows[:, 0]
+        if len(losses) < self.lasts:
+            return not np.isfinite(losses).all()
+        return stuck(history) or smooth(losses) > history.loss.baseline > 0 or not np.isfinite(losses).all()
 
-def _normalised_next(history: History) -> bool:
+
+def _normalized_next(history: History) -> bool:
     """Return whether a normalization, which removes any scale, follows the first layer with weights."""
     roles = [facts.role for facts in history.layers.values() if facts.role != "other"]
     return roles[:2] == ["weighted", "normalization"]
@@ -49,8 +61,9 @@ def _normalised_next(history: History) -> bool:
 class ConstantInputs(Rule):
     """All samples of a batch are equal, so the network has nothing to distinguish."""
 
-    fault, family, needs = "constant-inputs", "data", ("input",)
-    at_once = True
+    fault, family, needs = "constant-inputs", Family.DATA, ("input",)
+    explains = ("bad-initialization", *STEPS, Family.GENERALIZATION)
+    exact = True
     spread: float = 1e-6  # largest standard deviation over the batch of any feature; measured on digits
 
     def judge(self, history: History) -> Suspicion | None:

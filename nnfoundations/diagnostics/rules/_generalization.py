@@ -1,9 +1,11 @@
 """The rule about overfitting: the network fits only its training data."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import Rule, smooth
@@ -11,89 +13,67 @@ from nnfoundations.diagnostics.rules._rule import Rule, smooth
 __all__ = ["Overfitting"]
 
 
+class _Rise(NamedTuple):
+    """Validation and training losses, at the best validation and now; `now` is the lowest of the last few."""
+
+    step: int
+    best: float
+    now: float
+    train_then: float
+    train_now: float
+
+
 @dataclass(frozen=True)
 class Overfitting(Rule):
-    """The validation loss rises after its best value while the training loss still falls.
+    """The validation loss rises after its best value while the training loss still falls."""
 
-    Or validation accuracy is far below training accuracy and has not improved for a third of the run.
-    """
-
-    fault, family, needs = "overfitting", "generalization", ("validation_loss", "loss")
-    checks: int = 3  # validations without an improvement
+    fault, family, needs = "overfitting", Family.GENERALIZATION, ("validation_loss", "loss")
+    confirmations = 3
+    checks: int = 3  # validations without an improvement; a judgement
     rise: float = 0.06  # rise of the lowest of these over the best loss; healthy digits reach 0.053
-    least: float = 0.02  # smallest rise, as a share of the loss of random guessing
-    errors: float = 3.0  # smallest rise, in standard errors of the validation loss
-    gap: float = 0.08  # between training and validation accuracy; healthy gaps reach 0.06
+    least: float = 0.02  # smallest rise, as a share of the loss of random guessing; a judgement
+    errors: float = 3.0  # smallest rise, in standard errors of the validation loss; a judgement
+    fall: float = 0.05  # smallest fall of the training loss since then; on diabetes noise alone has 0.01
 
     def judge(self, history: History) -> Suspicion | None:
-        series = history["validation_loss"]
-        if len(series) < self.checks + 1 or not np.isfinite(series.column("loss")).all():
-            return None
-        return self._rising(history) or self._gap(history)
+        seen = self._measure(history)
+        return None if seen is None else self._about(seen)
 
-    def _rising(self, history: History) -> Suspicion | None:
+    def _measure(self, history: History) -> _Rise | None:
         series = history["validation_loss"]
-        values = series.column("loss")
-        at = int(np.nanargmin(values))
-        best = float(values[at])
+        values = series.column("loss") if len(series) else np.empty(0)
+        if len(values) < self.checks + 1 or not np.isfinite(values).all():
+            return None
+        at = int(np.argmin(values))
         if len(values) - 1 - at < self.checks:
             return None
-        lowest = float(values[-self.checks :].min())
-        rise, baseline = lowest - best, history.loss.baseline
+        best, now = float(values[at]), float(values[-self.checks :].min())
+        rise, baseline = now - best, history.loss.baseline
         if baseline > 0 and rise < self.least * baseline:
             return None  # six per cent of a loss near 0 mean nothing
         if not (rise > self.rise * abs(best) and rise > self.errors * _error(history, at)):
             return None
-        then, now = _training_loss(history, at)
-        if not now < then:
+        train_then, train_now = _training_loss(history, at)
+        if not train_then - train_now > self.fall * abs(train_then):
             return None
-        return self._said(
-            history, at,
-            f"The validation loss was lowest at step {series.steps[at]} ({best:.3g}) and at least "
-            f"{lowest:.3g} in the last {self.checks} validations, while the training loss fell from "
-            f"{then:.3g} to {now:.3g}.",
-            best=best, lowest=lowest, train_then=then, train_now=now,
-        )  # fmt: skip
+        return _Rise(int(series.steps[at]), best, now, train_then, train_now)
 
-    def _gap(self, history: History) -> Suspicion | None:
-        series, accuracy = history["validation_loss"], history["validation_accuracy"]
-        train = history["train_accuracy"]
-        if len(accuracy) < 6 or not len(train):
-            return None
-        validated = accuracy.column("accuracy")
-        at = int(np.nanargmax(validated))
-        quiet = len(validated) - 1 - at >= max(self.checks, len(validated) // 3)
-        now = float(validated[-3:].mean())
-        fitted = smooth(train.rows[:, 0], 5)
-        n = history.settings.get("validation_samples", 0) or 100
-        error = (max(now * (1 - now), 1e-4) / n) ** 0.5
-        if not quiet or not fitted - now > max(self.gap, 4 * error):
-            return None
-        if smooth(series.column("loss"), 3) < 1.02 * float(series.column("loss").min()):
-            return None  # still the best loss so far: it generalizes better, not worse
-        at_loss = int(np.nanargmin(series.column("loss")))
-        then, after = _training_loss(history, at_loss)
-        if not after < then:
-            return None
-        return self._said(
-            history, at_loss,
-            f"Accuracy is {fitted:.3f} on training data and {now:.3f} on validation data, and the latter has "
-            f"not improved since step {accuracy.steps[at]}.",
-            train_accuracy=fitted, validation_accuracy=now,
-        )  # fmt: skip
-
-    def _said(self, history: History, at: int, evidence: str, **numbers: float) -> Suspicion:
-        step = int(history["validation_loss"].steps[at])
+    def _about(self, seen: _Rise) -> Suspicion:
         return self.suspect(
-            step,
+            seen.step,
             (),
-            evidence,
+            f"The validation loss was lowest at step {seen.step} ({seen.best:.3g}) and at least "
+            f"{seen.now:.3g} in the last {self.checks} validations, while the training loss fell from "
+            f"{seen.train_then:.3g} to {seen.train_now:.3g}.",
             "The network memorizes its training samples: it has more capacity than they can constrain.",
-            f"Stop at the best validation (EarlyStopping, or the checkpoint of step {step}). Use more data, "
-            "augmentation, weight decay, dropout or a smaller network.",
+            f"Stop at the best validation (EarlyStopping, or the checkpoint of step {seen.step}). Use more "
+            "data, augmentation, weight decay, dropout or a smaller network.",
             Severity.WARNING,
-            best_step=step,
-            **numbers,
+            best=seen.best,
+            lowest=seen.now,
+            train_then=seen.train_then,
+            train_now=seen.train_now,
+            best_step=seen.step,
         )
 
 

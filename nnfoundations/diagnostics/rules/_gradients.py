@@ -4,18 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._learning_rate import total_norm
-from nnfoundations.diagnostics.rules._rule import (
-    Rule,
-    clearly_above,
-    learning_rate,
-    median,
-    smooth,
-    stuck,
-    weight_matrices,
-)
+from nnfoundations.diagnostics.rules._rule import Rule, kept_norm, median, stuck, weight_matrices
 from nnfoundations.diagnostics.rules._start import depth_ratio
 
 __all__ = ["ExplodingGradients", "VanishingGradients"]
@@ -25,13 +17,17 @@ __all__ = ["ExplodingGradients", "VanishingGradients"]
 class VanishingGradients(Rule):
     """Almost no gradient reaches the first layers, or the first steps of a sequence."""
 
-    fault, family, needs = "vanishing-gradients", "gradients", ("gradient_norm", "loss")
-    decades: float = -3.5  # first over last layer's gradient, in powers of 10; a healthy net: -2.43
-    through_time: float = -6.0  # the same over a sequence, first step over last step
-    soon: int = 30  # losses needed if a sequence loses twice as many powers of 10
-    wait: int = 100  # losses needed otherwise
-    behind: float = 0.1  # update / weight of the first layer over that of the others
-    single: float = 0.75  # share of the whole fall at one layer; a scaled residual branch falls at each
+    fault, family, needs = "vanishing-gradients", Family.GRADIENTS, ("gradient_norm", "loss")
+    explains = ("learning-rate-too-low", Family.UNITS)
+    confirmations = 3
+    decades: float = -3.5  # first over last layer's gradient, in powers of 10; healthy digits reach -2.43
+    through_time: float = -6.0  # the same over a sequence, first step over last step; a judgement
+    begin: int = 12  # losses needed; a convolutional autoencoder gains 4 powers of 10 in its first 8 steps
+    shrunk: float = 0.5  # share of their norm below which weights are erased by decay; digits, friedman
+    soon: int = 30  # losses needed if a sequence loses twice as many powers of 10; a judgement
+    wait: int = 100  # losses needed otherwise; a judgement
+    behind: float = 0.1  # update / weight of the first layer over that of the others; a judgement
+    single: float = 0.75  # share of the fall at one layer; scaled residual branches on digits fall at each
 
     def judge(self, history: History) -> Suspicion | None:
         return self._through_layers(history) or self._through_time(history)
@@ -39,7 +35,9 @@ class VanishingGradients(Rule):
     def _through_layers(self, history: History) -> Suspicion | None:
         series = history["gradient_norm"].last(10)
         chosen = _one_a_module(history, series.columns)
-        if len(chosen) < 3 or len(series) < 3:
+        if len(chosen) < 3 or len(series) < 3 or len(history["loss"]) < self.begin:
+            return None
+        if kept_norm(history) < self.shrunk:
             return None
         ends = series.rows[-1, [chosen[0], chosen[-1]]]
         if ends[0] > 10 ** (self.decades / 2) * ends[1]:  # clearly healthy: skip the rest
@@ -124,16 +122,14 @@ def _one_a_module(history: History, columns: tuple[str, ...]) -> list[int]:
 
 @dataclass(frozen=True)
 class ExplodingGradients(Rule):
-    """Gradients rise far above their earlier level and the loss rises too, or a hidden state explodes."""
+    """Activations and gradients grow from layer to layer, or a hidden state grows from step to step."""
 
-    fault, family, needs = "exploding-gradients", "gradients", ("gradient_norm", "loss")
-    spike: float = 20.0  # gradient norm over its usual value, while the loss is above twice its best
-    times: int = 3  # separate spikes within 50 measurements
-    growth: float = 1.5  # growth of activations over the layers in powers of 10; hidden states: 1 more
-    at_once = True
+    fault, family, needs = "exploding-gradients", Family.GRADIENTS, ("gradient_norm", "loss")
+    explains = ("non-finite", "learning-rate-too-high", "bad-output-scale", "dead-units", "saturated-units")
+    growth: float = 1.5  # growth over the layers in powers of 10, hidden states 1 more; healthy digits: 0.35
 
     def judge(self, history: History) -> Suspicion | None:
-        return self._through_time(history) or self._through_layers(history) or self._spike(history)
+        return self._through_time(history) or self._through_layers(history)
 
     def _through_time(self, history: History) -> Suspicion | None:
         series = history["recurrent_growth"]
@@ -174,38 +170,4 @@ class ExplodingGradients(Rule):
             "Use He initial values (torch.nn.init.kaiming_normal_), or add normalization between the layers.",
             Severity.ERROR,
             log10_ratio=ratio,
-        )
-
-    def _spike(self, history: History) -> Suspicion | None:
-        """Detect repeated spikes: a single spike recovers, or is the fault of the learning rate."""
-        losses = history["loss"].rows[:, 0]
-        if len(history["gradient_norm"]) < 60 or len(losses) < 60:
-            return None
-        level, first = smooth(losses, 5), float(losses[0])
-        if not level > clearly_above(float(losses.min()), first):
-            return None  # a cheap lower bound of the level below
-        steps, norms = total_norm(history)
-        usual = median(norms[-101:])
-        high = steps[-50:][norms[-50:] > self.spike * usual]
-        apart = 1 + int((np.diff(high) > 5).sum()) if len(high) else 0
-        best = float(np.min(np.convolve(losses, np.ones(5) / 5, mode="valid")))
-        if not (apart >= self.times and level > clearly_above(best, first)):
-            return None
-        series = history["gradient_norm"]
-        last = int(np.searchsorted(steps, high[-1]))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rise = np.nan_to_num(series.rows[last] / np.nanmedian(series.rows[-101:], 0))
-        worst = series.columns[int(np.argmax(rise))]
-        return self.suspect(
-            high[0],
-            (history.parameters[worst].module,),
-            f"The gradient norm had {apart} spikes above {self.spike:g} times its usual value ({usual:.3g}) "
-            f"in the last 50 measurements, and the loss is {level:.3g} after a best value of {best:.3g}.",
-            f"Single updates with lr={learning_rate(history):.3g} undo what the network has learned.",
-            f"Set gradient_clip_val={2 * usual:.2g} in the Trainer (twice the usual norm), or lower the "
-            "learning rate.",
-            Severity.WARNING,
-            times=apart,
-            usual=usual,
-            suggested_clip=2 * usual,
         )

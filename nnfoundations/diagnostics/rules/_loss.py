@@ -1,21 +1,118 @@
-"""The rule about the form of the loss: softmax or sigmoid applied twice."""
+"""Rules about the form of the loss: what feeds it, and along which axis."""
 
 import math
 from dataclasses import dataclass
 
+from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
-from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule
+from nnfoundations.diagnostics._history import History, LossTerm
+from nnfoundations.diagnostics.rules._loss_rule import AFTERWARDS, LossRule, first_step, named, place, said
+from nnfoundations.diagnostics.rules._rule import STEPS, Rule
 
-__all__ = ["SoftmaxBeforeCrossEntropy"]
+__all__ = [
+    "LossNeedsLogProbabilities",
+    "SoftmaxBeforeCrossEntropy",
+    "SoftmaxOverBatch",
+    "SoftmaxOverOneUnit",
+]
+
+
+SQUASHES = ("relu", "sigmoid", "softmax", "tanh")
+"""Activations whose outputs are not log-probabilities."""
+
+
+@dataclass(frozen=True)
+class SoftmaxOverOneUnit(LossRule):
+    """A softmax runs over an axis of length 1, so its output is constant and every gradient is 0."""
+
+    fault, family = "softmax-over-one-unit", Family.LOSS
+    explains = (
+        "softmax-over-batch",
+        "output-activation-mismatch",
+        "softmax-before-cross-entropy",
+        "loss-needs-log-probabilities",
+        "bad-output-scale",
+        "symmetric-weights",
+        *STEPS,
+        Family.GENERALIZATION,
+    )
+
+    def judge(self, history: History) -> Suspicion | None:
+        term = next((t for t in self.terms(history) if t.length == 1 and t.axis >= 0), None)
+        if term is None:
+            return None
+        if term.kind == "cross-entropy" and term.activation != "softmax":
+            evidence = (
+                f"Cross-entropy gets one output per sample: scores of shape {term.shape}, which is a single "
+                "class. Its softmax over this one output is 1 for every input."
+            )
+            remedy = (
+                "For two classes use BCEWithLogitsLoss on the one output, with float targets of its shape. "
+                "For C classes give the last layer C outputs (out_features=C)."
+            )
+        else:
+            which = "softmax" if term.activation == "softmax" else "division by the sum"
+            evidence = (
+                f"The {said(which, term)} before the loss runs over axis {term.axis} of length 1, "
+                "so its output is 1 for every input."
+            )
+            remedy = (
+                "Replace the softmax of this single unit by a sigmoid (BCELoss, or BCEWithLogitsLoss without "
+                "an activation), or give the last layer one output per class (out_features=2) and use "
+                "CrossEntropyLoss without a softmax."
+            )
+        return self.suspect(
+            first_step(history),
+            place(term),
+            evidence,
+            "A softmax divides each number by the sum over its axis. For one number this is always 1, so "
+            "every gradient is exactly 0 and no weight changes.",
+            remedy,
+            Severity.ERROR,
+            length=1.0,
+        )
+
+
+@dataclass(frozen=True)
+class SoftmaxOverBatch(LossRule):
+    """A softmax before the loss runs over the samples of the batch, not over the classes."""
+
+    fault, family = "softmax-over-batch", Family.LOSS
+    explains = ("output-activation-mismatch", *STEPS, Family.GENERALIZATION)
+
+    def judge(self, history: History) -> Suspicion | None:
+        term = next((t for t in self.terms(history) if t.over_batch and t.length > 1), None)
+        if term is None:
+            return None
+        kind = "softmax" if term.activation == "softmax" else "log-softmax"
+        # Over axis 1 the time comes first; but a softmax before a log-softmax has an axis of its own.
+        axis = 1 if term.axis == 1 and (kind != "softmax" or term.kind != "cross-entropy") else 0
+        samples = term.shape[axis]
+        classes = 1 if len(term.shape) == 4 and axis == 0 else -1  # images have shape (N, C, H, W)
+        outputs = f"the {term.shape[classes]} outputs of each" if len(term.shape) > 1 else "single outputs"
+        remedy = f"Set dim={classes} (now dim={axis}) in the {kind}."
+        if len(term.shape) < 2:
+            remedy = "Use BCEWithLogitsLoss: cross-entropy takes scores of shape (N, C), with C classes."
+        return self.suspect(
+            first_step(history),
+            place(term),
+            f"The {said(kind, term)} before the loss runs over axis {axis} of an output of shape "
+            f"{term.shape}. This is over the {samples} samples of the batch, not over {outputs}.",
+            "The probabilities of a sample then depend on the other samples, and do not sum to 1 over its "
+            "classes.",
+            remedy,
+            Severity.ERROR,
+            samples=float(samples),
+        )
 
 
 @dataclass(frozen=True)
 class SoftmaxBeforeCrossEntropy(Rule):
     """A loss that expects logits gets probabilities, so softmax (or sigmoid) is applied twice."""
 
-    fault, family, needs = "softmax-before-cross-entropy", "loss", ("loss",)
-    at_once = True
+    fault, family, needs = "softmax-before-cross-entropy", Family.LOSS, ("loss",)
+    explains = (*AFTERWARDS, "no-gradient")
+    exact = True
 
     def judge(self, history: History) -> Suspicion | None:
         loss = history.loss
@@ -46,3 +143,110 @@ class SoftmaxBeforeCrossEntropy(Rule):
             Severity.ERROR,
             floor=floor,
         )
+
+
+@dataclass(frozen=True)
+class LossNeedsLogProbabilities(LossRule):
+    """A likelihood is computed from numbers that are not probabilities, or not their logarithms."""
+
+    fault, family = "loss-needs-log-probabilities", Family.LOSS
+    explains = (
+        "output-activation-mismatch",
+        "unstable-loss-function",
+        "bad-initialization",
+        "bad-output-scale",
+        *STEPS,
+        Family.NON_FINITE,
+        Family.GENERALIZATION,
+    )
+    floor: float = 1e-3  # input of a logarithm up to which it counts as cut off; a judgement
+    zero: float = 1e-6  # the same if the inputs sum to 1; a judgement
+
+    def judge(self, history: History) -> Suspicion | None:
+        # The graph proves it at the first batch already: there is often no second one, because of NaN.
+        for term in history.loss.terms:
+            found = (
+                self._of_scores(history, term)
+                or self._of_logarithm(history, term)
+                or self._of_sigmoids(history, term)
+            )
+            if found is not None:
+                return found
+        return None
+
+    def _of_scores(self, history: History, term: LossTerm) -> Suspicion | None:
+        if term.kind not in ("negative-log-likelihood", "kl-divergence") or term.normalized:
+            return None
+        known = term.layer if not term.activation else term.activation in SQUASHES
+        above = term.highest > 1e-3
+        if not (known or above):
+            return None
+        loss = "NLLLoss" if term.kind == "negative-log-likelihood" else "KLDivLoss"
+        what = f"the output of a {said(named(term.activation), term)}" if term.activation else _raw(term)
+        evidence = f"{loss} gets {what}, of which no log-softmax was taken"
+        if above:
+            evidence += f": it takes {term.highest:.3g} for a log-probability, which cannot be above 0"
+        probabilities = term.activation == "softmax"
+        return self.suspect(
+            first_step(history),
+            place(term),
+            evidence + ".",
+            f"{loss} expects log-probabilities and takes no logarithm itself. This loss is not a likelihood: "
+            "it only makes the output of the right class larger, without regard to the others.",
+            ("Replace the softmax by log_softmax" if probabilities else "Apply log_softmax to the output")
+            + f" (dim={max(term.axis, 1)}) before {loss}"
+            + (", or use CrossEntropyLoss on the output without it." if loss == "NLLLoss" else "."),
+            Severity.ERROR,
+            highest=term.highest,
+        )
+
+    def _of_logarithm(self, history: History, term: LossTerm) -> Suspicion | None:
+        if term.kind not in ("log-likelihood", "binary-cross-entropy"):
+            return None
+        if term.normalized and term.lowest > self.zero:
+            return None
+        raw = term.layer and not term.activation
+        if not (raw or term.activation in ("relu", "tanh")):
+            return None
+        if term.kind == "log-likelihood" and not term.lowest <= self.floor:
+            return None
+        target = term.target
+        if target is not None and not target.in_unit and not target.whole:
+            return None  # not a likelihood of classes
+        what = f"the output of a {said(named(term.activation), term)}" if term.activation else _raw(term)
+        least = f": its smallest input is {term.lowest:.2g}" if term.lowest == term.lowest else ""
+        return self.suspect(
+            first_step(history),
+            place(term),
+            f"The loss takes the logarithm of {what}, which is not a probability{least}.",
+            "A logarithm of numbers at or below 0 is cut off or not finite, and where it is cut off no "
+            "gradient passes.",
+            "Use CrossEntropyLoss (or BCEWithLogitsLoss for yes-or-no targets) on the output of the last "
+            "layer without an activation, or apply softmax (sigmoid) before this loss.",
+            Severity.ERROR,
+            lowest=term.lowest,
+        )
+
+    def _of_sigmoids(self, history: History, term: LossTerm) -> Suspicion | None:
+        """Detect a categorical likelihood of independent probabilities, without the part of the others."""
+        if term.kind != "log-likelihood" or term.activation != "sigmoid" or term.normalized or term.length:
+            return None
+        target, width = term.target, term.shape[-1] if len(term.shape) > 1 else 1
+        rows = target is not None and (term.node == "NllLoss" or target.rows_off == 0)
+        if width < 2 or not rows or any(other.flipped for other in history.loss.terms):
+            return None
+        return self.suspect(
+            first_step(history),
+            place(term),
+            f"The loss takes the logarithm of one of {width} outputs of a {said('sigmoid', term)}. "
+            "They do not sum to 1, and no other part of the loss makes them small.",
+            "Such a loss is 0 if every output is 1, whatever the input. Use probabilities that sum to 1.",
+            "Use CrossEntropyLoss on the output of the last layer, without the sigmoid, or BCELoss with "
+            "one-hot targets after it.",
+            Severity.ERROR,
+            outputs=float(width),
+        )
+
+
+def _raw(term: LossTerm) -> str:
+    return f"the raw output of the last layer ({term.module})" if term.module else "raw outputs of a layer"

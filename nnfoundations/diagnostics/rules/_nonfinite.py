@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import Event, History
-from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, median
+from nnfoundations.diagnostics.rules._rule import Rule, learning_rate
 
 __all__ = ["EVENT", "NonFinite", "NonFiniteInput", "UnstableLoss", "diverged", "first_event"]
 
@@ -32,8 +33,15 @@ def diverged(history: History, step: int) -> bool:
 class NonFiniteInput(Rule):
     """A batch contains NaN or infinity before any layer has processed it."""
 
-    fault, family = "non-finite-input", "non-finite"
-    at_once = True
+    fault, family, needs = "non-finite-input", Family.DATA, ("non_finite",)
+    explains = (
+        "non-finite",
+        "exploding-gradients",
+        "unstable-loss-function",
+        Family.LEARNING_RATE,
+        Family.UNITS,
+    )
+    exact = True
 
     def judge(self, history: History) -> Suspicion | None:
         event = first_event(history)
@@ -55,8 +63,16 @@ class NonFiniteInput(Rule):
 class UnstableLoss(Rule):
     """The loss is NaN or infinite although the outputs of the network are finite."""
 
-    fault, family = "unstable-loss-function", "non-finite"
-    at_once = True
+    fault, family, needs = "unstable-loss-function", Family.LOSS, ("non_finite",)
+    explains = (
+        "non-finite",
+        "exploding-gradients",
+        "bad-output-scale",
+        "bad-initialization",
+        Family.LEARNING_RATE,
+        Family.UNITS,
+    )
+    exact = True
 
     def judge(self, history: History) -> Suspicion | None:
         event = first_event(history)
@@ -65,8 +81,8 @@ class UnstableLoss(Rule):
         return self.suspect(
             event.step,
             (),
-            f"At step {event.step} the loss is {event['value']}, although inputs, outputs and weights are "
-            "finite.",
+            f"At step {event.step} the loss is {event['value'] or 'NaN or infinite'}, although inputs, "
+            "outputs and weights are finite.",
             "The loss takes the logarithm of 0, divides by 0, or overflows in an exponential.",
             "Use a loss that takes logits (CrossEntropyLoss, BCEWithLogitsLoss), or clamp the argument of "
             "the logarithm to at least 1e-7.",
@@ -74,12 +90,30 @@ class UnstableLoss(Rule):
         )
 
 
+def _unsure(event: Event) -> str:
+    """Say why the origin is not known better; empty if it is."""
+    reason = (event.detail or {}).get("reason", "")
+    return f" Its origin is not known, because {reason}." if reason else ""
+
+
+def _remedy(event: Event, rate: float) -> str:
+    if event["place"] == "weights":
+        if not event.step:
+            return "Check the checkpoint or the initialization that these weights come from."
+        now = f" (now {rate:.3g})" if rate > 0 else ""
+        return f"An earlier update made them: lower lr{now}, or clip gradients."
+    guard = "Guard that operation (add an eps inside the root or the division)"
+    if not event.step:  # no update was made yet, so the learning rate is not the cause
+        return f"{guard}, and check the scale of the inputs and of the initial weights."
+    return f"{guard}, clip gradients, or lower {f'lr={rate:.3g}' if rate > 0 else 'the learning rate'}."
+
+
 @dataclass(frozen=True)
 class NonFinite(Rule):
     """The output or the gradient of a layer, or a weight, contains NaN or infinity."""
 
-    fault, family = "non-finite", "non-finite"
-    at_once = True
+    fault, family, needs = "non-finite", Family.NON_FINITE, ("non_finite",)
+    exact = True
     skips: float = 0.25  # share of steps that a loss scaler skipped after step 50; measured on digits
 
     def judge(self, history: History) -> Suspicion | None:
@@ -92,28 +126,27 @@ class NonFinite(Rule):
             "forward": f"appears first in the output of {listed(event.where)}",
             "backward": f"appears first in the backward pass, at {listed(event.where)}",
             "gradient": f"is first seen in the gradient of {listed(event.where) or 'a parameter'}",
-            "weights": f"is in the weights of {listed(event.where)}",
+            "weights": f"is already in the weights of {listed(event.where)}",
         }.get(event["place"], "is first seen in the loss")
         rate = learning_rate(history, event.step)
         before = history["gradient_norm"].between(0, event.step - 1).last(5)
         norm = float((before.rows**2).sum(1).mean() ** 0.5) if len(before) else float("nan")
-        batch = f" (batch {event['batch']})" if event["batch"] is not None else ""
+        named = event["batch"] is not None and event["place"] != "weights"
+        batch = f" (batch {event['batch']})" if named else ""
         known = f" The last finite gradient norm was {norm:.3g}." if norm == norm else ""
         return self.suspect(
             event.step,
             event.where,
-            f"At step {event.step}{batch} NaN or infinity {place}.{known}",
+            f"At step {event.step}{batch} NaN or infinity {place}.{known}{_unsure(event)}",
             "Usual reasons: an overflow, a division by 0, or a square root or logarithm at 0.",
-            "Guard that operation (add an eps inside the root or the division), clip gradients, or lower "
-            f"lr={rate:.3g}.",
+            _remedy(event, rate),
             Severity.ERROR,
             gradient_norm=norm,
             lr=rate,
         )
 
     def _skipped(self, history: History) -> Suspicion | None:
-        series = history["skipped"]
-        late = series.between(50)
+        late = history["skipped"].between(50)
         if len(late) < 2:
             return None
         steps = late.steps[-1] - late.steps[0]
@@ -127,5 +160,4 @@ class NonFinite(Rule):
             "In float16, gradients overflow again after each reduction of the scale.",
             'Use precision="bf16-mixed", or lower growth_factor or init_scale of the scaler.',
             share=float(share),
-            median=median(series.rows[:, 0]),
         )

@@ -10,45 +10,85 @@ from typing import ClassVar
 
 import numpy as np
 
+from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import Array, History
+from nnfoundations.diagnostics._quantities import FACTS, QUANTITIES
 
 __all__ = [
-    "SEEN",
+    "SHORT",
+    "STEPS",
+    "TENDENCY",
     "Rule",
+    "changed_rate",
     "clearly_above",
     "gain",
+    "kept_norm",
     "learning_rate",
     "median",
+    "shown_rate",
     "smooth",
     "stuck",
+    "t_of_slope",
     "trend",
+    "update_ratios",
     "weight_matrices",
+    "without_gradient",
 ]
 
-SEEN = {
-    "saturated_share": "bounded activation",
-    "dead_share": "activation",
-    "activation_std": "layer with weights",
-    "stale_gradient": "backward pass",
-    "validation_loss": "finite validation loss",
-}
-"""What must occur for a quantity to be measured, if its name does not say so."""
+SHORT = 20
+"""Number of steps below which only exact facts are reported."""
+
+STEPS = (Family.LEARNING_RATE, Family.GRADIENTS, Family.UNITS)
+"""Families of what a bad start does to the steps that follow."""
+
+TENDENCY = "tendency"
+"""Key of `History.unavailable` for tendencies: faults that are not exact facts."""
 
 
 @dataclass(frozen=True)
 class Rule(ABC):
-    """Detect one fault in a history. Subclasses hold thresholds as fields, each with its source beside it.
+    """Detect one fault in a history. A subclass is the whole declaration of a fault.
 
-    Class attributes: `fault` is the name of the fault, such as ``dead-units``. `family` is the name by which
-    ``Diagnostics(families=...)`` selects it. `needs` lists the quantities that it requires. `at_once` means
-    that one suspicion is sufficient evidence.
+    Its class attributes say everything that other parts need to know. Limits are fields, each with its
+    source beside it.
+
+    Attributes:
+        fault: name of the fault, such as ``dead-units``.
+        family: what the fault is about, such as ``units``. The families have a causal order, see `Family`.
+        needs: the quantities that the rule requires. Without one of them it is listed as not run.
+        explains: the faults that this one causes, or whole families of them. They are listed as its
+            consequences, not as separate findings.
+        exact: whether the fault is a fact that the rule itself proves, not a tendency. Only such faults are
+            reported in runs of fewer than 20 steps, and `action` follows at once.
+        confirmations: how many of five measurements must show the fault.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from nnfoundations.diagnostics import History, Rule, diagnose
+        >>> @dataclass(frozen=True)
+        ... class HighLoss(Rule):
+        ...     fault, family, needs = "high-loss", "loss", ("loss",)
+        ...     limit: float = 100.0
+        ...
+        ...     def judge(self, history):
+        ...         losses = history["loss"]
+        ...         if losses.rows[-1, 0] < self.limit:
+        ...             return None
+        ...         evidence = f"The loss is {losses.rows[-1, 0]:.3g}."
+        ...         return self.suspect(losses.steps[-1], (), evidence, "Why.", "What to change.")
+        >>> history = History()
+        >>> history.record("loss", 0, ("loss",), [1000.0])
+        >>> diagnose(history, rules=[HighLoss()])[0].fault
+        'high-loss'
     """
 
     fault: ClassVar[str]
     family: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
-    at_once: ClassVar[bool] = False
+    explains: ClassVar[tuple[str, ...]] = ()
+    exact: ClassVar[bool] = False
+    confirmations: ClassVar[int] = 1
 
     @abstractmethod
     def judge(self, history: History) -> Suspicion | None:
@@ -72,11 +112,13 @@ class Rule(ABC):
         Returns:
             The reason as a phrase, or an empty string if the rule can run.
         """
-        for quantity in self.needs:
+        for quantity in self.needs if self.exact else (TENDENCY, *self.needs):
             if quantity in history.unavailable:
                 return history.unavailable[quantity]
-        missing = [quantity for quantity in self.needs if not len(history[quantity])]
-        return f"no {SEEN.get(missing[0], missing[0].replace('_', ' '))} was seen" if missing else ""
+        series = [quantity for quantity in self.needs if quantity not in FACTS]
+        missing = next((quantity for quantity in series if not len(history[quantity])), "")
+        known = QUANTITIES.get(missing)
+        return f"no {(known and known.seen) or missing.replace('_', ' ')} was seen" if missing else ""
 
     def suspect(
         self,
@@ -97,12 +139,13 @@ class Rule(ABC):
             cause: one sentence that explains why this happens.
             remedy: what to change, in the user's own numbers.
             severity: severity of the fault as it shows now.
-            numbers: the measurements behind the evidence, by name.
+            numbers: the measurements behind the evidence, by name. Those that are not finite are left out.
 
         Returns:
             The suspicion.
         """
-        return Suspicion(self.fault, severity, int(onset), where, evidence, cause, remedy, dict(numbers))
+        known = {name: value for name, value in numbers.items() if math.isfinite(value)}
+        return Suspicion(self.fault, severity, int(onset), where, evidence, cause, remedy, known)
 
 
 def weight_matrices(history: History, columns: tuple[str, ...]) -> list[int]:
@@ -156,14 +199,17 @@ def gain(history: History, name: str) -> float:
 
 def smooth(values: Array, n: int = 5) -> float:
     """Return the mean of the last n finite values."""
-    finite = values[np.isfinite(values)]
+    recent = values[-2 * n :]  # nearly always enough, and much cheaper
+    finite = recent[np.isfinite(recent)]
+    if len(finite) < n:
+        finite = values[np.isfinite(values)]
     return float(finite[-n:].mean()) if len(finite) else float("nan")
 
 
 def learning_rate(history: History, step: float = float("inf")) -> float:
-    """Return the largest learning rate of any group at a step."""
+    """Return the largest learning rate of any group at a step; NaN if it is unknown."""
     rates = history["lr"].between(0, step)
-    return float(np.nanmax(rates.rows[-1])) if len(rates) else float("nan")
+    return float(np.fmax.reduce(rates.rows[-1])) if len(rates) else float("nan")  # NaN only if all are
 
 
 def stuck(history: History, share: float = 0.8) -> bool:
@@ -175,6 +221,24 @@ def stuck(history: History, share: float = 0.8) -> bool:
     return not smooth(losses) < first - (1 - share) * abs(first)
 
 
+def kept_norm(history: History) -> float:
+    """Return the share of its first norm that a typical weight matrix has now; strong decay erases it."""
+    weights = history["weight_norm"]
+    if not len(weights):
+        return float("nan")
+    chosen = weight_matrices(history, weights.columns)
+    return median(weights.rows[-1][chosen] / weights.rows[0][chosen])
+
+
+def without_gradient(history: History) -> int:
+    """Return at how many of the last measurements in a row every gradient was exactly 0."""
+    rows = history["gradient_norm"].rows
+    if not len(rows) or (rows[-1] > 0).any():
+        return 0
+    zero = np.atleast_1d(np.isfinite(rows).any(1) & ~(rows > 0).any(1))
+    return int(np.argmin(zero[::-1])) if not zero.all() else len(zero)
+
+
 def clearly_above(best: float, first: float) -> float:
     """Return the level above which a loss counts as worse than its best.
 
@@ -182,3 +246,32 @@ def clearly_above(best: float, first: float) -> float:
     shifted by a constant, as likelihoods may be, does not exceed its own level through noise.
     """
     return best + max(abs(best), 0.1 * abs(first - best))
+
+
+def t_of_slope(y: Array) -> float:
+    """Divide the slope of a straight line through y by its standard error."""
+    x = np.arange(len(y)) - (len(y) - 1) / 2
+    slope = float(x @ y / (x @ x))
+    rest = y - y.mean() - slope * x
+    error = (float(rest @ rest) / (len(y) - 2) / float(x @ x)) ** 0.5
+    return slope / error if error > 0 else float("inf") * np.sign(slope) if slope else 0.0
+
+
+def update_ratios(history: History, rows: Array) -> tuple[Array, list[int]]:
+    """Return the update ratios of the weight matrices that do not start at zero, and their columns."""
+    columns = history["update_ratio"].columns
+    chosen = [i for i in weight_matrices(history, columns) if not gain(history, columns[i]) <= 1e-6]
+    ratios = rows[:, chosen]
+    return np.where(np.isfinite(ratios), ratios, np.nan), chosen
+
+
+def shown_rate(rate: float) -> str:
+    """Return a learning rate for a sentence; nothing if it is unknown, as on a device."""
+    return f" {rate:.3g}" if rate > 0 else ""
+
+
+def changed_rate(rate: float, share: float) -> str:
+    """Say by how much to change the learning rate."""
+    if rate > 0:
+        return f"Set lr={rate * share:.2g} (now {rate:.3g})"
+    return f"Multiply the learning rate by {share:.1g}"

@@ -1,12 +1,14 @@
 """Rules about initial weights that no learning rate suits."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, gain, median, trend, weight_matrices
+from nnfoundations.diagnostics.rules._rule import STEPS, Rule, gain, median, trend, weight_matrices
 
 __all__ = [
     "BadInitialization",
@@ -22,9 +24,10 @@ __all__ = [
 def depth_ratio(history: History) -> tuple[float, list[str], np.ndarray]:
     """Compute log10 of the last hidden layer's standard deviation over the first's, at the first measurement.
 
-    The smaller of two estimates: from the two ends, and from a straight line through all layers. In residual
-    networks the layers that write into the sum are small, and the next one reads the sum. The output layer
-    is left out, because a small or zero one is common and harmless.
+    The smallest of several estimates: from the two ends, and from a straight line through all layers, because
+    in residual networks the layers that write into the sum are small and the next one reads the sum; and both
+    again without the growth from one layer to the next where a normalization between them removes the scale.
+    The output layer is left out, because a small or zero one is common and harmless.
 
     Returns:
         The ratio in decades, the names of the hidden layers, and their standard deviations. The ratio is 0
@@ -39,9 +42,20 @@ def depth_ratio(history: History) -> tuple[float, list[str], np.ndarray]:
     std = np.array([series.column(name)[0] for name in hidden])
     if not (std > 1e-30).all():  # exact zeros mean dead or symmetric units, not a wrong scale
         return 0.0, [], np.empty(0)
-    logs = np.log10(std)
-    ends, line = float(logs[-1] - logs[0]), trend(logs)
-    return (min(ends, line, key=abs) if ends * line > 0 else 0.0), hidden, std
+    growth = np.diff(np.log10(std))
+    estimates = []
+    for steps in (growth, np.where(_normalized(history, hidden), 0.0, growth)):
+        logs = np.concatenate([[0.0], np.cumsum(steps)])
+        estimates += [float(logs[-1]), trend(logs)]
+    same_sign = min(estimates) > 0 or max(estimates) < 0
+    return (min(estimates, key=abs) if same_sign else 0.0), hidden, std
+
+
+def _normalized(history: History, hidden: list[str]) -> list[bool]:
+    """Return for each layer but the first whether a normalization stands between it and the one before."""
+    order = list(history.layers)
+    between = (order[order.index(a) : order.index(b)] for a, b in pairwise(hidden))
+    return [any(history.layers[name].role == "normalization" for name in names) for names in between]
 
 
 def initial_gains(history: History) -> dict[str, float]:
@@ -67,12 +81,12 @@ def guess(history: History) -> str:
 class BadInitialization(Rule):
     """Activations grow or shrink from layer to layer at the first step, or most weights start too large."""
 
-    fault, family, needs = "bad-initialization", "initialization", ("weight_norm", "loss")
-    at_once = True
+    fault, family, needs = "bad-initialization", Family.INITIALIZATION, ("weight_norm", "loss")
+    explains = ("bad-output-scale", *STEPS, Family.NON_FINITE)
     decades: float = 1.5  # most growth over all layers, in powers of 10; healthy digits: -0.88 to 0.35
-    factor: float = 3.0  # first loss over that of random guessing; healthy runs reach 2.08
+    factor: float = 3.0  # first loss over that of random guessing; healthy digits reach 2.08
     stretch: float = 2.5  # gain of the median layer; He initial values have 1.41
-    large: float = 1.8  # the same limit if activations grow
+    large: float = 1.8  # the same limit if activations grow; a judgement, above He
     small: float = 0.7  # and if they shrink; the default of torch has 0.58
 
     def judge(self, history: History) -> Suspicion | None:
@@ -141,10 +155,10 @@ def _better(history: History, name: str) -> str:
 class BadOutputScale(Rule):
     """The first loss is far above that of random guessing, because the last layer's weights are too large."""
 
-    fault, family, needs = "bad-output-scale", "initialization", ("weight_norm", "loss")
-    at_once = True
+    fault, family, needs = "bad-output-scale", Family.INITIALIZATION, ("weight_norm", "loss")
+    explains = ("unstable-loss-function", *STEPS, Family.NON_FINITE)
     factor: float = 3.0  # first loss over that of random guessing; healthy digits reach 2.08
-    stretch: float = 3.0  # gain of the last layer, alone and relative to the median gain of the others
+    stretch: float = 3.0  # gain of the last layer, alone and over the median of the others; a judgement
 
     def not_run(self, history: History) -> str:
         if len(history["loss"]) and history.loss.baseline != history.loss.baseline:
@@ -179,8 +193,9 @@ class BadOutputScale(Rule):
 class SymmetricWeights(Rule):
     """All units of a layer have equal weights and equal gradients, so they stay equal."""
 
-    fault, family = "symmetric-weights", "initialization"
-    at_once = True
+    fault, family, needs = "symmetric-weights", Family.INITIALIZATION, ("wiring",)
+    explains = ("bad-initialization", "bad-output-scale", *STEPS)
+    exact = True
 
     def judge(self, history: History) -> Suspicion | None:
         events = history.events_of(self.fault)

@@ -1,9 +1,11 @@
 """Rules about units that no longer respond: dead or saturated."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, stuck
@@ -11,96 +13,192 @@ from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, stuck
 __all__ = ["DeadUnits", "SaturatedUnits"]
 
 
+class _Dead(NamedTuple):
+    """Dead units: of the first such layer, and the names of all such layers."""
+
+    step: int
+    layer: str
+    where: tuple[str, ...]
+    share: float
+    units: int
+    rate: float
+
+
 @dataclass(frozen=True)
 class DeadUnits(Rule):
     """Units are zero on every sample of at least five measurements, so they receive no gradient."""
 
-    fault, family, needs = "dead-units", "units", ("dead_share", "loss")
-    at_once = True  # the evidence itself spans five measurements
-    most: float = 0.8  # share of dead units that is a fault whatever the loss does
+    fault, family, needs = "dead-units", Family.UNITS, ("dead_share", "loss")
+    explains = ("vanishing-gradients", "learning-rate-too-low", "no-learning")
+    most: float = 0.8  # share of dead units that is a fault whatever the loss does; a judgement
     share: float = 0.5  # the same if the loss has not fallen in 100 steps; healthy digits reach 0.39
-    rise: float = 0.25  # increase over an earlier measurement, if the loss has not fallen
-    units: int = 8  # layers with fewer units are skipped
+    lasts: int = 100  # losses needed for that; a judgement
+    units: int = 8  # a layer with fewer units counts only if it is dead as a whole; a judgement
+    varies: float = 1e-3  # spread over the samples: units are not dead if these are equal; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
+        seen = self._measure(history)
+        return None if seen is None else self._about(seen, stuck(history))
+
+    def _measure(self, history: History) -> _Dead | None:
         series = history["dead_share"]
-        now = series.rows[-1]
-        found: list[tuple[float, str, int]] = []
-        for i, name in enumerate(series.columns):
-            facts = history.layers[name]
-            if facts.units < self.units or not now[i] > 0:
-                continue
-            earlier = float(np.nanmin([now[i], *series.rows[4:-1, i]])) if len(series) > 6 else now[i]
-            hurt = stuck(history) and len(history["loss"]) >= 100
-            risen = now[i] - earlier >= self.rise and stuck(history)
-            if now[i] >= self.most or (now[i] >= self.share and hurt) or risen:
-                found.append((float(now[i]), name, i))
-        if not found:
+        hurt = self._hurt(history)
+        dead = [name for name in series.columns if self._is_dead(history, name, hurt)]
+        if not dead:
             return None
-        found.sort(key=lambda item: item[2])  # the first such layer in forward order is the cause
-        share, name, column = found[0]
-        facts = history.layers[name]
-        since = series.steps[max(0, int(np.argmax(series.rows[:, column] >= min(share, self.share))) - 4)]
-        n = round(share * facts.units)
-        rate = learning_rate(history, since)
+        first = dead[0]  # in forward order: the cause
+        column, facts = series.column(first), history.layers[first]
+        share = float(column[-1])
+        step = int(series.steps[max(0, int(np.argmax(column >= min(share, self.share))) - 4)])
+        where = tuple(dict.fromkeys(history.layers[name].owner for name in dead))
+        return _Dead(step, facts.owner, where, share, facts.units, learning_rate(history, step))
+
+    def _hurt(self, history: History) -> bool:
+        """Return whether the loss has not fallen, also compared with the mean of the first ones."""
+        losses = history["loss"].rows[:, 0]
+        if len(losses) < self.lasts or not stuck(history):
+            return False
+        half = self.lasts // 2
+        first, now = float(losses[:half].mean()), float(losses[-half:].mean())
+        return not now < first - 0.2 * abs(first)  # the very first one may be lucky
+
+    def _is_dead(self, history: History, name: str, hurt: bool) -> bool:
+        facts, spread = history.layers[name], history["sample_spread"]
+        limit = 1.0 if facts.units < self.units else self.share if hurt else self.most
+        if not history["dead_share"].column(name)[-1] >= limit:
+            return False
+        order = list(history.layers)
+        before = order[max(0, order.index(name) - 1)]
+        # Without a measurement of the spread, the samples are taken to differ.
+        return before not in spread.columns or not spread.column(before)[-1] < self.varies
+
+    def _about(self, seen: _Dead, hurts: bool) -> Suspicion:
+        n = round(seen.share * seen.units)
+        update, lower = "a large update", "lower the learning rate"
+        if seen.rate > 0:
+            update, lower = f"{update} (lr {seen.rate:.3g})", f"lower lr={seen.rate:.3g}"
+        reason = update if seen.step > 0 else "the initial weights, a negative bias"
         return self.suspect(
-            since,
-            tuple(dict.fromkeys(history.layers[item[1]].owner for item in found)),
-            f"{n} of {facts.units} units of {facts.owner} were 0 on every sample of at least five "
+            seen.step,
+            seen.where,
+            f"{n} of {seen.units} units of {seen.layer} were 0 on every sample of at least five "
             "measurements.",
             "The inputs of their activation are negative for all data, so they receive no gradient. Usual "
-            "reasons: "
-            + (f"a large update (lr {rate:.3g})" if since > 0 else "the initial weights, a negative bias")
-            + " or inputs that are not normalized.",
-            f"Initialize {facts.owner} again with bias 0, "
-            + (f"lower lr={rate:.3g} or add a warm-up, " if since > 0 else "")
+            f"reasons: {reason} or inputs that are not normalized.",
+            f"Initialize {seen.layer} again with bias 0, "
+            + (f"{lower} or add a warm-up, " if seen.step > 0 else "")
             + "or use LeakyReLU or GELU.",
-            Severity.ERROR if stuck(history) else Severity.WARNING,
-            share=share,
-            units=facts.units,
+            Severity.ERROR if hurts else Severity.WARNING,
+            share=seen.share,
+            units=seen.units,
         )
 
 
-def _is_output(history: History, name: str) -> bool:
-    """Return whether no layer with weights follows. Confident outputs are saturated, and should be."""
-    later = list(history.layers)[list(history.layers).index(name) :]
-    return all(history.layers[n].role not in ("weighted", "recurrent") for n in later)
+class _Saturated(NamedTuple):
+    """Saturated units: of the worst layer, and the names of all such layers."""
+
+    step: int
+    layer: str
+    kind: str
+    where: tuple[str, ...]
+    share: float
+    input_std: float
+    output: bool
+    weighted: bool
 
 
 @dataclass(frozen=True)
 class SaturatedUnits(Rule):
-    """Units of a bounded activation inside the network are at its limits for almost every sample."""
+    """Units of a bounded activation are at its limits for almost every sample.
 
-    fault, family, needs = "saturated-units", "units", ("saturated_share", "loss")
-    at_once = True  # the evidence itself spans three measurements
+    At the output that is a fault only if targets lie beyond these limits.
+    """
+
+    fault, family, needs = "saturated-units", Family.UNITS, ("saturated_share", "loss")
+    explains = ("vanishing-gradients", "learning-rate-too-low", "no-learning")
     share: float = 0.3  # share of saturated units; healthy digits reach 0.016
 
     def judge(self, history: History) -> Suspicion | None:
+        seen = self._measure(history)
+        return None if seen is None else self._about(seen, history)
+
+    def _measure(self, history: History) -> _Saturated | None:
         series = history["saturated_share"]
-        recent = series.last(3).rows.min(0)
-        found = [
-            (i, name)
-            for i, name in enumerate(series.columns)
-            if recent[i] >= self.share and not _is_output(history, name)
-        ]
-        if not found or len(series) < 3:
+        if len(series) < 3:
             return None
-        worst = max(found, key=lambda item: recent[item[0]])[1]
-        facts = history.layers[worst]
-        share = float(recent[series.columns.index(worst)])
-        std = history["activation_std"]
-        before = float(std.column(facts.owner)[-1]) if facts.owner in std.columns else float("nan")
-        since = series.steps[int(np.argmax((series.rows >= self.share).any(1)))]
-        return self.suspect(
-            since,
-            tuple(dict.fromkeys(history.layers[name].owner for _, name in found)),
-            f"{share:.0%} of the units of {facts.owner} are saturated ({facts.module_class} output near "
-            f"{'0' if 'igmoid' in facts.module_class else '-1'} or 1) for more than 95 % of the samples. The "
-            f"activation's input has a standard deviation of {before:.3g} (healthy: 1 to 2).",
-            "At its limits the slope of the activation is almost 0, so almost no gradient passes.",
-            f"Use smaller weights in {facts.owner} (Xavier initial values), normalize before "
-            f"{facts.module_class}, or lower the learning rate.",
-            Severity.ERROR if stuck(history) else Severity.WARNING,
-            share=share,
-            input_std=before,
+        recent = dict(zip(series.columns, series.last(3).rows.min(0).tolist(), strict=True))
+        found = [name for name in series.columns if recent[name] >= self.share and _is_fault(history, name)]
+        if not found:
+            return None
+        worst = max(found, key=recent.__getitem__)
+        facts, std = history.layers[worst], history["activation_std"]
+        return _Saturated(
+            int(series.steps[int(np.argmax((series.rows >= self.share).any(1)))]),
+            facts.owner,
+            facts.module_class,
+            tuple(dict.fromkeys(history.layers[name].owner for name in found)),
+            recent[worst],
+            float(std.column(facts.owner)[-1]) if facts.owner in std.columns else float("nan"),
+            _is_output(history, worst),
+            facts.owner in history.layers and history.layers[facts.owner].role in _WEIGHTED,
         )
+
+    def _about(self, seen: _Saturated, history: History) -> Suspicion:
+        low = _LIMITS.get(seen.kind, (-1.0, 1.0))[0]
+        cause = "At its limits the slope of the activation is almost 0, so almost no gradient passes."
+        remedy = f"Scale what enters {seen.layer}: the healthy standard deviation is 1 to 2."
+        if seen.weighted:
+            remedy = (
+                f"Use smaller weights in {seen.layer} (Xavier initial values), normalize before {seen.kind}, "
+                "or lower the learning rate."
+            )
+        if seen.output:
+            lowest, highest = _targets(history)
+            cause = f"Targets reach from {lowest:.3g} to {highest:.3g}, and {seen.kind} cannot. {cause}"
+            remedy = f"Remove {seen.kind} at the end, or scale the targets to its range of {low:g} to 1."
+        spread = ""
+        if seen.input_std == seen.input_std:
+            spread = (
+                f" The activation's input has a standard deviation of {seen.input_std:.3g} (healthy: 1 to 2)."
+            )
+        return self.suspect(
+            seen.step,
+            seen.where,
+            f"{seen.share:.0%} of the units of {seen.layer} are saturated ({seen.kind} output near {low:g} "
+            f"or 1) for more than 95 % of the samples.{spread}",
+            cause,
+            remedy,
+            Severity.ERROR if stuck(history) else Severity.WARNING,
+            share=seen.share,
+            input_std=seen.input_std,
+        )
+
+
+_WEIGHTED = ("weighted", "recurrent")
+"""Roles of layers with weights."""
+
+_LIMITS = {"Sigmoid": (0.0, 1.0), "Hardsigmoid": (0.0, 1.0)}
+"""Range of the outputs by class of the activation; of all others it is -1 to 1."""
+
+
+def _is_fault(history: History, name: str) -> bool:
+    """Return whether saturation is a fault here. Confident outputs are saturated, and should be."""
+    if not _is_output(history, name):
+        return True
+    low, high = _LIMITS.get(history.layers[name].module_class, (-1.0, 1.0))
+    lowest, highest = _targets(history)
+    return lowest < low or highest > high
+
+
+def _is_output(history: History, name: str) -> bool:
+    """Return whether no layer with weights follows."""
+    later = list(history.layers)[list(history.layers).index(name) :]
+    return all(history.layers[n].role not in _WEIGHTED for n in later)
+
+
+def _targets(history: History) -> tuple[float, float]:
+    """Return the smallest and the largest target seen; NaN if they are unknown."""
+    series = history["constant_loss"]
+    if not len(series):
+        return float("nan"), float("nan")
+    return float(series.column("low")[-1]), float(series.column("high")[-1])

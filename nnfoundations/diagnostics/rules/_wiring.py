@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import Event, History
-from nnfoundations.diagnostics.rules._rule import Rule
+from nnfoundations.diagnostics.rules._rule import STEPS, Rule
 
 __all__ = ["GradientsNotZeroed", "GraphCut", "ParameterNotInOptimizer", "TrainModeOff"]
 
@@ -21,8 +22,9 @@ def _seen_twice(history: History, kind: str) -> Event | None:
 class ParameterNotInOptimizer(Rule):
     """A trainable parameter receives a gradient, but no optimizer updates it."""
 
-    fault, family = "parameter-not-in-optimizer", "wiring"
-    at_once = True
+    fault, family, needs = "parameter-not-in-optimizer", Family.WIRING, ("wiring",)
+    explains = ("vanishing-gradients", "gradients-not-zeroed", "exploding-gradients")
+    exact = True
 
     def judge(self, history: History) -> Suspicion | None:
         left_out = _seen_twice(history, self.fault)
@@ -57,8 +59,9 @@ class ParameterNotInOptimizer(Rule):
 class GraphCut(Rule):
     """Layers ran in the forward pass but received no gradient, although later layers did."""
 
-    fault, family = "graph-cut", "wiring"
-    at_once = True
+    fault, family, needs = "graph-cut", Family.WIRING, ("wiring",)
+    explains = ("vanishing-gradients", "gradients-not-zeroed")
+    exact = True
 
     def judge(self, history: History) -> Suspicion | None:
         event = _seen_twice(history, self.fault)
@@ -92,8 +95,9 @@ class GraphCut(Rule):
 class GradientsNotZeroed(Rule):
     """Gradients of the previous step are still present when the next backward pass begins."""
 
-    fault, family, needs = "gradients-not-zeroed", "wiring", ("stale_gradient",)
-    at_once = True
+    fault, family, needs = "gradients-not-zeroed", Family.WIRING, ("stale_gradient",)
+    explains = (*STEPS, Family.NON_FINITE, Family.GENERALIZATION)
+    exact = True
 
     def judge(self, history: History) -> Suspicion | None:
         stale = history["stale_gradient"]
@@ -117,8 +121,9 @@ class GradientsNotZeroed(Rule):
 class TrainModeOff(Rule):
     """Layers that behave differently in training (dropout, batch norm) run in evaluation mode."""
 
-    fault, family = "train-mode-off", "wiring"
-    at_once = True
+    fault, family, needs = "train-mode-off", Family.WIRING, ("wiring",)
+    explains = ("overfitting",)
+    exact = True
 
     def judge(self, history: History) -> Suspicion | None:
         event = _seen_twice(history, self.fault)

@@ -1,0 +1,64 @@
+"""The table of everything that diagnostics measure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["FACTS", "QUANTITIES", "Quantity", "Source", "measured_by"]
+
+Source = Literal["activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "wiring"]
+"""What measures. If one fails, the others continue."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A measured quantity: one series in the history.
+
+    Args:
+        source: what measures it. ``activations`` needs hooks in layers, ``gradients`` the parameters.
+        columns: ``layer``, ``parameter`` or ``group`` if it has one number for each of them; otherwise the
+            names of its numbers. A quantity without columns is a fact, kept as an event or in `LossFacts`.
+        seen: what must occur in a run for it to be measured, for ``no ... was seen``.
+    """
+
+    source: Source
+    columns: str | tuple[str, ...]
+    seen: str = ""
+
+
+QUANTITIES: dict[str, Quantity] = {
+    "loss": Quantity("loss", ("loss",)),
+    "lr": Quantity("loss", "group", "learning rate"),
+    "skipped": Quantity("loss", ("steps",), "loss scaler"),
+    "target": Quantity("loss-graph", ("low", "high", "spread", "samples"), "target in the batch"),
+    "loss_graph": Quantity("loss-graph", ()),
+    "wiring": Quantity("wiring", ()),
+    "non_finite": Quantity("non-finite", ()),
+    "constant_loss": Quantity("loss-graph", ("loss", "low", "high"), "loss with known targets"),
+    "input": Quantity("activations", ("rms", "spread", "samples")),
+    "activation_std": Quantity("activations", "layer", "layer with weights"),
+    "dead_share": Quantity("activations", "layer", "activation"),
+    "silent_share": Quantity("activations", "layer", "activation"),
+    "saturated_share": Quantity("activations", "layer", "bounded activation"),
+    "sample_spread": Quantity("activations", "layer", "loss that does not fall"),
+    "output_gradient": Quantity("activations", "layer", "loss that does not fall"),
+    "input_gradient": Quantity("activations", "layer", "loss that does not fall"),
+    "recurrent_growth": Quantity("activations", "layer", "recurrent layer"),
+    "recurrent_gradient": Quantity("activations", "layer", "recurrent layer"),
+    "gradient_norm": Quantity("gradients", "parameter", "gradient"),
+    "gradient_cosine": Quantity("gradients", "parameter", "gradient at two steps in a row"),
+    "weight_norm": Quantity("gradients", "parameter", "gradient"),
+    "update_ratio": Quantity("gradients", "parameter", "optimizer step"),
+    "stale_gradient": Quantity("gradients", ("norm",), "backward pass"),
+    "validation_loss": Quantity("validation", ("loss", "error"), "finite validation loss"),
+    "validation_accuracy": Quantity("validation", ("accuracy",), "validation accuracy"),
+}
+"""All quantities by name. A packet may leave one out; rules that need it then say why they did not run."""
+
+
+FACTS = frozenset(name for name, quantity in QUANTITIES.items() if not quantity.columns)
+"""The quantities that are facts, without a series of numbers."""
+
+
+def measured_by(*sources: Source) -> tuple[str, ...]:
+    """Return the names of the quantities that these sources measure."""
+    return tuple(name for name, quantity in QUANTITIES.items() if quantity.source in sources)
