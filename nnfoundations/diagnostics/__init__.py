@@ -6,22 +6,37 @@ Trainer.
 
 from nnfoundations.diagnostics._callback import FindingCallback
 from nnfoundations.diagnostics._console import Console
+from nnfoundations.diagnostics._diagnosis import Diagnosis
 from nnfoundations.diagnostics._engine import Engine
-from nnfoundations.diagnostics._error import FaultError
+from nnfoundations.diagnostics._error import FaultError, describe
+from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Finding, Severity, Suspicion
 from nnfoundations.diagnostics._findings_file import FindingsFile
-from nnfoundations.diagnostics._history import Event, History, LayerFacts, LossFacts, ParameterFacts, Series
-from nnfoundations.diagnostics._judge import Judge, diagnose
-from nnfoundations.diagnostics._loss import loss_facts
+from nnfoundations.diagnostics._history import (
+    Event,
+    History,
+    LayerFacts,
+    LossFacts,
+    LossTerm,
+    ParameterFacts,
+    Series,
+    TargetFacts,
+)
+from nnfoundations.diagnostics._judge import Judge, checked, diagnose
 from nnfoundations.diagnostics._monitor import Monitor
-from nnfoundations.diagnostics._nonfinite import tensors
-from nnfoundations.diagnostics.rules import RULES, Rule, weight_matrices
+from nnfoundations.diagnostics._targets import loss_facts
+from nnfoundations.diagnostics.nonfinite import StepGuard, tensors
+from nnfoundations.diagnostics.rules import RULES, SHORT, TENDENCY, Rule, weight_matrices
 
 __all__ = [
     "RULES",
+    "SHORT",
+    "TENDENCY",
     "Console",
+    "Diagnosis",
     "Engine",
     "Event",
+    "Family",
     "FaultError",
     "Finding",
     "FindingCallback",
@@ -30,12 +45,17 @@ __all__ = [
     "Judge",
     "LayerFacts",
     "LossFacts",
+    "LossTerm",
     "Monitor",
     "ParameterFacts",
     "Rule",
     "Series",
     "Severity",
+    "StepGuard",
     "Suspicion",
+    "TargetFacts",
+    "checked",
+    "describe",
     "diagnose",
     "loss_facts",
     "tensors",

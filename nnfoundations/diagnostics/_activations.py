@@ -5,20 +5,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from nnfoundations.diagnostics._history import LayerFacts
-from nnfoundations.diagnostics._nonfinite import tensors
-from nnfoundations.diagnostics._packet import Packet
+from nnfoundations.diagnostics._layer_hooks import LayerHooks
+from nnfoundations.diagnostics._search import SearchProbe
+from nnfoundations.diagnostics._transfer import Readings
+from nnfoundations.diagnostics.nonfinite import tensors
 
-__all__ = ["BY_LAYER", "LOOKS", "SAMPLES", "ActivationProbe"]
-
-BY_LAYER = ("activation_std", "dead_share", "saturated_share")
-"""Quantities with one column per layer. A layer that does not run in a step is NaN."""
+__all__ = ["LOOKS", "SAMPLES", "ActivationProbe"]
 
 LOOKS, SAMPLES = 5, 128
 """A unit counts as dead after this many measurements and samples without output. A unit that responds to one
 sample in forty would be silent on a few batches of two."""
+
+LAST_OUTPUTS = 4
+"""Number of last module outputs that are kept during a step."""
 
 _SATURATES = {"Tanh": 0.97, "Softsign": 0.97, "Hardtanh": 0.999, "Sigmoid": 0.96, "Hardsigmoid": 0.999}
 """Level above which a bounded activation counts as saturated: |y|, for sigmoids |2y - 1|."""
@@ -45,6 +46,8 @@ class ActivationProbe:
     - `activation_std`: standard deviation of the outputs of layers with weights.
     - `dead_share`: share of units that were zero on every sample of the last five measurements.
     - `saturated_share`: share of units that are saturated on 95 % of the samples.
+    - `silent_share`: share of units that were zero on every sample of this measurement; NaN if five such
+      batches are too small to prove that a unit is dead.
     - `recurrent_growth`: log10 of the size of the last over the first hidden state.
     - `recurrent_gradient`: log10 of the gradient at the first over that at the last step of a sequence.
 
@@ -54,15 +57,21 @@ class ActivationProbe:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.layers: dict[str, LayerFacts] = {}
-        self.seconds = 0.0
-        self._handles: list[RemovableHandle] = []
+        self._hooks = LayerHooks(model)
         self._streaks: dict[str, Tensor] = {}
-        self._packet: Packet | None = None
+        self._readings: Readings | None = None
+        self._search = SearchProbe(model)
         self._clear()
+
+    @property
+    def unseen(self) -> dict[str, str]:
+        """The modules whose activations cannot be seen, each with the reason."""
+        return self._hooks.unseen
 
     def _clear(self) -> None:
         self._std: dict[str, Tensor] = {}
         self._dead: dict[str, Tensor] = {}
+        self._silent: dict[str, Tensor] = {}
         self._saturated: dict[str, Tensor] = {}
         self._growth: dict[str, Tensor] = {}
         self._recurrent: dict[str, Tensor] = {}
@@ -73,48 +82,50 @@ class ActivationProbe:
         self.training = True
         self._owner, self._channel_axis = "", 1
         self._shown: Tensor | None = None
+        self.made: dict[Any, str] = {}  # names of modules by the node of the graph that made their output
+        self.outputs: dict[Any, Tensor] = {}  # the last outputs by the same nodes
 
-    def attach(self, packet: Packet, timed: Callable[..., Any], batch: Any = None) -> None:
-        """Attach the hooks until `detach`; `timed` wraps each of them."""
+    def attach(
+        self, readings: Readings, timed: Callable[..., Any], batch: Any = None, searches: bool = False
+    ) -> None:
+        """Attach the hooks until `detach`; `timed` wraps each of them. See `SearchProbe` for `searches`."""
         self._clear()
-        self._packet = packet
+        self._readings = readings
         data = next(tensors(batch), None)
         if data is not None and data.ndim > 1 and data.numel() and not data.is_sparse:
             self._spread = _input_facts(data)[1]
-        for name, module in self.model.named_modules():
-            if next(module.children(), None) is None:
-                self._handles.append(
-                    module.register_forward_pre_hook(timed(self._before(name)), with_kwargs=False)
-                )
-                self._handles.append(module.register_forward_hook(timed(self._after(name))))
+        if searches:
+            self._search.attach(timed, data)
+        self._hooks.attach(timed, self._before, self._after)
 
     def detach(self) -> None:
         """Remove the hooks."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._hooks.remove()
+        self._search.detach()
         self._clear()
 
     def collect(self) -> None:
-        """Write the measurements into the packet, after the backward pass."""
-        packet, self._packet = self._packet, None
-        if packet is None:
+        """Write the measurements into the readings, after the backward pass."""
+        readings, self._readings = self._readings, None
+        if readings is None:
             return
         for quantity, values in (
             ("activation_std", self._std),
             ("dead_share", self._dead),
+            ("silent_share", self._silent),
             ("saturated_share", self._saturated),
             ("recurrent_growth", self._growth),
             ("recurrent_gradient", self._recurrent),
         ):
             if values:
-                packet.add(quantity, tuple(values), torch.stack([v.float() for v in values.values()]))
+                readings.add(quantity, tuple(values), torch.stack([v.float() for v in values.values()]))
+        self._search.collect(readings, [n for n, facts in self.layers.items() if facts.role != "other"])
         if self._input is not None:
             if (
                 self._spread is not None
             ):  # an input made without data, such as a grid, is equal for all samples
                 self._input[1] = torch.maximum(self._input[1], self._spread.to(self._input.device))
-            packet.add("input", ("rms", "spread", "samples"), self._input)
+            readings.add("input", ("rms", "spread", "samples"), self._input)
 
     def _before(self, name: str) -> Callable[..., Any]:
         @torch.no_grad()
@@ -142,13 +153,12 @@ class ActivationProbe:
     def _after(self, name: str) -> Callable[..., None]:
         @torch.no_grad()
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if (
-                name in self.executed
-            ):  # of a module that runs several times, such as a cell, the first call counts
+            y = output[0] if isinstance(output, tuple) and output else output
+            self._remember(name, y)
+            if name in self.executed:  # of a module that runs several times, the first call counts
                 return
             self.executed.append(name)
             self.training = self.training and self.model.training
-            y = output[0] if isinstance(output, tuple) and output else output
             if not module.training and isinstance(y, Tensor) and not y.requires_grad:
                 self.used.add(name)
             if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim < 2 or not y.numel():
@@ -169,6 +179,15 @@ class ActivationProbe:
             self._shown = y
 
         return hook
+
+    def _remember(self, name: str, y: Any) -> None:
+        """Keep the node of an output, and the last outputs, because losses do not always save them."""
+        if not isinstance(y, Tensor) or y.grad_fn is None:
+            return
+        self.made[y.grad_fn] = name
+        self.outputs[y.grad_fn] = y
+        if len(self.outputs) > LAST_OUTPUTS:
+            del self.outputs[next(iter(self.outputs))]
 
     def _axis(self, x: Tensor) -> int:
         """Return the axis of units: channels of images and after a convolution, otherwise features."""
@@ -194,6 +213,8 @@ class ActivationProbe:
         self._streaks[name] = streak = (streak + 1) * silent
         looks = max(LOOKS, -(-SAMPLES * y.shape[axis] // y.numel()))  # small batches need more
         self._dead[name] = (streak >= looks).float().mean()
+        share = silent.float().mean()
+        self._silent[name] = share if looks == LOOKS else torch.full_like(share, float("nan"))
         if limit is not None:
             size = (2 * y - 1 if "igmoid" in kind else y).abs()
             often = (size > limit).float().mean(others) > 0.95

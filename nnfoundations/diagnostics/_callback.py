@@ -5,6 +5,7 @@ from collections.abc import Callable
 from nnfoundations.diagnostics._console import Console
 from nnfoundations.diagnostics._error import FaultError, describe
 from nnfoundations.diagnostics._finding import Finding
+from nnfoundations.errors import OptionError
 
 __all__ = ["FindingCallback"]
 
@@ -16,9 +17,17 @@ class FindingCallback:
 
     Args:
         function: the user's ``on_finding``, or None.
+
+    Raises:
+        OptionError: it cannot be called.
     """
 
     def __init__(self, function: Callable[[Finding], None] | None) -> None:
+        given: object = function
+        if given is not None and not callable(given):
+            raise OptionError(
+                f"on_finding needs a function that takes a Finding; got {given!r}. Pass print, for example."
+            )
         self.function = function
         self._failed = False
 

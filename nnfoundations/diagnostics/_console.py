@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
 from nnfoundations.diagnostics._error import describe
-from nnfoundations.diagnostics._finding import Finding, Severity
+from nnfoundations.diagnostics._finding import Finding, Severity, listed
 
 if TYPE_CHECKING:
     from nnfoundations.diagnostics._engine import Engine
@@ -112,7 +112,8 @@ def closing(engine: "Engine", width: int, saved: Sequence[str] = ()) -> list[Lin
     """Lay out all findings, root cause first; a run without findings and failures gets one line."""
     ended = _ended(engine)
     steps = f"{_count(engine.schedule.steps, 'step')} ({_cost(engine)}).{ended}"
-    notes = _not_run(engine.judge.not_run(engine.history)) + _muted(engine.judge.mute)
+    history = engine.history
+    notes = _not_run(engine.judge.not_run(history)) + _unseen(history.unseen) + _muted(engine.judge.mute)
     findings = engine.findings
     if not findings:
         return _wrapped(f"Diagnostics: nothing found in {steps}{notes}", width, hang=2)
@@ -168,12 +169,21 @@ def _body(finding: Finding, width: int, indent: int) -> list[Line]:
 
 
 def _not_run(skipped: dict[str, str]) -> str:
-    """List the rules that could not run, grouped by reason."""
-    reasons: dict[str, list[str]] = {}
-    for fault, reason in skipped.items():
-        reasons.setdefault(reason, []).append(fault)
-    listing = "; ".join(f"{', '.join(faults)} ({reason})" for reason, faults in reasons.items())
-    return f" Not run: {listing}." if listing else ""
+    """List the rules that could not run."""
+    return f" Not run: {_by_reason(skipped, most=4)}." if skipped else ""
+
+
+def _unseen(unseen: dict[str, str]) -> str:
+    """List the layers whose activations could not be measured."""
+    return f" Activations not seen: {_by_reason(unseen, most=3)}." if unseen else ""
+
+
+def _by_reason(reasons: dict[str, str], most: int) -> str:
+    """Group names by their reasons, with at most so many names each."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return "; ".join(f"{listed(tuple(group), most)} ({reason})" for reason, group in names.items())
 
 
 def _muted(mute: Sequence[str]) -> str:

@@ -17,5 +17,12 @@ class FaultError(RuntimeError):
 
 
 def describe(error: Exception) -> str:
-    """Return the type and the first line of an exception."""
+    """Describe an exception in one line.
+
+    Args:
+        error: the exception.
+
+    Returns:
+        Its type and the first line of its message.
+    """
     return f"{type(error).__name__}: {error}".splitlines()[0]

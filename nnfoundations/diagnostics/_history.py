@@ -5,17 +5,37 @@ Rules read nothing else, so newer rules can judge an old run from its file.
 
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Event", "History", "LayerFacts", "LossFacts", "ParameterFacts", "Series"]
+from nnfoundations.diagnostics._error import describe
+from nnfoundations.diagnostics._loss_facts import LossFacts, LossTerm, TargetFacts, loss_facts_from
+from nnfoundations.errors import HistoryError
+
+__all__ = [
+    "Array",
+    "Event",
+    "History",
+    "LayerFacts",
+    "LossFacts",
+    "LossTerm",
+    "ParameterFacts",
+    "Series",
+    "TargetFacts",
+]
 
 Array = NDArray[np.float64]
+
+SAME = 8
+"""Number of events of one kind that are kept."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +79,6 @@ class LayerFacts:
     role: str
     owner: str
     units: int
-
-
-@dataclass(frozen=True)
-class LossFacts:
-    """Facts about the loss, read from its autograd graph.
-
-    Args:
-        kind: ``cross-entropy``, ``binary-cross-entropy``, ``squared`` or ``unknown``.
-        classes: number of classes of a cross-entropy.
-        baseline: the loss of random guessing. For cross-entropy over C classes it is ln C, for a squared
-            error the variance of the targets. NaN if the loss is unknown.
-        softmax_before: whether probabilities go into a cross-entropy, which expects logits.
-    """
-
-    kind: str
-    classes: int = 0
-    baseline: float = float("nan")
-    softmax_before: bool = False
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,17 @@ class History:
         """Numbers of the run that rules need, such as the steps per epoch and in total."""
         self.unavailable: dict[str, str] = {}
         """The quantities that cannot be measured in this run, each with the reason."""
+        self.unseen: dict[str, str] = {}
+        """The layers whose activations cannot be measured, each with the reason."""
+
+    def note(self, event: Event) -> None:
+        """Keep an event. Of one kind the first eight are kept, because rules need the first two.
+
+        Args:
+            event: the event.
+        """
+        if len(self.events_of(event.kind)) < SAME:
+            self.events.append(event)
 
     def record(self, quantity: str, step: int, columns: Sequence[str], row: Sequence[float] | Array) -> None:
         """Append a row to the series of a quantity. Other columns than before begin a new series.
@@ -315,7 +328,7 @@ class History:
         """
         then = History(self.capacity)
         then.parameters, then.layers, then.loss = self.parameters, self.layers, self.loss
-        then.settings, then.unavailable = self.settings, self.unavailable
+        then.settings, then.unavailable, then.unseen = self.settings, self.unavailable, self.unseen
         then.series = {name: series.between(0, step) for name, series in self.series.items()}
         then.events = [event for event in self.events if event.step <= step]
         return then
@@ -360,6 +373,7 @@ class History:
             "events": [_plain(event) for event in self.events],
             "settings": dict(self.settings),
             "unavailable": dict(self.unavailable),
+            "unseen": dict(self.unseen),
         }
 
     def _load_facts(self, facts: dict[str, Any]) -> None:
@@ -368,9 +382,10 @@ class History:
             for name, saved in facts["parameters"].items()
         }
         self.layers = {name: LayerFacts(**saved) for name, saved in facts["layers"].items()}
-        self.loss = LossFacts(**facts["loss"])
+        self.loss = loss_facts_from(facts["loss"])
         self.events = [Event(**{**saved, "where": tuple(saved["where"])}) for saved in facts["events"]]
         self.settings, self.unavailable = dict(facts["settings"]), dict(facts["unavailable"])
+        self.unseen = dict(facts.get("unseen", {}))  # missing in files of earlier versions
 
     def save(self, path: Path) -> None:
         """Write a ``.npz`` file with arrays ``QUANTITY/steps``, ``/rows``, ``/numbers`` and JSON ``facts``.
@@ -380,6 +395,15 @@ class History:
         Args:
             path: path of the file.
         """
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with part.open("wb") as stream:
+                self._write(stream)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _write(self, stream: IO[bytes]) -> None:
         facts = self._facts() | {
             "columns": {name: list(s.columns) for name, s in self.series.items()},
             "seen": {name: s.seen for name, s in self.series.items()},
@@ -388,13 +412,7 @@ class History:
         for name, series in self.series.items():
             arrays[f"{name}/steps"], arrays[f"{name}/rows"] = series.steps, series.rows
             arrays[f"{name}/numbers"] = series.numbers
-        part = path.with_name(f".{path.name}.part")
-        try:
-            with part.open("wb") as stream:
-                np.savez_compressed(stream, **arrays)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        np.savez_compressed(stream, **arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> "History":
@@ -408,20 +426,42 @@ class History:
 
         Raises:
             OSError: there is no such file.
-            ValueError: the file is not a history.
+            HistoryError: the file is not a history, or it is damaged.
         """
         history = cls()
-        with np.load(path, allow_pickle=False) as arrays:
-            if "facts" not in arrays:
-                raise ValueError(
-                    f"A history file contains `facts`; {path} does not. Pass the history.npz of a run."
-                )
+        with Path(path).open("rb") as stream:
+            try:
+                history._read(stream)
+            except _DAMAGED as error:
+                raise HistoryError(
+                    f"A history is a file that History.save wrote, such as history.npz of a run; got {path} "
+                    f"({describe(error)})."
+                ) from error
+        return history
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with np.load(stream, allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
-            history._load_facts(facts)
+            self._load_facts(facts)
             for name, columns in facts["columns"].items():
                 steps, rows, numbers = (arrays[f"{name}/{part}"] for part in ("steps", "rows", "numbers"))
-                history._begin(name, columns).restore(steps, rows, numbers, facts["seen"][name])
-        return history
+                if not len(steps) == len(rows) == len(numbers):
+                    raise ValueError(f"{name} has {len(steps)} steps and {len(rows)} rows")
+                self._begin(name, columns).restore(steps, rows, numbers, facts["seen"][name])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the contents of the file: much smaller than the series, which have room for more rows."""
+        stream = BytesIO()
+        self._write(stream)
+        return {"capacity": self.capacity, "file": stream.getvalue()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["capacity"])  # type: ignore[misc]  # the way to an empty history
+        self._read(BytesIO(state["file"]))
+
+
+_DAMAGED = (AttributeError, EOFError, KeyError, OSError, TypeError, ValueError, BadZipFile, zlib.error)
+"""What reading raises for a file that is something else, was cut off, or was changed."""
 
 
 def _plain(facts: Any) -> dict[str, Any]:

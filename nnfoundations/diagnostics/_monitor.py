@@ -62,7 +62,8 @@ class Monitor:
         verbose: whether to print each new finding, and a summary at the end.
 
     Raises:
-        OptionError: `mute` matches no fault, or model or optimizers are not those of a training.
+        OptionError: `mute` matches no fault, on_finding cannot be called, or model or optimizers are not
+            those of a training.
     """
 
     def __init__(
@@ -207,6 +208,8 @@ class Monitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self._begun:
+            self._engine.raised(error)
         self._close(unused=self._unused() if error is None else "")
 
     def _on_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -1,42 +1,29 @@
 """Measures gradients, weights and updates of all parameters of an optimizer in a few fused calls."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nnfoundations.diagnostics._graph import ends
-from nnfoundations.diagnostics._history import History, ParameterFacts
-from nnfoundations.diagnostics._packet import Packet
+from nnfoundations.diagnostics._history import ParameterFacts
+from nnfoundations.diagnostics._transfer import Readings
+from nnfoundations.diagnostics.nonfinite import dense
 
 __all__ = [
-    "BY_PARAMETER",
-    "FEW",
     "NEWBORN",
     "SAMPLE",
-    "SENTINEL",
     "ParameterProbe",
     "norms",
     "parameter_facts",
-    "record_named",
 ]
 
 SAMPLE = 4096
 """Entries of a parameter, evenly spread, on which updates and cosines are measured. All entries would need a
 copy of the model."""
 
-BY_PARAMETER = ("gradient_norm", "gradient_cosine", "weight_norm", "update_ratio")
-"""Quantities with one column per parameter."""
-
 NEWBORN = 20
 """Measurements for which a weight that starts at zero, as in LoRA, has no size to compare an update with."""
-
-FEW = 12
-"""Number of gradients up to which one sum each costs less than packing them first, which takes 30 us."""
-
-SENTINEL = 2**16
-"""Largest number of gradient entries that are checked at every step."""
 
 
 def parameter_facts(
@@ -77,74 +64,35 @@ def _kind(module: nn.Module, parameter: Tensor) -> str:
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the 2-norm of each tensor, in float32 because half precision overflows at 65504."""
-    return torch.stack(list(torch._foreach_norm(list(tensors), 2, torch.float32)))
+    """Return the 2-norm of each tensor, of any type: half precision would overflow at 65504."""
+    real = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
+    wide = torch.float64 if any(t.dtype is torch.float64 for t in real) else torch.float32
+    return torch.stack(list(torch._foreach_norm(real, 2, wide)))
 
 
 class ParameterProbe:
     """Measures what one optimizer does to its parameters.
 
-    `before_step` and `after_step` enclose the step of the optimizer. Both write into the packet of the step.
+    `before_step` and `after_step` enclose the step of the optimizer. Both add to the readings of the step.
     """
 
     def __init__(self, parameters: dict[str, Tensor]) -> None:
-        self._named = parameters
         self.names, self.parameters = tuple(parameters), list(parameters.values())
-        self._sentinel = _sentinel(parameters)
-        self._ends: list[Tensor] = []
-        self._trainable = 0
         self._before: Tensor | None = None
         self._newborn: Tensor | None = None
         self._looks = 0
         self._sizes: list[int] = []
         self._places = torch.empty(0, dtype=torch.int64)
         self._stepped: list[int] = []
-        self._previous: tuple[int, list[int], Tensor] | None = None
+        self._previous: tuple[int, list[int], Tensor, Tensor] | None = None
 
-    def finite(self) -> bool:
-        """Return whether one gradient per module is finite. It waits for the device: for the CPU only.
-
-        The sum decides, at a fifth of the cost of norms. It may overflow, so a sum that is not finite is
-        checked tensor by tensor.
-        """
-        if self.trainable != self._trainable:
-            self._ends = []  # they belong to another graph
-        grads = [_values(g) for p in self._sentinel if (g := p.grad) is not None]
-        if len(grads) > FEW or not all(g.is_cpu for g in grads):
-            grads = [torch.cat([g.reshape(-1) for g in grads])]
-        total = sum(g.sum().item() for g in grads)
-        return total - total == 0 or not self.nonfinite()
-
-    def finite_at_the_ends(self) -> bool:
-        """Check only the last gradients that backward computes: almost every NaN propagates to them."""
-        total = 0.0
-        for p in self._ends:
-            if (g := p.grad) is None:
-                return self.finite()
-            total += g.sum().item()
-        if total == 0:  # nothing was checked, or another graph, or a mask stops everything on the way
-            return self.finite()
-        return total - total == 0 or not self.nonfinite()
-
-    def guard(self, loss: Tensor) -> None:
-        """Find the last gradients that backward computes for this loss, for `finite_at_the_ends`."""
-        last = ends(loss, self._named)
-        few = len(last) <= FEW and sum(p.numel() for p in last) <= SENTINEL
-        self._ends = last if few and all(p.is_cpu for p in last) else []
-        self._trainable = self.trainable
-
-    def nonfinite(self) -> list[str]:
-        """Name the parameters whose gradient is not finite. Waits for the device."""
-        pairs = [(n, p.grad) for n, p in zip(self.names, self.parameters, strict=True) if p.grad is not None]
-        return [name for name, grad in pairs if not bool(_values(grad).isfinite().all())]
-
-    def stale(self, packet: Packet) -> None:
+    def stale(self, readings: Readings) -> None:
         """Measure the gradients that are still present when a backward pass begins."""
         if not self.parameters:
             return
-        grads = [_values(p.grad) for p in self.parameters if p.grad is not None]
+        grads = [dense(p.grad) for p in self.parameters if p.grad is not None]
         total = norms(grads).sum() if grads else torch.zeros((), device=self.parameters[0].device)
-        packet.add("stale_gradient", ("norm",), total.reshape(1))
+        readings.add("stale_gradient", ("norm",), total.reshape(1))
 
     def missing(self) -> list[str]:
         """Name the trainable parameters without a gradient after the backward pass."""
@@ -156,11 +104,11 @@ class ParameterProbe:
         """The number of trainable parameters."""
         return sum(p.requires_grad for p in self.parameters)
 
-    def before_step(self, packet: Packet, step: int, scale: Tensor | None = None) -> None:
+    def before_step(self, readings: Readings, step: int, scale: Tensor | None = None) -> None:
         """Measure gradients and weights, and keep a sample of the weights for `after_step`.
 
         Args:
-            packet: receives the measurements.
+            readings: receives the measurements.
             step: the optimizer step.
             scale: the factor that is still in the gradients if the optimizer unscales them itself.
         """
@@ -168,13 +116,13 @@ class ParameterProbe:
         self._stepped = stepped
         if not stepped:
             return
-        grads = [_values(self.parameters[i].grad) for i in stepped]
+        grads = [dense(g) for i in stepped if (g := self.parameters[i].grad) is not None]
         weights = [self.parameters[i].detach() for i in stepped]
         names = tuple(self.names[i] for i in stepped)
         gradient_norms = norms(grads)
-        packet.add("gradient_norm", names, gradient_norms if scale is None else gradient_norms / scale)
+        readings.add("gradient_norm", names, gradient_norms if scale is None else gradient_norms / scale)
         weight_norms = norms(weights)
-        packet.add("weight_norm", names, weight_norms)
+        readings.add("weight_norm", names, weight_norms)
         if self._newborn is None:
             self._newborn = torch.zeros(len(self.parameters), dtype=torch.bool, device=weight_norms.device)
         if not self._looks:
@@ -187,7 +135,8 @@ class ParameterProbe:
         pieces = [_sample(self.parameters[i].grad) for i in sampled]
         self._measure([piece.numel() for piece in pieces])
         grad = torch.cat(pieces)
-        unit = grad / self._spread(self._norms_of(grad))
+        sizes = self._norms_of(grad)
+        unit = grad / self._spread(sizes)
         if (
             self._previous
             and self._previous[:2] == (step - 1, sampled)
@@ -195,11 +144,12 @@ class ParameterProbe:
         ):
             # From the length of a/|a| + b/|b|, because the product of small gradients would underflow.
             cosine = self._norms_of(unit + then).square() / 2 - 1
-            packet.add("gradient_cosine", tuple(self.names[i] for i in sampled), cosine)
-        self._previous = (step, sampled, unit)
+            cosine = torch.where((sizes > 0) & self._previous[3], cosine, float("nan"))  # 0 has no direction
+            readings.add("gradient_cosine", tuple(self.names[i] for i in sampled), cosine)
+        self._previous = (step, sampled, unit, sizes > 0)
         self._before = torch.cat([_sample(self.parameters[i]) for i in sampled])
 
-    def after_step(self, packet: Packet, overflow: Tensor | None = None) -> None:
+    def after_step(self, readings: Readings, overflow: Tensor | None = None) -> None:
         """Measure how far the step changed the weights, relative to their size; NaN after an `overflow`."""
         if self._before is None:
             return
@@ -210,7 +160,7 @@ class ParameterProbe:
         self._looks += 1
         if overflow is not None:
             moved = torch.where(overflow.to(moved.device) > 0, float("nan"), moved)
-        packet.add(
+        readings.add(
             "update_ratio",
             tuple(self.names[i] for i in self._stepped),
             moved / self._norms_of(self._before),
@@ -235,49 +185,9 @@ class ParameterProbe:
         return values.clamp(min=1e-30).index_select(0, self._places)
 
 
-def _sentinel(parameters: dict[str, Tensor]) -> list[Tensor]:
-    """Choose the parameters whose gradients show a NaN in any layer: it reaches all biases below.
-
-    Of a module without a bias the smallest tensor is taken. The first module is always included.
-    """
-    chosen: dict[str, Tensor] = {}
-    for name, p in parameters.items():
-        module = name.partition(" = ")[0].rpartition(".")[0]
-        if p.is_floating_point() and (module not in chosen or p.numel() < chosen[module].numel()):
-            chosen[module] = p
-    first = next(iter(chosen.values()), None)
-    kept: list[Tensor] = []
-    entries = 0
-    for p in sorted(chosen.values(), key=lambda p: (p is not first, p.numel())):
-        entries += p.numel()
-        if kept and entries > SENTINEL:
-            break
-        kept.append(p)
-    return kept
-
-
-def record_named(
-    history: History, quantity: str, step: int, row: dict[str, float], order: Iterable[str]
-) -> None:
-    """Append a row whose columns may differ from those before. Missing numbers are NaN.
-
-    Parameters and layers may be absent: optimizers take turns, and layers are skipped at random. New columns
-    are placed in the given order.
-    """
-    series = history.series.get(quantity)
-    columns = series.columns if series is not None else tuple(row)
-    if row.keys() - set(columns):
-        columns = tuple(name for name in order if name in row or name in columns)
-        history.widen(quantity, columns)
-    history.record(quantity, step, columns, [row.get(name, float("nan")) for name in columns])
-
-
-def _values(grad: Tensor | None) -> Tensor:
-    assert grad is not None
-    return grad.coalesce().values() if grad.is_sparse else grad
-
-
 def _sample(tensor: Tensor | None) -> Tensor:
     assert tensor is not None
-    flat = tensor.detach().reshape(-1)
-    return flat[:: max(1, flat.numel() // SAMPLE)].float()
+    tensor = tensor.detach()
+    flat = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).reshape(-1)
+    sample = flat[:: max(1, flat.numel() // SAMPLE)]
+    return sample if sample.dtype is torch.float64 else sample.float()

@@ -8,9 +8,13 @@ __all__ = [
     "AGAIN",
     "DENSE",
     "DOUBT",
+    "DOUBT_EVERY",
+    "DOUBT_LATER",
+    "END",
     "FREE_BELOW",
     "MEMORY",
     "REST",
+    "SETTLE",
     "SPREAD",
     "SPREAD_SHARE",
     "STRIDE",
@@ -28,6 +32,19 @@ ACTIVATION_STEPS = (0, 1, 5, 20, 45)
 DOUBT: tuple[int, ...] = (32, *range(60, 141, 10))
 """Steps at which activations are measured beyond the budget while the loss does not fall. Units may have died
 since the start, and such a run does not lose useful time."""
+
+DOUBT_LATER = 100
+"""Steps between measurements of activations after these, as long as the loss does not fall."""
+
+DOUBT_EVERY = 64
+"""Steps between two questions whether the loss falls."""
+
+END = 16
+"""Number of last steps in which activations are measured once more. A decision falls in every eighth step,
+and five measurements prove that a unit is dead."""
+
+SETTLE = 6
+"""Largest number of measurements in a row that settle a suspicion."""
 
 FREE_BELOW = 0.1e-3
 """Seconds per step that are allowed however short the step is, because any hook costs time."""
@@ -102,6 +119,8 @@ class Schedule:
     _settled: float | None = None  # its time; None if the time since then is not training
     _pair: bool = False
     _wanted: int = 0
+    _jumped: bool = False  # the loss or the rate did, and activations were not measured since
+    _again: int = 0  # length of the current chain of measurements of activations
     _closer: int = -REST
     _rest: int = REST
     _always: float = 0.0  # seconds that each step costs without measurements, a running mean
@@ -134,16 +153,47 @@ class Schedule:
         at_the_end = step >= total - STRIDE - 2 and since >= total / SPREAD
         return pairs >= 1 and (at_the_end or since >= total / pairs)
 
-    def wants_activations(self, step: int, still: bool = False) -> bool:
-        """Decide for activations; `still` means that the loss does not fall."""
-        if self.steps in ACTIVATION_STEPS or (still and self.steps in DOUBT):
+    def wants_activations(
+        self, step: int, total: float | None = None, *, still: bool = False, unsettled: bool = False
+    ) -> bool:
+        """Decide for activations.
+
+        Args:
+            step: the current step.
+            total: the number of steps of the run, if it is known.
+            still: whether the loss does not fall.
+            unsettled: whether the next measurements can settle what the last one suspects.
+        """
+        if self.steps in ACTIVATION_STEPS or self._jumped or (still and self.doubts(step)):
             return True
         account = self.activations
+        since = step - account.last
+        if unsettled and self.settles(step):
+            return True
+        if total is not None and self._ends(step, since, total):
+            return True
         return (
             account.balance >= account.price
             and self.steps > ACTIVATION_STEPS[-1]
-            and step - account.last >= min(max(25, self.steps // 8), 200)
+            and since >= min(max(25, self.steps // 8), 200)
         )
+
+    def doubts(self, step: int) -> bool:
+        """Return whether activations are measured at this step if the loss does not fall."""
+        late = self.steps > DOUBT[-1] and step - self.activations.last >= DOUBT_LATER
+        late = late and self.steps % DOUBT_EVERY < STRIDE  # the question costs as much as some steps
+        return self.steps in DOUBT or late
+
+    def settles(self, step: int) -> bool:
+        """Return whether a measurement now would belong to a chain that may go on."""
+        return step - self.activations.last <= STRIDE and self._again < SETTLE
+
+    def _ends(self, step: int, since: int, total: float) -> bool:
+        """Return whether a measurement shortly before the end of the run is due, and affordable."""
+        if not END > total - step > 0 or since <= END or self.steps <= ACTIVATION_STEPS[-1]:
+            return False
+        allowed = max(FREE_BELOW * total, self.budget * self.trained * total / self.steps)
+        return self.activations.price <= SPREAD_SHARE * allowed
 
     def quiet(self) -> int:
         """Return the number of coming steps without measurements that need no decision."""
@@ -163,6 +213,7 @@ class Schedule:
             self._closer = self.steps
             self._rest *= 1 if solvent else 2
             self._wanted = max(self._wanted, steps)
+            self._jumped = True
 
     def looked(self, step: int) -> None:
         """Spend the budget for the measurements of this step."""
@@ -171,6 +222,9 @@ class Schedule:
             self._wanted = max(0, self._wanted - 1)
             self.gradients.pay(step)
         if self.activations.seconds:
+            # A chain of measurements, each soon after the last one, settles a suspicion or ends.
+            self._again = self._again + 1 if step - self.activations.last <= STRIDE else 0
+            self._jumped = False
             self.activations.pay(step)
 
     def stepped(self) -> None:

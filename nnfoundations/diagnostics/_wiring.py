@@ -7,11 +7,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nnfoundations.diagnostics._history import Event, ParameterFacts
+from nnfoundations.diagnostics._quantities import measured_by
 
 __all__ = [
-    "ACTIVATIONS",
     "EARLY",
-    "GRADIENTS",
     "cut_off",
     "evaluating",
     "is_compiled",
@@ -27,25 +26,17 @@ __all__ = [
 EARLY = 5
 """Number of first steps at which the wiring is checked."""
 
-ACTIVATIONS = (
-    "activation_std",
-    "dead_share",
-    "saturated_share",
-    "recurrent_growth",
-    "recurrent_gradient",
-    "input",
-)
-GRADIENTS = ("gradient_norm", "gradient_cosine", "weight_norm", "update_ratio", "stale_gradient")
-
 
 def limits(model: nn.Module, optimizers: Sequence[Optimizer], compiled: bool) -> dict[str, str]:
     """Return the quantities that cannot be measured on this model, each with the reason."""
     reasons: dict[str, str] = {}
     if compiled or is_compiled(model):
-        reasons |= dict.fromkeys(ACTIVATIONS, "the model is compiled, so its activations cannot be observed")
+        reasons |= dict.fromkeys(
+            measured_by("activations"), "the model is compiled, so its activations cannot be observed"
+        )
     if sharded(model):
         reasons |= dict.fromkeys(
-            (*GRADIENTS, *ACTIVATIONS),
+            measured_by("gradients", "activations", "wiring"),
             "the parameters are sharded or on several devices, so a process sees only parts of them",
         )
     if len(optimizers) > 1:
@@ -156,7 +147,7 @@ def mode_sensitive(model: nn.Module) -> tuple[str, ...]:
     return tuple(
         name
         for name, module in model.named_modules()
-        if (getattr(module, "p", 0) and "Dropout" in type(module).__name__)
+        if ("Dropout" in type(module).__name__ and getattr(module, "p", False))
         or (
             getattr(module, "track_running_stats", False)
             and any(p.requires_grad for p in module.parameters(recurse=False))

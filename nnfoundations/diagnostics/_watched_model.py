@@ -1,6 +1,8 @@
-"""Holds the model under diagnosis: its parameters by name, a probe per optimizer, hooks for its layers."""
+"""The model under diagnosis with everything that measures it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +12,8 @@ from torch.optim import Optimizer
 from nnfoundations.diagnostics._activations import ActivationProbe
 from nnfoundations.diagnostics._graph import strangers
 from nnfoundations.diagnostics._history import Event
-from nnfoundations.diagnostics._packet import Packet
 from nnfoundations.diagnostics._parameters import ParameterProbe, parameter_facts
-from nnfoundations.diagnostics._sentinel import Sentinel
-from nnfoundations.diagnostics._tape import LossTape
+from nnfoundations.diagnostics._transfer import LossBuffer, Readings
 from nnfoundations.diagnostics._wiring import (
     evaluating,
     limits,
@@ -22,40 +22,48 @@ from nnfoundations.diagnostics._wiring import (
     sharded,
     wiring_events,
 )
+from nnfoundations.diagnostics.nonfinite import GradientCheck, NonFiniteTracer
 
-__all__ = ["Subject"]
+__all__ = ["WatchedModel"]
 
 
-class Subject:
+class WatchedModel:
     """A model at its first batch, when its parameters are on their device. Arguments as in `Engine`."""
 
     def __init__(
         self,
         model: nn.Module,
         optimizers: Sequence[Optimizer],
+        *,
         compiled: bool,
-        replay: Callable[[], Tensor | None] | None,
         locate_nonfinite: bool,
+        replay: Callable[[], Tensor | None] | None,
     ) -> None:
         self.model = model
         self.facts, parameters = parameter_facts(model, optimizers)
         self.reasons = limits(model, optimizers, compiled)
         self.whole = not sharded(model)
         self.parameters = parameters if self.whole else {}
-        self.probes = {
-            id(optimizer): ParameterProbe(
-                {name: p for name, p in self.parameters.items() if self.facts[name].optimizer == i}
-            )
+        own = {
+            id(optimizer): {n: p for n, p in self.parameters.items() if self.facts[n].optimizer == i}
             for i, optimizer in enumerate(optimizers)
         }
+        self.probes = {key: ParameterProbe(parameters) for key, parameters in own.items()}
+        self.checks = {key: GradientCheck(parameters) for key, parameters in own.items()}
         self.activations = None if "activation_std" in self.reasons else ActivationProbe(model)
         self.mode_sensitive = mode_sensitive(model)
         first = next(iter(parameters.values()), None)
         self.device = torch.device("cpu") if first is None else first.device
         self.waits = locate_nonfinite or self.device.type == "cpu"
-        self.tape = LossTape(self.device)
+        self.losses = LossBuffer(self.device)
         # A single process that ran a sharded forward pass again would wait for the others forever.
-        self.sentinel = Sentinel(model, replay if self.whole else None, self.device, self.waits)
+        self.tracer = NonFiniteTracer(
+            model,
+            replay if self.whole else None,
+            self.device,
+            self.waits,
+            others={"the settings of the optimizers": [o.param_groups for o in optimizers]},
+        )
         self.one_loss = len(optimizers) == 1
 
     @staticmethod
@@ -67,20 +75,24 @@ class Subject:
         """Return whether parameters were added since: some modules make them on their first call."""
         return len(list(model.parameters())) != len(self.facts)
 
-    def stale(self, packet: Packet, grad: Tensor) -> None:
-        """Measure old gradients when the backward pass begins, with this gradient of the loss."""
+    def measure_stale(self, loss: Tensor, readings: Readings, timed: Callable[..., Any]) -> None:
+        """Measure the gradients that are still there when the backward pass of a loss begins."""
+        if self.one_loss and loss.requires_grad:
+            loss.register_hook(timed(partial(self._stale, readings)))
+
+    def _stale(self, readings: Readings, grad: Tensor) -> None:
         for probe in self.probes.values():
-            probe.stale(packet)
+            probe.stale(readings)
 
-    def guard(self, loss: Tensor) -> None:
-        """Find the last gradients of the backward pass: most steps check only these for NaN."""
-        if self.waits:
-            for probe in self.probes.values():
-                probe.guard(loss)
+    def find_terminal(self, loss: Tensor) -> None:
+        """Find where the backward pass of a loss ends: at most steps only these gradients are checked."""
+        if self.waits and self.one_loss and loss.requires_grad:
+            for check in self.checks.values():
+                check.find_terminal(loss)
 
-    def wiring(self, step: int, probe: ParameterProbe, backward: bool) -> list[Event]:
+    def wiring(self, step: int, optimizer: int, backward: bool) -> list[Event]:
         """Return what is wrong with the wiring; `backward`: whether this step had a backward pass."""
-        seen = self.activations
+        probe, seen = self.probes[optimizer], self.activations
         executed = [] if seen is None else [name for name in seen.executed if name not in seen.used]
         missing = probe.missing()
         events = wiring_events(step, self.facts, self.parameters, missing, executed)
