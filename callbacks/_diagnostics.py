@@ -1,6 +1,7 @@
 """The callback that runs diagnostics under Lightning: it passes the events of the Trainer to the engine."""
 
 from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 from functools import wraps
 from itertools import takewhile
 from typing import Any, ClassVar, Concatenate, ParamSpec, get_args
@@ -17,18 +18,29 @@ from nnfoundations.callbacks._trainer import Validation, can_replay, replay, set
 from nnfoundations.diagnostics import (
     RULES,
     Console,
+    Diagnosis,
     Engine,
     FaultError,
     Finding,
     FindingCallback,
     History,
     Judge,
+    Rule,
+    StepGuard,
+    checked,
+    describe,
 )
 from nnfoundations.errors import OptionError
 
 __all__ = ["STATE", "Diagnostics", "guarded"]
 
 P = ParamSpec("P")
+
+_OF_A_RUN = {
+    "_batch", "_engine", "_guard", "_handles", "_reporters", "_response", "_scaler", "_trainer",
+    "_validation", "log", "log_dict",
+}  # fmt: skip
+"""Attributes that hold parts of a run, and end with it."""
 
 STATE = "nnfoundations.diagnostics"
 """The key in a checkpoint. Not `state_dict`, with which two callbacks of one class would be an error."""
@@ -63,12 +75,14 @@ class Diagnostics(Callback):
     Args:
         action: what a finding of severity error does: ``"warn"`` prints it only. ``"stop"`` ends the run
             after this batch. ``"raise"`` raises a `FaultError`. ``"checkpoint"`` saves a checkpoint and
-            continues. On a CPU, NaN is found before the optimizer steps, while the weights are still good.
-            A tendency, such as a learning rate that is too high, must last for ten steps first.
+            continues. With "stop" and "checkpoint", an optimizer step whose gradient is not finite is not
+            taken, so the weights stay finite. On CUDA this waits for the device at each step. A tendency,
+            such as a learning rate that is too high, must last for ten steps first.
         mute: faults that are not reported, as names or patterns: ``"overfitting"``, ``["dead-*"]``, or with
             layers ``"dead-units:encoder.*"``.
-        families: families of rules to run: data, wiring, loss, initialization, learning-rate, gradients,
-            units, non-finite, generalization. None runs all.
+        families: families of rules to run, of `Family`: data, wiring, loss, initialization, learning-rate,
+            gradients, non-finite, units, generalization. None runs all.
+        rules: the rules to run, with rules of your own: ``[*RULES, Mine()]``. None runs all of `RULES`.
         on_finding: called with each new finding. Its exceptions are printed once and do not end the run.
         budget: share of the step time that the measurements may take. For steps below 10 ms the budget is
             0.1 ms per step.
@@ -77,7 +91,8 @@ class Diagnostics(Callback):
         verbose: whether to print findings, actions and the summary.
 
     Raises:
-        OptionError: an action, family or fault does not exist, or the budget is not positive.
+        OptionError: an action, family or fault does not exist, two rules have the same fault, the budget is
+            not positive, or on_finding cannot be called.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -86,8 +101,11 @@ class Diagnostics(Callback):
         >>> trainer = Trainer(callbacks=[diagnostics], logger=False, accelerator="cpu")
     """
 
-    default_families: ClassVar[tuple[str, ...] | None] = None
-    """The families that run if the user names none."""
+    default_rules: ClassVar[tuple[Rule, ...]] = RULES
+    """The rules that run if the user names none."""
+
+    names_files = True
+    """Whether the summary names the files; False in a program that names them itself."""
 
     def __init__(
         self,
@@ -95,30 +113,49 @@ class Diagnostics(Callback):
         action: Action = "warn",
         mute: Sequence[str] | str = (),
         families: Sequence[str] | None = None,
+        rules: Sequence[Rule] | None = None,
         on_finding: Callable[[Finding], None] | None = None,
         budget: float = 0.01,
         locate_nonfinite: bool = False,
         verbose: bool = True,
     ) -> None:
         _check("action", [action], get_args(Action))
-        _check("families", families or (), [rule.family for rule in RULES])
+        every = checked(self.default_rules if rules is None else rules)
+        _check("families", families or (), [rule.family for rule in (*RULES, *every)])
         if not budget > 0:
             raise OptionError(
                 f"Diagnostics needs a budget above 0; got {budget}. 0.01 is 1 % of the training time."
             )
         self.action, self.on_finding = action, on_finding
-        self.mute = Judge(mute=mute).mute
-        self.families = self.default_families if families is None else tuple(families)
+        self.rules = tuple(rule for rule in every if families is None or rule.family in families)
+        self.mute = Judge(self.rules, mute).mute
         self.budget, self.locate_nonfinite, self.verbose = budget, locate_nonfinite, verbose
         self._engine: Engine | None = None
+        self._diagnosis: Diagnosis | None = None
+        self._failure: Exception | None = None
         self._saved: dict[str, Any] | None = None
         self._is_duplicate = False
         self._release()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return options and results, without the model and the Trainer of a run that is not over."""
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_A_RUN}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._engine = None
+        self._release()
+
     def _release(self) -> None:
-        """Release everything of a run except its findings."""
+        """Release the model, the Trainer and all else of a run except findings and measurements."""
         for handle in self.__dict__.get("_handles", ()):
             handle.remove()
+        for name in ("log", "log_dict"):  # methods of the module, which Lightning gives to every callback
+            self.__dict__.pop(name, None)
+        if self._engine is not None:
+            self._failure, self._engine = self._engine.failure, None
+        if (response := self.__dict__.get("_response")) is not None:
+            response.close()
         self._handles: list[RemovableHandle] = []
         self._trainer: Any = None
         self._batch: tuple[Any, int] | None = None
@@ -127,27 +164,28 @@ class Diagnostics(Callback):
         self._validation: Validation | None = None
         self._reporters: list[Reporter] = []
         self._response: Response | None = None
+        self._guard: StepGuard | None = None
         self._callback = FindingCallback(self.on_finding)
 
     @property
     def findings(self) -> list[Finding]:
         """All findings so far, root cause first."""
-        return self._engine.findings if self._engine else []
+        return self._diagnosis.judge.findings if self._diagnosis else []
 
     @property
     def not_run(self) -> dict[str, str]:
         """The rules that cannot run, by fault, each with the reason."""
-        return self._engine.judge.not_run(self._engine.history) if self._engine else {}
+        return self._diagnosis.judge.not_run(self._diagnosis.history) if self._diagnosis else {}
 
     @property
     def history(self) -> History:
         """All measurements. ``history.save(path)`` writes them to a file."""
-        return self._engine.history if self._engine else History()
+        return self._diagnosis.history if self._diagnosis else History()
 
     @property
     def failure(self) -> Exception | None:
         """The internal error that ended the diagnostics early; None if there was none."""
-        return self._engine.failure if self._engine else None
+        return self._failure if self._engine is None else self._engine.failure
 
     # -- the run -----------------------------------------------------------------------------------------
 
@@ -155,7 +193,7 @@ class Diagnostics(Callback):
         if stage != "fit":
             return
         self._release()
-        self._engine = None
+        self._diagnosis, self._failure = None, None
         callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]  # set by its connector
         before = takewhile(lambda callback: callback is not self, callbacks)
         self._is_duplicate = any(isinstance(c, Diagnostics) and c._covers(self) for c in before)
@@ -169,11 +207,19 @@ class Diagnostics(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         saved, self._saved = self._saved, None
         self._trainer = trainer
-        self._response = None if self._is_duplicate else Response(self.action, trainer, self._tell)
-        if self._is_duplicate or not trainer.is_global_zero:
-            return
+        self._response = (
+            None
+            if self._is_duplicate
+            else Response(self.action, trainer, self._tell, {rule.fault for rule in self.rules if rule.exact})
+        )
         self._scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self._reporters = reporters(trainer, self.verbose)
+        if self._protects():
+            self._guard = StepGuard(self._not_finite)
+        if self._is_duplicate or not trainer.is_global_zero:
+            if self._guard is not None:
+                self._hook(trainer.optimizers)
+            return
+        self._reporters = reporters(trainer, self.verbose, self.names_files)
         self._engine = self._make_engine(pl_module, trainer.optimizers, can_replay(trainer, pl_module))
         try:
             if saved is not None:
@@ -187,11 +233,10 @@ class Diagnostics(Callback):
         self._hook(trainer.optimizers)
 
     def _make_engine(self, module: LightningModule, optimizers: list[Optimizer], again: bool) -> Engine:
-        rules = [rule for rule in RULES if self.families is None or rule.family in self.families]
-        return Engine(
+        engine = Engine(
             module,
             optimizers,
-            judge=Judge(rules, self.mute),
+            judge=Judge(self.rules, self.mute),
             budget=self.budget,
             scaled=self._scaler is not None,
             locate_nonfinite=self.locate_nonfinite,
@@ -199,10 +244,27 @@ class Diagnostics(Callback):
             on_finding=self._found,
             on_look=self._looked,
         )
+        self._diagnosis = engine.diagnosis
+        return engine
+
+    def _protects(self) -> bool:
+        """Return whether a step with a gradient that is not finite must not be taken.
+
+        A loss scaler skips such steps itself.
+        """
+        if self.action not in ("stop", "checkpoint") or self._scaler is not None or self._is_duplicate:
+            return False
+        muted = any(fnmatchcase("non-finite", pattern) for pattern in self.mute)
+        return not muted and any(rule.fault == "non-finite" for rule in self.rules)
 
     def _hook(self, optimizers: Iterable[Optimizer]) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
         for optimizer in optimizers:
             if hasattr(optimizer, "register_step_post_hook"):
+                if self._guard is not None:
+                    self._handles += self._guard.attach(optimizer)
                 self._handles.append(optimizer.register_step_post_hook(self._on_stepped))
 
     @guarded
@@ -244,9 +306,9 @@ class Diagnostics(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._batch = None
         if self._engine is not None:
             self._engine.end()
+        self._batch = None
         if self._response is not None:
             self._response.agree(batch_idx)
 
@@ -286,7 +348,11 @@ class Diagnostics(Callback):
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._response is not None:
+            self._response.close()
         self._response = None  # one exception is enough
+        if self._engine is not None:
+            self._engine.raised(exception)
         self._close()
         self._release()
 
@@ -297,12 +363,14 @@ class Diagnostics(Callback):
     def _close(self) -> None:
         if self._engine is None or self._trainer is None:
             return
+        if self._response is not None:
+            self._response.close()
         try:
             self._engine.close()
         finally:
             if self.findings or not self._trainer.fast_dev_run:
-                for reporter in self._reporters:
-                    reporter.closed(self._engine)
+                engine = self._engine
+                self._report(lambda reporter: reporter.closed(engine))
             self._reporters = []
 
     # -- in a checkpoint -----------------------------------------------------------------------------------
@@ -323,9 +391,7 @@ class Diagnostics(Callback):
     # -- what the engine asks for --------------------------------------------------------------------------
 
     def _covers(self, other: "Diagnostics") -> bool:
-        return self.families is None or (
-            other.families is not None and set(other.families) <= set(self.families)
-        )
+        return {rule.fault for rule in other.rules} <= {rule.fault for rule in self.rules}
 
     def _replay(self) -> Tensor | None:
         if self._batch is None or self._engine is None:
@@ -333,9 +399,24 @@ class Diagnostics(Callback):
         return replay(self._trainer, self._engine.model, *self._batch)
 
     def _found(self, finding: Finding) -> None:
-        for reporter in self._reporters:
-            reporter.found(finding)
+        self._report(lambda reporter: reporter.found(finding))
         self._callback(finding)
+
+    def _report(self, event: Callable[[Reporter], None]) -> None:
+        """Pass an event to all reporters. One that raises an exception, as on a full disk, gets no more."""
+        for reporter in list(self._reporters):
+            try:
+                event(reporter)
+            except Exception as error:
+                self._reporters.remove(reporter)
+                name = type(reporter).__name__
+                self._tell(f"{name} could not report and ended ({describe(error)}). All else continues.")
+
+    def _not_finite(self, optimizer: Optimizer) -> None:
+        if self._engine is not None and self._batch is not None:
+            self._engine.not_finite(optimizer)
+        if self._response is not None:
+            self._response.withheld()
 
     def _tell(self, text: str) -> None:
         if self.verbose:
@@ -343,8 +424,8 @@ class Diagnostics(Callback):
 
     def _looked(self, step: int) -> None:
         assert self._engine is not None
-        for reporter in self._reporters:
-            reporter.looked(self._engine, step)
+        engine = self._engine
+        self._report(lambda reporter: reporter.looked(engine, step))
         if self._response is not None:
             self._response.act_on(self.findings, step)
 

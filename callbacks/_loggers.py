@@ -7,10 +7,15 @@ __all__ = ["log_folder", "logger_place"]
 
 
 def log_folder(trainer: Any) -> Path | None:
-    """Return the folder of the first logger, as for Lightning's checkpoints, or else ``default_root_dir``.
+    """Tell where the logs of a run are. ``trainer.log_dir`` is not used because it waits for other processes.
 
-    Without a logger and without a ``default_root_dir`` chosen by the user it is None, so that nothing is
-    written into the working directory. ``trainer.log_dir`` is not used because it waits for other processes.
+    Args:
+        trainer: a Trainer of ``lightning`` or ``pytorch_lightning``.
+
+    Returns:
+        The folder of the first logger, as for Lightning's checkpoints, or else ``default_root_dir``. Without
+        a logger and without a ``default_root_dir`` chosen by the user it is None, so that nothing is written
+        into the working directory.
     """
     root = Path(trainer.default_root_dir)
     if not trainer.loggers:

@@ -1,8 +1,13 @@
-"""Diagnostics that run only some families of rules."""
+"""Diagnostics that run only some rules."""
 
 from nnfoundations.callbacks._diagnostics import Diagnostics
+from nnfoundations.diagnostics import RULES, Family, Rule
 
 __all__ = ["ActivationMonitor", "GradientMonitor", "OverfittingMonitor"]
+
+
+def _of(*families: Family) -> tuple[Rule, ...]:
+    return tuple(rule for rule in RULES if rule.family in families)
 
 
 class GradientMonitor(Diagnostics):
@@ -11,7 +16,10 @@ class GradientMonitor(Diagnostics):
     The arguments are those of `Diagnostics`.
     """
 
-    default_families = ("gradients", "non-finite")
+    default_rules = (
+        *(rule for rule in RULES if rule.fault in ("non-finite-input", "unstable-loss-function")),
+        *_of(Family.GRADIENTS, Family.NON_FINITE),
+    )
 
 
 class ActivationMonitor(Diagnostics):
@@ -20,7 +28,7 @@ class ActivationMonitor(Diagnostics):
     The arguments are those of `Diagnostics`.
     """
 
-    default_families = ("units", "initialization")
+    default_rules = _of(Family.UNITS, Family.INITIALIZATION)
 
 
 class OverfittingMonitor(Diagnostics):
@@ -29,4 +37,4 @@ class OverfittingMonitor(Diagnostics):
     The arguments are those of `Diagnostics`.
     """
 
-    default_families = ("generalization",)
+    default_rules = _of(Family.GENERALIZATION)

@@ -26,7 +26,7 @@ class Reporter(Protocol):
         """The run is over, whether it succeeded or failed."""
 
 
-def reporters(trainer: Any, verbose: bool) -> list[Reporter]:
+def reporters(trainer: Any, verbose: bool, names_files: bool = True) -> list[Reporter]:
     """Make the reporters of a run.
 
     A ``fast_dev_run`` reports to the terminal only, because it leaves no files.
@@ -34,13 +34,14 @@ def reporters(trainer: Any, verbose: bool) -> list[Reporter]:
     Args:
         trainer: a Trainer of ``lightning`` or ``pytorch_lightning``.
         verbose: whether to report to the terminal.
+        names_files: whether the summary in the terminal names the files.
     """
     if not trainer.is_global_zero:
         return []
     console = Console()
     folder = None if trainer.fast_dev_run else log_folder(trainer)
     file = FindingsFile(folder, console.tell) if folder else None
-    chosen: list[Reporter] = [Terminal(trainer, console, file)] if verbose else []
+    chosen: list[Reporter] = [Terminal(trainer, console, file, names_files)] if verbose else []
     if file is not None:
         chosen.append(Files(trainer, file))
     if trainer.loggers and not trainer.fast_dev_run:
@@ -51,8 +52,9 @@ def reporters(trainer: Any, verbose: bool) -> list[Reporter]:
 class Terminal:
     """Print each new finding, and a summary at the end that says where to find more."""
 
-    def __init__(self, trainer: Any, console: Console, file: FindingsFile | None) -> None:
+    def __init__(self, trainer: Any, console: Console, file: FindingsFile | None, names_files: bool) -> None:
         self._trainer, self._console, self._file = trainer, console, file
+        self._names_files = names_files
 
     def found(self, finding: Finding) -> None:
         self._console.report(finding)
@@ -61,7 +63,7 @@ class Terminal:
         pass
 
     def closed(self, engine: Engine) -> None:
-        self._console.summary(engine, self._saved())
+        self._console.summary(engine, self._saved() if self._names_files else ())
 
     def _saved(self) -> list[str]:
         path = None if self._file is None else self._file.path

@@ -14,23 +14,11 @@ import torch
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor
 
-__all__ = ["SHORT", "Validation", "can_replay", "named", "replay", "settings", "unavailable"]
+from nnfoundations.diagnostics import SHORT, TENDENCY
+
+__all__ = ["Validation", "can_replay", "named", "replay", "settings", "unavailable"]
 
 _VALIDATION = {"val", "valid", "validation"}
-
-SHORT = 20
-"""Number of steps below which only exact facts are reported, and no tendencies."""
-
-_TENDENCIES = (
-    "activation_std",
-    "dead_share",
-    "gradient_norm",
-    "recurrent_gradient",
-    "recurrent_growth",
-    "saturated_share",
-    "update_ratio",
-    "validation_loss",
-)
 
 
 def settings(trainer: Any) -> dict[str, float]:
@@ -57,7 +45,7 @@ def unavailable(trainer: Any, numbers: Mapping[str, float]) -> dict[str, str]:
     """Return the quantities that this run does not show, each with the reason."""
     reasons: dict[str, str] = {}
     if numbers.get("total_steps", SHORT) - trainer.global_step < SHORT:
-        reasons |= dict.fromkeys(_TENDENCIES, f"the run has fewer than {SHORT} steps")
+        reasons[TENDENCY] = f"the run has fewer than {SHORT} steps"
     if not trainer.enable_validation:
         reasons["validation_loss"] = "there is no validation loader, or no validation_step"
     elif trainer.overfit_batches:
@@ -141,12 +129,19 @@ def replay(trainer: Any, module: Any, batch: Any, index: int) -> Tensor | None:
 @contextmanager
 def _muted(trainer: Any, module: Any) -> Iterator[None]:
     loggers = trainer.loggers
-    names = ("log", "log_dict", "print")
+    silent = dict.fromkeys(("log", "log_dict", "print"), lambda *args, **kwargs: None)
+    refused = dict.fromkeys(("optimizers", "lr_schedulers"), _refuse)
+    own = {name: module.__dict__[name] for name in (*silent, *refused) if name in module.__dict__}
     trainer.loggers = [DummyLogger() for _ in loggers]
-    module.__dict__.update(dict.fromkeys(names, lambda *args, **kwargs: None))
+    module.__dict__.update(silent | refused)
     try:
         yield
     finally:
         trainer.loggers = loggers
-        for name in names:
-            module.__dict__.pop(name, None)
+        for name in (*silent, *refused):
+            del module.__dict__[name]
+        module.__dict__.update(own)
+
+
+def _refuse(*args: Any, **kwargs: Any) -> None:
+    raise RuntimeError("it uses its optimizers or schedulers, which must not step twice")
