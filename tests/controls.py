@@ -5,12 +5,12 @@ This file holds no tests; `test_diagnostics_faults.py` runs them.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from architectures import GPT, Cell, Grid, HeadOnly, Margins, layer_scale, sparse, splines
-from faults import Case, usual
+from cases import Case, Control, usual
+from controls_tables import TABLE_CONTROLS
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,15 +19,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 from zoo import CNN, LSTM, MLP, Autoencoder, Module, Residual, Transformer, digits, loaders
-
-
-@dataclass(frozen=True)
-class Control:
-    """`looks_like` is the fault that a careless rule would find; empty if there is no such fault in view."""
-
-    id: str
-    looks_like: str
-    make: Callable[[], Case]
 
 
 def adam(rate: float) -> Callable[[Any], torch.optim.Optimizer]:
@@ -469,6 +460,7 @@ CONTROLS = (
         "cut graph",
         lambda: of(nn.Sequential(*trained(MLP(3), epochs=4)), module=HeadOnly),
     ),
+    *TABLE_CONTROLS,
 )
 
 HELD_OUT = (

@@ -5,14 +5,16 @@ without a finding. This file holds no tests; `test_diagnostics_faults.py` runs t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from cases import Case, Fault, of_optimizer, usual
+from faults_tables import TABLE_FAULTS
+from loss_faults import LOSS_FAULTS
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam
-from zoo import CNN, MLP, NETS, RNN, Autoencoder, Module, digits, he, loaders
+from zoo import CNN, MLP, NETS, RNN, Autoencoder, digits, he, loaders
 
 SECOND = {
     "mlp": "2",
@@ -34,68 +36,6 @@ LAST = {
     "transformer": "head",
     "autoencoder": "6",
 }
-
-
-@dataclass
-class Case:
-    """What a run is made of. Injecting a fault changes one of these parts."""
-
-    name: str
-    net: nn.Module
-    module: Callable[..., Module] = Module
-    optimizer: Callable[[Any], torch.optim.Optimizer] = lambda parameters: Adam(parameters, 1e-3)
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
-    data: tuple[Any, Any] | None = None
-    steps: int = 120
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def layer(self, of: dict[str, str]) -> nn.Module:
-        return self.net.get_submodule(of[self.name])
-
-    def build(self) -> Module:
-        return self.module(self.net, self.optimizer, self.loss)
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A fault and one way to inject it.
-
-    `id` is the rule that must find the fault, then how it is injected. `nets` are the nets of `zoo.py` that
-    it is tried in. The finding must come at step `by` at the latest. `inject` breaks the healthy run that
-    `twin` makes. `also` lists other root causes that are right as well; `where` is a name that the finding
-    must contain.
-    """
-
-    id: str
-    nets: tuple[str, ...]
-    by: int
-    inject: Callable[[Case], None]
-    also: tuple[str, ...] = ()
-    where: Callable[[Case], str] | None = None
-    twin: Callable[[str], Case] | None = None
-
-    @property
-    def causes(self) -> tuple[str, ...]:
-        """The root causes that are accepted, the expected one first."""
-        return (self.id.partition("/")[0], *self.also)
-
-    def healthy(self, name: str, seed: int = 0) -> Case:
-        torch.manual_seed(seed)
-        case = self.twin(name) if self.twin else usual(name)
-        case.data = case.data or loaders(seed=seed)
-        return case
-
-    def broken(self, name: str, seed: int = 0) -> Case:
-        case = self.healthy(name, seed)
-        self.inject(case)
-        return case
-
-
-def usual(name: str, **changes: Any) -> Case:
-    case = Case(name, NETS[name](), loss=F.mse_loss if name == "autoencoder" else F.cross_entropy)
-    for key, value in changes.items():
-        setattr(case, key, value)
-    return case
 
 
 def matrices(net: nn.Module) -> list[nn.Parameter]:
@@ -145,13 +85,6 @@ def default(name: str, net: nn.Module | None = None) -> Case:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.reset_parameters()
     return usual(name, net=net)
-
-
-def of_optimizer(make: Callable[[Any], torch.optim.Optimizer]) -> Callable[[Case], None]:
-    def inject(case: Case) -> None:
-        case.optimizer = make
-
-    return inject
 
 
 def of_rates(rates: dict[str, float]) -> Callable[[Case], None]:
@@ -428,4 +361,6 @@ FAULTS = (
     Fault("train-mode-off/eval-in-step", ("cnn-batchnorm", "residual", "transformer"), 2, evaluating),
     Fault("train-mode-off/eval-before-fit", ("cnn-batchnorm", "residual", "transformer"), 2,
           lambda case: case.net.eval()),
+    *LOSS_FAULTS,
+    *TABLE_FAULTS,
 )  # fmt: skip

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from watched import BrokenAt, hooks, trainer, watcher
+from watched import BrokenAt, hooks, trainer, unharmed, watcher
 from zoo import CNN, MLP, Module, loaders
 
 from nnfoundations.callbacks import Diagnostics
@@ -67,6 +67,9 @@ def test_checkpoint_and_go_on(tmp_path, enabled, capsys):
         ({"mute": ["dead-unit"]}, "mute takes names of faults.*got 'dead-unit'. Did you mean 'dead-units'"),
         ({"mute": "overfiting"}, "got 'overfiting'. Did you mean 'overfitting'"),
         ({"mute": "dead-unit:net.*"}, "got 'dead-unit:net.*'. Did you mean 'dead-units'"),
+        ({"mute": 3}, "mute takes names of faults.*got 3. Faults are"),
+        ({"mute": [3]}, "mute takes names of faults.*got 3. Faults are"),
+        ({"on_finding": "mail"}, "on_finding needs a function that takes a Finding; got 'mail'"),
         ({"mute": "xyz-*"}, "got 'xyz-.*'. Faults are non-finite-input, .*overfitting"),
         ({"families": ["gradient"]}, "families from .*gradients.*; got 'gradient'"),
         ({"budget": 0}, "budget above 0; got 0"),
@@ -100,7 +103,7 @@ def test_hooks_are_gone(error, step):
         with pytest.raises(SystemExit if error is KeyboardInterrupt else error):
             t.fit(module, *loaders())
     assert hooks(module, *t.optimizers) == 0
-    assert diagnostics.failure is None
+    unharmed(diagnostics)
     assert len(diagnostics.history["loss"]) == (step if error else 40)
 
 
@@ -123,7 +126,7 @@ def test_an_exception_of_on_finding_is_printed_once_and_diagnostics_continue(cap
     t.fit(Twice(CNN(norm=True)), *loaders())
     assert t.global_step == 50
     assert called == ["train-mode-off", "unstable-loss-function"]
-    assert diagnostics.failure is None
+    unharmed(diagnostics)
     assert diagnostics.history["loss"].steps.tolist() == list(range(50))
     err = printed(capsys)
     assert err.count("no mail server") == 1

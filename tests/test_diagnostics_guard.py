@@ -10,7 +10,7 @@ from watched import batches, never_look, watch
 from zoo import CNN, LSTM, MLP, RNN, Residual, Transformer
 
 from nnfoundations import nn as ours
-from nnfoundations.diagnostics._graph import ends
+from nnfoundations.diagnostics._graph import terminal_parameters
 
 NAN = float("nan")
 
@@ -146,7 +146,7 @@ def test_a_nan_made_anywhere_in_the_backward_pass_is_found_at_its_step(net):
             optimizer.step()
         found = any(not p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
         reached += found
-        assert not monitor._engine._looking
+        assert not monitor._engine._step.gradients
         assert [event.step for event in monitor.history.events_of("non-finite")] == [7] * found, name
         monitor.close()
     assert reached
@@ -154,7 +154,7 @@ def test_a_nan_made_anywhere_in_the_backward_pass_is_found_at_its_step(net):
 
 def watched_by(model, loss):
     parameters = dict(model.named_parameters())
-    chosen = {id(p) for p in ends(loss, parameters)}
+    chosen = {id(p) for p in terminal_parameters(loss, parameters)}
     return {name for name, p in parameters.items() if id(p) in chosen}
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torch.optim import SGD
-from watched import batches, watch
+from watched import batches, unharmed, watch
 from zoo import MLP
 
 from nnfoundations.diagnostics import Monitor
@@ -76,7 +76,7 @@ def test_an_exception_of_on_finding_does_not_end_the_monitor(net, capsys):
             monitor.observe(loss)
             loss.backward()
             optimizer.step()
-    assert monitor.failure is None
+    unharmed(monitor)
     assert [finding.fault for finding in monitor.findings] == ["gradients-not-zeroed"]
     assert printed(capsys).count("on_finding (send_mail) raised RuntimeError: no mail server") == 1
 

@@ -11,11 +11,12 @@ import torchmetrics
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
+from watched import unharmed
 from zoo import MLP, Module, digits, loaders, run
 
 from nnfoundations.callbacks import Diagnostics
 from nnfoundations.diagnostics import FaultError, Monitor
-from nnfoundations.diagnostics._nonfinite import nonfinite_inputs
+from nnfoundations.diagnostics.nonfinite import nonfinite_inputs
 
 NAN = float("nan")
 
@@ -207,7 +208,7 @@ def test_the_second_run_leaves_no_trace(tmp_path):
         if watched:
             logger = CSVLogger(tmp_path, name="with", flush_logs_every_n_steps=1)
             run(module, 15, loaders(), diagnostics=diagnostics, logger=logger, log_every_n_steps=1)
-            assert diagnostics.failure is None
+            unharmed(diagnostics)
             (event,) = diagnostics.history.events_of("non-finite")
             assert event["place"] == "backward"
             assert event.step == 5
@@ -283,7 +284,7 @@ def test_a_step_that_cannot_run_twice_is_still_told():
             return super().training_step(batch, batch_idx)
 
     diagnostics = run(Once(MLP(2)), 4, diagnostics=Diagnostics(verbose=False))
-    assert diagnostics.failure is None
+    unharmed(diagnostics)
     assert diagnostics.findings[0].first_step == 2
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
 from torch.utils.data import DataLoader, TensorDataset
-from watched import BrokenAt, silent, trainer, watcher
+from watched import BrokenAt, silent, trainer, unharmed, watcher
 from zoo import MLP, Module, digits, loaders
 
 from nnfoundations.callbacks import ActivationMonitor, Diagnostics, GradientMonitor, OverfittingMonitor
@@ -36,7 +36,7 @@ def test_a_learning_rate_finder_is_not_watched(door, tmp_path):
         assert not len(diagnostics.history["loss"])
         module.lr = 1e-2
     t.fit(module, *loaders())
-    assert diagnostics.failure is None
+    unharmed(diagnostics)
     assert diagnostics.history["loss"].steps.tolist() == list(range(30))
     assert diagnostics.history["lr"].rows.max() == module.lr
 
@@ -66,7 +66,7 @@ def test_fast_dev_run_is_silent_but_for_facts(capsys):
     diagnostics = Diagnostics()
     trainer(diagnostics, fast_dev_run=3).fit(Module(MLP(10, activation=nn.Sigmoid)), *loaders())
     assert diagnostics.findings == []
-    assert diagnostics.failure is None
+    unharmed(diagnostics)
     assert "Diagnostics" not in capsys.readouterr().err
     assert "fewer than 20" in diagnostics.not_run["vanishing-gradients"]
     module = BrokenAt(MLP(2))

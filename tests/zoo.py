@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -26,6 +26,37 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     images, labels = torch.tensor(x, dtype=torch.float32)[order], torch.tensor(y)[order]
     images = (images - images[:1297].mean()) / images[:1297].std()
     return images[:1297], labels[:1297], images[1297:], labels[1297:]
+
+
+@cache
+def table(name: str) -> tuple[Tensor, Tensor]:
+    """A table from scikit-learn: `cancer`, `diabetes` or `wine`, standardized; `wine-raw` is as it is.
+
+    Classes of `cancer` are a column of 0 and 1, those of `wine` are indices, and `diabetes` is a regression.
+    """
+    if name == "diabetes":
+        x, y = load_diabetes(return_X_y=True)
+    else:
+        x, y = (load_breast_cancer if name == "cancer" else load_wine)(return_X_y=True)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    inputs, targets = torch.tensor(x, dtype=torch.float32)[order], torch.tensor(y)[order]
+    if name != "wine-raw":
+        inputs = (inputs - inputs.mean(0)) / inputs.std(0)
+    if name.startswith("wine"):
+        return inputs, targets
+    targets = targets.float()[:, None]
+    return inputs, (targets - targets.mean()) / targets.std() if name == "diabetes" else targets
+
+
+def table_loaders(name: str, batch_size: int = 32) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Four fifths of the rows for training, the others for validation."""
+    x, y = table(name)
+    n, generator = len(x) * 4 // 5, torch.Generator().manual_seed(0)
+    train, validation = TensorDataset(x[:n], y[:n]), TensorDataset(x[n:], y[n:])
+    return (
+        DataLoader(train, batch_size, shuffle=True, drop_last=True, generator=generator),
+        DataLoader(validation, 250),
+    )
 
 
 class MLP(nn.Sequential):
