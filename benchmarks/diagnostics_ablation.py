@@ -1,0 +1,218 @@
+"""What each limit and each case of each rule is for: switches it off and counts the runs that change.
+
+    python benchmarks/diagnostics_ablation.py record FOLDER [--seeds 1] [--data digits wine]
+    python benchmarks/diagnostics_ablation.py ablate FOLDER [--output ROWS.csv] [--rules dead-units]
+
+`record` trains all faulty and healthy runs of tests/faults.py, tests/controls.py and other_runs.py, and saves
+their histories; runs that are in the folder already are skipped. `ablate` judges them again: once as they
+are, then with each limit of a rule at its extremes, and with each of its cases (a method that returns a
+suspicion or None) left out. It prints what changes: runs that were right and no longer are, and the reverse.
+A limit or case that no run needs is a candidate for deletion; one that a single run needs may be tuned to it.
+"""
+
+import argparse
+import csv
+import inspect
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+import numpy as np
+import torch
+from controls import CONTROLS, HELD_OUT
+from faults import FAULTS, Case
+from other_runs import other_runs
+from zoo import run
+
+from nnfoundations.callbacks import Diagnostics
+from nnfoundations.diagnostics import RULES, History, Rule
+from nnfoundations.diagnostics._arbiter import arbitrate
+from nnfoundations.diagnostics._judge import RuleState, judged_steps
+
+EXTREMES = {"high": 1e30, "low": -1e30}
+
+
+# -- recording -----------------------------------------------------------------------------------------------
+
+
+def runs(seed: int) -> Iterator[tuple[str, str, tuple[str, ...], Any]]:
+    """Yield kind of data, name, right causes (none if healthy) and a function that makes the case."""
+    for fault in FAULTS:
+        for net in fault.nets:
+            yield "digits", f"{fault.id}/{net}", fault.causes, lambda f=fault, n=net: f.broken(n, seed)
+            yield "digits", f"healthy twin/{fault.id}/{net}", (), lambda f=fault, n=net: f.healthy(n, seed)
+    for control in (*CONTROLS, *HELD_OUT):
+        yield "digits", control.id, (), control.make
+    for other in other_runs():
+        yield other.data, other.id, other.causes, lambda o=other: o.make(seed)
+
+
+def is_right(data: str, causes: tuple[str, ...], named: list[str]) -> bool:
+    """Return whether the first cause is right. The small sets of other data may be memorized."""
+    if causes:
+        return bool(named) and named[0] in causes
+    return not [fault for fault in named if data == "digits" or fault != "overfitting"]
+
+
+def record(folder: Path, seeds: int, only: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(seeds):
+        for data, name, causes, make in runs(seed):
+            path = folder / f"{data}-{name.replace('/', '-')}-{seed}.npz"
+            if path.exists() or (only and data not in only):
+                continue
+            torch.manual_seed(seed)
+            case: Case = make()
+            diagnostics = Diagnostics(verbose=False, budget=1.0)
+            torch.manual_seed(seed)
+            run(case.build(), case.steps, case.data, diagnostics=diagnostics, **case.options)
+            named = [finding.fault for finding in diagnostics.findings]
+            about = {"data": data, "name": name, "causes": causes, "seed": seed}
+            path.with_suffix(".json").write_text(json.dumps(about))
+            diagnostics.history.save(path)  # last, because it marks the run as done
+            right = is_right(data, causes, named)
+            print(
+                f"{'' if right else 'NOT RIGHT: '}{data} {name}, seed {seed}: {' '.join(named)}", flush=True
+            )
+
+
+# -- ablation ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Recorded:
+    """A recorded run: its history as it stood at each step, and what each rule makes of it."""
+
+    data: str
+    name: str
+    causes: tuple[str, ...]
+    steps: list[int]
+    then: list[History]
+    states: dict[str, RuleState]
+
+    def right(self, rule: Rule | None = None) -> bool:
+        """Return whether the first cause is right, with a rule in place of the one for its fault."""
+        states = self.states if rule is None else self.states | {rule.fault: state_of(rule, self)}
+        known = {r.fault: r for r in RULES}
+        found = arbitrate((known[fault], state) for fault, state in states.items())
+        return is_right(self.data, self.causes, [finding.fault for finding in found])
+
+
+def state_of(rule: Rule, recorded: Recorded) -> RuleState:
+    """Run one rule over a recorded run, as `Judge` does."""
+    state = RuleState()
+    for step, history in zip(recorded.steps, recorded.then, strict=True):
+        stamp = [len(history.events), *(len(history[quantity]) for quantity in rule.needs)]
+        if stamp == state.judged or rule.not_run(history):
+            continue
+        state.judged = stamp
+        try:
+            state.update(rule.judge(history), step, rule.confirmations)
+        except (ArithmeticError, IndexError, KeyError, TypeError, ValueError):
+            state.update(None, step, rule.confirmations)
+    return state
+
+
+def load(folder: Path) -> list[Recorded]:
+    found = []
+    for path in sorted(folder.glob("*.npz")):
+        about = json.loads(path.with_suffix(".json").read_text())
+        history = History.load(path)
+        steps = judged_steps(history)
+        then = [history.until(step) for step in steps]
+        recorded = Recorded(about["data"], about["name"], tuple(about["causes"]), steps, then, {})
+        recorded.states = {rule.fault: state_of(rule, recorded) for rule in RULES}
+        found.append(recorded)
+    return found
+
+
+def variants(rule: Rule) -> Iterator[tuple[str, str, str, Rule]]:
+    """Yield kind, name, what was done, and the changed rule."""
+    for limit in fields(rule):
+        value = getattr(rule, limit.name)
+        if isinstance(value, bool):
+            yield "limit", limit.name, str(not value), replace(rule, **{limit.name: not value})
+        elif isinstance(value, int | float):
+            for direction, extreme in EXTREMES.items():
+                yield "limit", limit.name, direction, replace(rule, **{limit.name: type(value)(extreme)})
+    for name, method in inspect.getmembers(type(rule), inspect.isfunction):
+        returns = str(method.__annotations__.get("return", ""))
+        if name.startswith("_") and "None" in returns and returns != "None":
+            changed = type(type(rule).__name__, (type(rule),), {name: lambda self, *args, **kwargs: None})
+            yield "case", name, "left out", changed(**{f.name: getattr(rule, f.name) for f in fields(rule)})
+
+
+def ablate(recorded: list[Recorded], rules: Iterable[Rule]) -> Iterator[dict[str, Any]]:
+    before = {id(r): r.right() for r in recorded}
+    for rule in rules:
+        for kind, name, change, changed in variants(rule):
+            lost, gained = [], []
+            for r in recorded:
+                now = r.right(changed)
+                if now != before[id(r)]:
+                    (gained if now else lost).append(r)
+            yield {
+                "rule": rule.fault, "kind": kind, "name": name, "change": change,
+                "value": getattr(rule, name) if kind == "limit" else "",
+                "lost_faulty": sum(bool(r.causes) for r in lost),
+                "lost_healthy": sum(not r.causes for r in lost),
+                "gained": len(gained),
+                "data": " ".join(sorted({r.data for r in lost})),
+                "examples": "; ".join(r.name for r in lost[:3]),
+            }  # fmt: skip
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Name the limits and cases that no run needs, and those that one run needs."""
+    needed: dict[tuple[str, str], int] = {}
+    for row in rows:
+        key = row["rule"], row["name"]
+        needed[key] = max(needed.get(key, 0), row["lost_faulty"] + row["lost_healthy"])
+    none = [f"{rule}.{name}" for (rule, name), n in needed.items() if n == 0]
+    one = [f"{rule}.{name}" for (rule, name), n in needed.items() if n == 1]
+    return (
+        f"{len(needed)} limits and cases\nno run needs {len(none)}: {', '.join(none)}\n"
+        f"one run needs {len(one)}: {', '.join(one)}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=["record", "ablate"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--data", nargs="+", default=[])
+    parser.add_argument("--rules", nargs="+", default=[])
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    np.seterr(all="ignore")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if given.what == "record":
+        record(given.folder, given.seeds, given.data)
+        return
+    rules = [rule for rule in RULES if not given.rules or rule.fault in given.rules]
+    recorded = load(given.folder)
+    print(f"{sum(r.right() for r in recorded)} of {len(recorded)} runs are right as they are", flush=True)
+    rows = list(ablate(recorded, rules))
+    print(summary(rows))
+    if given.output:
+        with given.output.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
