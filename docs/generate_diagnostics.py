@@ -3,7 +3,7 @@
 python docs/generate_diagnostics.py          the runs (several minutes), their rows and figures, and the page
 python docs/generate_diagnostics.py --page   the page alone, from the committed rows
 
-The file is longer than usual because a third of it is the texts for faults and families.
+The file is longer than usual because a third of it is the texts for faults.
 """
 
 import csv
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nnfoundations.diagnostics import RULES, Finding, History, Rule, Severity
+from nnfoundations.diagnostics import RULES, Family, Finding, History, Rule, Severity
 from nnfoundations.diagnostics._console import announcement
 from nnfoundations.diagnostics.rules._rule import median, weight_matrices
 
@@ -61,15 +61,43 @@ INJECTED = {
     "gradients-not-zeroed/no-zero-grad": "no `zero_grad`",
     "train-mode-off/eval-in-step": "`self.eval()` in `training_step`",
     "train-mode-off/eval-before-fit": "a model that comes in evaluation mode",
+    "softmax-over-one-unit/sigmoid-replaced": "a softmax in place of a sigmoid after one output",
+    "softmax-over-one-unit/cross-entropy": "CrossEntropyLoss of a net with one output",
+    "softmax-over-batch/dim-0": "dim=0 in the softmax at the end",
+    "loss-needs-log-probabilities/nll": "NLLLoss without a log-softmax",
+    "loss-needs-log-probabilities/softmax": "NLLLoss after a softmax",
+    "loss-needs-log-probabilities/logarithm": "a hand-written cross-entropy without a softmax before it",
+    "output-activation-mismatch/relu": "a ReLU after the last layer of a regression",
+    "output-activation-mismatch/relu-l1": "a ReLU after the last layer of a regression with L1Loss",
+    "output-activation-mismatch/tanh": "targets times 10, which a tanh at the end cannot reach",
+    "output-activation-mismatch/logits": "a ReLU before CrossEntropyLoss",
+    "output-activation-mismatch/several-labels": "a softmax in place of a sigmoid for three labels at once",
+    "targets-out-of-range/class-indices": "one output and binary cross-entropy for three classes",
+    "targets-out-of-range/minus-one": "targets -1 and 1 for binary cross-entropy",
+    "shape-broadcast-in-loss/squared": "outputs (N, 1) and targets (N,) in MSELoss",
+    "shape-broadcast-in-loss/absolute": "outputs (N, 1) and targets (N,) in L1Loss",
+    "loss-unfit-for-targets/class-indices": "MSELoss between three outputs and the class index",
+    "constant-targets/one-class": "all labels 0",
+    "unscaled-targets/times-100": "targets with mean 200 and standard deviation 100",
+    "no-gradient/dead-output": "a ReLU at the end, with a bias of -8 before it",
+    "no-gradient/softmax-over-one-unit": "a softmax over the single output unit",
+    "no-gradient/times-zero": "the output multiplied by 0",
+    "no-learning/one-feature-norm": "a layer normalization over the single output",
+    "no-learning/weight-decay": "a weight decay of 0.5",
+    "dead-units/narrow-layer": "a bias of -20 in a layer of 4 units",
+    "dead-units/late": "a bias of -50 in the first layer from step 130 of 160 on",
+    "saturated-units/output": "targets of 80 to 340 for a tanh output",
+    "learning-rate-too-high/warm-up": "Adam with lr 1.0 behind a warm-up of 80 steps",
+    "learning-rate-too-low/warm-up": "Adam with lr 1e-8 behind a warm-up of 20 steps",
 }
 NETS = {
     "mlp": "deep MLP", "cnn": "CNN", "cnn-batchnorm": "CNN with BatchNorm", "residual": "residual CNN",
     "recurrent": "LSTM or RNN", "transformer": "transformer", "autoencoder": "autoencoder",
-}  # fmt: skip
-FAMILIES = {
-    "data": "Data", "wiring": "Wiring", "loss": "Loss", "initialization": "Initial values",
-    "learning-rate": "Learning rate", "gradients": "Gradients", "non-finite": "NaN and infinity",
-    "units": "Units", "generalization": "Generalization",
+    "table": "MLP on a table", "table-ours": "MLP on a table, layers of nnfoundations",
+    "sequence": "GRU over a sequence",
+    "regression": "MLP, diabetes data", "cancer": "MLP, breast cancer data",
+    "regression-ours": "MLP of nnfoundations, diabetes data",
+    "cancer-ours": "MLP of nnfoundations, breast cancer data",
 }  # fmt: skip
 TELLING = {
     "unscaled-inputs": "input of rms",
@@ -84,6 +112,8 @@ TELLING = {
     "saturated-units": "saturated_share",
     "dead-units": "dead_share",
     "overfitting": "validation_loss of loss",
+    "no-gradient": "gradient_norm by layer",
+    "no-learning": "sample_spread by layer",
     "learning-rate-too-high": "update_ratio",
     "learning-rate-too-low": "update_ratio",
 }
@@ -96,6 +126,7 @@ TITLES = {
     "saturated_share": "share of saturated units, worst layer",
     "dead_share": "share of dead units, worst layer",
     "validation_loss of loss": "validation loss",
+    "sample_spread by layer": "spread over the samples / size, layer by layer",
     "update_ratio": "update / weight, median layer",
     "update_ratio by layer": "update / weight, layer by layer",
     "gradient_norm": "gradient norm",
@@ -222,11 +253,9 @@ def page() -> str:
     )
     head = HEAD.read_text(encoding="utf-8").replace("{example}", "\n".join(t for _, t in told(example)))
     parts = [head.rstrip(), cost(), accuracy(), summary(rows)]
-    ordered = sorted(
-        RULES, key=lambda rule: list(FAMILIES).index(rule.family) if rule.family in FAMILIES else 99
-    )
+    ordered = sorted(RULES, key=lambda rule: Family.rank(rule.family))
     for family, members in groupby(ordered, key=lambda rule: rule.family):
-        parts.append(f"## {FAMILIES.get(family, family.capitalize())}")
+        parts.append(f"## {family.replace('-', ' ').capitalize()}")
         parts += [section(rule, [row for row in rows if row["expected"] == rule.fault]) for rule in members]
     return "\n\n".join(parts) + "\n"
 
@@ -305,7 +334,7 @@ def accuracy() -> str:
     table += [f"| {what} | {sum(counts)} | {len(counts)} |" for what, counts in counted.items()]
     return (
         "## Accuracy\n\nFaults in up to seven kinds of networks, healthy runs that resemble a fault, and "
-        f"held-out healthy runs, with {seeds}\nseed{'s' * (seeds > 1)} each, on the digits data set "
+        f"held-out healthy runs, with {seeds}\nseed{'s' * (seeds > 1)} each, on digits and tables "
         "([rows](results/diagnostics_accuracy.csv), `benchmarks/diagnostics_accuracy.py`):\n\n"
         + "\n".join(table)
         + "\n\nThe rules were tuned on these faulty runs, with seed 0 first. So the table\n"
@@ -318,7 +347,7 @@ def summary(rows: list[dict[str, str]]) -> str:
     silent = sum(row["twin"] == "silent" for row in rows)
     lines = [
         "## Faults",
-        "Each fault was injected into a network that trains on 1,297 images of digits. Its healthy twin is\n"
+        "Each fault was injected into a network that trains on digits or on a table. Its healthy twin is\n"
         f"the same run without the fault. {right} of {len(rows)} faults were found in time as root cause, "
         f"and {silent}\nhealthy twins had no finding ([rows](results/diagnostics_faults.csv)).",
         "| injected fault | network | finding | first step |\n|---|---|---|---|",
