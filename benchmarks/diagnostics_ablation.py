@@ -38,6 +38,9 @@ from nnfoundations.diagnostics import RULES, History, Rule
 from nnfoundations.diagnostics._arbiter import arbitrate
 from nnfoundations.diagnostics._judge import RuleState, judged_steps
 
+FIRST, MOST = 12, 36
+"""Number of measurements at which the rules are asked again: all at the start of a run, later a part."""
+
 EXTREMES = {"high": 1e30, "low": -1e30}
 
 
@@ -122,12 +125,19 @@ def state_of(rule: Rule, recorded: Recorded) -> RuleState:
     return state
 
 
+def spread_over(steps: list[int]) -> list[int]:
+    """Return the first steps of a run, and of the others so many that they span it."""
+    later = steps[FIRST:]
+    stride = -(-len(later) // (MOST - FIRST)) or 1
+    return [*steps[:FIRST], *later[::stride], *later[-1:]]
+
+
 def load(folder: Path) -> list[Recorded]:
     found = []
     for path in sorted(folder.glob("*.npz")):
         about = json.loads(path.with_suffix(".json").read_text())
         history = History.load(path)
-        steps = judged_steps(history)
+        steps = spread_over(judged_steps(history))
         then = [history.until(step) for step in steps]
         recorded = Recorded(about["data"], about["name"], tuple(about["causes"]), steps, then, {})
         recorded.states = {rule.fault: state_of(rule, recorded) for rule in RULES}
@@ -205,13 +215,17 @@ def main() -> None:
     rules = [rule for rule in RULES if not given.rules or rule.fault in given.rules]
     recorded = load(given.folder)
     print(f"{sum(r.right() for r in recorded)} of {len(recorded)} runs are right as they are", flush=True)
-    rows = list(ablate(recorded, rules))
+    rows = []
+    with (given.output or Path(os.devnull)).open("w", newline="", encoding="utf-8") as stream:
+        writer: csv.DictWriter[str] | None = None
+        for row in ablate(recorded, rules):
+            rows.append(row)
+            if writer is None:
+                writer = csv.DictWriter(stream, list(row), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow(row)
+            stream.flush()  # a run of many minutes keeps its rows if it is stopped
     print(summary(rows))
-    if given.output:
-        with given.output.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
 
 
 if __name__ == "__main__":

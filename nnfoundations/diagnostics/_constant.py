@@ -32,20 +32,20 @@ class ConstantLoss:
             None if the loss does not show its targets.
         """
         for term in loss_terms(loss, {}):
-            target, scores = term.target, term.scores
+            target = term.target
             if target is None or not target.ndim or not target.numel():
                 continue
             if term.kind == "cross-entropy" and term.labelled and not target.is_floating_point():
-                shape = term.feeding.output.shape if scores is None else tuple(scores.shape)
-                if len(shape) > 1:
-                    return self._classes(target, shape[1])
+                if classes := term.feeding.length:
+                    return self._classes(target, classes)
             elif term.kind.startswith("binary-cross-entropy") or term.node.kind == "MseLoss":
                 return self._continuous(target, binary=term.kind.startswith("binary"))
         return None
 
     def _classes(self, target: Tensor, classes: int) -> Tensor:
         # Counting with a slot for ignored labels; selecting them would wait for the device.
-        labels = torch.where(target >= 0, target, classes).reshape(-1)
+        known = (target >= 0) & (target < classes)
+        labels = torch.where(known, target, classes).reshape(-1)
         counts = torch.zeros(classes + 1, device=target.device)
         counts = counts.scatter_add_(0, labels, torch.ones_like(labels, dtype=counts.dtype))[:-1]
         self._counts = (
