@@ -339,8 +339,9 @@ def accuracy() -> str:
         + "\n".join(table)
         + "\n\nThe rules were tuned on these faulty runs, with seed 0 first. So the table\n"
         "checks the rules; it does not estimate how often they are right in other projects.\n\n"
-        "Each limit and each case of a rule was switched off over 602 recorded runs, on digits, three tables,\n"
-        "Fashion-MNIST and text: [rows](results/diagnostics_ablation.csv), `benchmarks/diagnostics_ablation.py`."
+        "Each limit and each case of a rule was switched off over 602 recorded runs, on digits, three\n"
+        "tables, Fashion-MNIST and text ([rows](results/diagnostics_ablation.csv),\n"
+        "`benchmarks/diagnostics_ablation.py`)."
     )
 
 
