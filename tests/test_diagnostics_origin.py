@@ -201,6 +201,7 @@ class Steep(nn.Module):
         return x + (x * 0).abs().sqrt() if self.on else x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [nn, ours], ids=["torch", "ours"])
 @pytest.mark.parametrize("culprit", [5, 6, 8])
 @pytest.mark.parametrize("faulty", [True, False])
@@ -421,6 +422,7 @@ class Checkpointed(nn.Module):
         return self.last(h)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.parametrize("at", [5, 130, None])
 def test_activation_checkpointing(reentrant, at):

@@ -509,6 +509,7 @@ def same(a, b):
     return a == b
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_run_changes_no_state(kind, tmp_path, capsys):
     make = KINDS[kind]

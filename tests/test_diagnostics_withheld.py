@@ -92,6 +92,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("spoil", [lambda module: NAN, one_weight], ids=["all", "one weight"])
 def test_a_stopped_run_has_the_weights_before_the_step(name, spoil, tmp_path):
