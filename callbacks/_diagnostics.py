@@ -1,4 +1,7 @@
-"""The callback that runs diagnostics under Lightning: it passes the events of the Trainer to the engine."""
+"""The callback that runs diagnostics under Lightning: it passes the events of the Trainer to the engine.
+
+The file is longer than usual because Lightning asks for one class with all hooks of a run.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase

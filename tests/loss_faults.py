@@ -19,7 +19,7 @@ import nnfoundations.nn
 import nnfoundations.nn.functional
 
 TABLES = ("table", "table-ours")
-"""A net with one hidden layer on a table, of torch's layers and of ours."""
+"""Nets with one hidden layer on a table, with torch's layers and with those of `nnfoundations`."""
 
 NETS = (*TABLES, "sequence")
 """The same, and a GRU with an output at each step of a sequence."""

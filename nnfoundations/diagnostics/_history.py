@@ -1,6 +1,9 @@
 """Stores the measurements of a run: numbers with their steps, and facts about the model. No tensors.
 
 Rules read nothing else, so newer rules can judge an old run from its file.
+
+The file is longer than usual because a third of it is reading and writing in three forms: file, checkpoint
+and pickle, which must agree.
 """
 
 import json

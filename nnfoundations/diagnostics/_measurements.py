@@ -160,7 +160,7 @@ class Measurements:
     def search(
         self, seen: str, step: Step, loss: float | None = None, optimizer: int | None = None
     ) -> Event | None:
-        """Find the origin of a loss or gradient that is not finite; None if that was done or is no fault."""
+        """Find the origin of a NaN or infinity; None if it was found before, or a loss scaler is in use."""
         tracer = self.watched.tracer
         if tracer.done or self.scaled or self.nonfinite.failed:
             return None

@@ -1,4 +1,7 @@
-"""Elementwise losses of probabilities: binary cross-entropies and the Kullback-Leibler divergence."""
+"""Elementwise losses of probabilities: binary cross-entropies and the Kullback-Leibler divergence.
+
+The file is longer than usual because of the docstrings: each of the three losses is a class and a function.
+"""
 
 import warnings
 
