@@ -160,6 +160,7 @@ class Diagnostics(Callback):
         if (response := self.__dict__.get("_response")) is not None:
             response.close()
         self._handles: list[RemovableHandle] = []
+        self._hooked: list[int] = []
         self._trainer: Any = None
         self._batch: tuple[Any, int] | None = None
         self._scaler: Any = None
@@ -260,10 +261,11 @@ class Diagnostics(Callback):
         muted = any(fnmatchcase("non-finite", pattern) for pattern in self.mute)
         return not muted and any(rule.fault == "non-finite" for rule in self.rules)
 
-    def _hook(self, optimizers: Iterable[Optimizer]) -> None:
+    def _hook(self, optimizers: Sequence[Optimizer]) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._hooked = [id(optimizer) for optimizer in optimizers]
         for optimizer in optimizers:
             if hasattr(optimizer, "register_step_post_hook"):
                 if self._guard is not None:
@@ -272,14 +274,16 @@ class Diagnostics(Callback):
 
     @guarded
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        replaced = [id(optimizer) for optimizer in trainer.optimizers] != self._hooked
+        if replaced and (self._engine is not None or self._guard is not None):
+            self._hook(trainer.optimizers)
         if self._engine is None:
             return
         self._engine.pause()
         several = pl_module.automatic_optimization and trainer.accumulate_grad_batches > 1
         self._accumulated = 1 / trainer.accumulate_grad_batches if several else None
-        if [id(o) for o in trainer.optimizers] != [id(o) for o in self._engine.optimizers]:
+        if replaced:
             self._engine.adopt(trainer.optimizers)
-            self._hook(trainer.optimizers)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

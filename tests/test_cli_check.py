@@ -318,6 +318,7 @@ def test_without_an_optimizer_its_gradient_is_not_checked():
     assert step(copy) == (State.SKIPPED, "no optimizer has a parameter with a gradient", "")
 
 
+@pytest.mark.slow
 def test_raw_targets_are_to_be_standardized():
     verdicts = verdicts_of(RawTargets, DigitsDataModule(batch_size=32))
     assert verdicts["initial loss"].state is State.NOTE

@@ -148,6 +148,7 @@ def test_verbose_prints_what_libraries_and_the_parser_say(tmp_path, monkeypatch,
     assert len(capfd.readouterr().err.splitlines()) > 2
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_tested_and_predicts(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main([*FIT, "--quiet", "--diagnostics.enabled", "false"]) == 0
@@ -170,6 +171,7 @@ def test_the_best_checkpoint_is_tested_and_predicts(tmp_path, monkeypatch, capfd
     assert Path("mine/rows.csv").read_text() == rows.read_text()
 
 
+@pytest.mark.slow
 def test_options_that_a_checkpoint_overrides_are_reported(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main([*FIT, "--quiet", "--diagnostics.enabled", "false"]) == 0
@@ -224,6 +226,7 @@ def test_a_terminal_of_60_columns(term, tmp_path):
     fits(text, 60)
 
 
+@pytest.mark.slow
 def test_the_bar_is_one_line_of_80_columns_and_counts_epochs_from_1(tmp_path):
     args = [*FIT, "--trainer.max_epochs", "2", "--diagnostics.enabled", "false"]
     code, text, _ = cli_process.run(args, tmp_path, columns=80, environment={"TERM": "xterm"})
@@ -293,6 +296,7 @@ def test_a_mistake_that_needs_no_parser_is_found_without_torch(tmp_path):
     assert len(done.stderr.splitlines()) == 2 * len(WITHOUT_TORCH)
 
 
+@pytest.mark.slow
 def test_names_of_checkpoints_count_epochs_from_1(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = ["--checkpoint.filename", "{epoch}", "--checkpoint.save_top_k", "-1"]

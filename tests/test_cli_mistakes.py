@@ -187,6 +187,7 @@ def test_a_metric_that_training_might_log_is_reported_after_an_epoch(
     assert len(said) == 2
 
 
+@pytest.mark.slow
 def test_a_wrong_mode_of_a_monitored_metric_triggers_a_warning(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = f"{DIGITS} --trainer.max_epochs 1 --diagnostics.enabled false {FEW_BATCHES}"

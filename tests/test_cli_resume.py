@@ -75,6 +75,7 @@ def resumed(folder, options=()):
 @pytest.mark.parametrize(
     "often", [MID_EPOCH, pytest.param([], marks=pytest.mark.slow)], ids=["within epochs", "each epoch"]
 )
+@pytest.mark.slow
 def test_killed_and_resumed_is_the_same_run(place, often, uninterrupted, tmp_path):
     code, _, _ = cli_process.run([*FIT, *often, *at("SIGKILL", *place)], tmp_path)
     assert code == -signal.SIGKILL
@@ -109,6 +110,7 @@ def test_killed_without_improvement_only_the_epoch_is_lost(uninterrupted, tmp_pa
         pytest.param("SIGTERM", 143, (1, 0, "validation"), marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_signal_saves_and_says_how_to_continue(name, exit_code, place, uninterrupted, tmp_path):
     code, _, err = cli_process.run([*FIT, *at(name, *place)], tmp_path)
     assert code == exit_code, err
@@ -121,6 +123,7 @@ def test_a_signal_saves_and_says_how_to_continue(name, exit_code, place, uninter
     assert equal(resumed(tmp_path)[0], weights(uninterrupted))
 
 
+@pytest.mark.slow
 def test_a_signal_closes_findings_and_logs(tmp_path):
     """They hold everything up to the last step."""
     args = ["fit", "--config", "digits", "--trainer.log_every_n_steps", "1", *at("SIGTERM", 0, 30)]

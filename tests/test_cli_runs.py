@@ -45,6 +45,7 @@ def refused(capsys, *args):
     return lines
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_the_best(here, capsys, monkeypatch):
     """The README's example with a learning rate that is too high, before and after a sound run."""
     monkeypatch.setenv("UV", "/usr/bin/uv")  # as in `uv run`
@@ -80,6 +81,7 @@ def test_weights_that_are_not_finite_are_never_the_best(here, capsys, monkeypatc
     assert set(runs("digits")) == before, "a command that is refused leaves no folder"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_nan_from_another_program_is_not_the_best(here, capsys):
     """As version 0.1 wrote them: the record names a best checkpoint, whose weights are NaN."""
     assert main(["fit", *DIGITS, "--trainer.max_epochs", "1"]) == 0
@@ -265,6 +267,7 @@ def test_the_files_of_a_run_are_named_once(here, capsys, monkeypatch):
     assert "overfitting (no finite validation loss was seen)" in " ".join(printed.err.split())
 
 
+@pytest.mark.slow
 def test_a_checkpoint_beyond_the_end_of_the_run_is_two_lines(here, capsys):
     short = [f"--trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test")]
     short += ["--trainer.logger", "false"]

@@ -216,6 +216,7 @@ def test_more_processes_than_samples():
         )
 
 
+@pytest.mark.slow
 def test_the_tuner_scales_the_batch(tmp_path):
     data = Numbered(batch_size=2)
     found = Tuner(trainer(tmp_path)).scale_batch_size(

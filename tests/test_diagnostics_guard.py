@@ -176,6 +176,7 @@ def test_the_ends_of_a_backward_pass(net):
     assert watched_by(model, F.cross_entropy(model(x), y)) == ENDS[net]
 
 
+@pytest.mark.slow
 def test_what_a_compiler_has_joined_is_not_looked_into():
     """One node for all layers, so one gradient of each layer is checked."""
     model = MLP(3)

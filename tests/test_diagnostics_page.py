@@ -43,6 +43,7 @@ def test_fit_names_what_is_wrong(tmp_path, capsys):
     assert (folder / "history.npz").exists()
 
 
+@pytest.mark.slow
 def test_fit_is_calm_about_a_healthy_run(tmp_path, capsys):
     folder = fit(tmp_path, "--trainer.max_epochs", "3")
     printed = capsys.readouterr()

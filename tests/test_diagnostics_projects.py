@@ -84,6 +84,7 @@ def test_the_lstm_demo():
     [lightning, pytest.param(pytorch_lightning, marks=pytest.mark.slow)],
     ids=["lightning", "pytorch_lightning"],
 )
+@pytest.mark.slow
 def test_a_resnet18_on_small_images(root):
     class Net(root.LightningModule):
         def __init__(self):

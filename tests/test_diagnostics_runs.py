@@ -42,6 +42,7 @@ def test_a_learning_rate_finder_is_not_watched(door, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+@pytest.mark.slow
 def test_a_batch_size_finder_is_not_watched(tmp_path):
     class Data(lightning.LightningDataModule):
         batch_size = 8
@@ -76,6 +77,7 @@ def test_fast_dev_run_is_silent_but_for_facts(capsys):
     assert "unstable-loss-function" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_over_fitting_on_purpose_is_none():
     diagnostics = watcher()
     train = DataLoader(TensorDataset(*digits()[:2]), 64)

@@ -127,6 +127,7 @@ def test_checkpoint_is_plain_data_and_describes_itself(fitted):
     assert loaded(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_same_command_same_weights(fitted, tmp_path):
     """The packaged config and the config file of its run give bitwise equal weights."""
     _, named = run("fit --config digits --trainer.max_epochs 2", tmp_path)
@@ -212,6 +213,7 @@ def test_checkpoints_lie_in_the_run_whatever_the_logger(tmp_path):
     assert (folder / "checkpoints" / "best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_checkpoints_may_be_off(tmp_path):
     args = ["--trainer.max_epochs", "1", "--trainer.enable_checkpointing", "false"]
     code, folder = run("fit --config digits", tmp_path, *args)

@@ -97,6 +97,7 @@ def test_import_is_light(statement):
     assert not modules_after(statement) & HEAVY
 
 
+@pytest.mark.slow
 def test_nn_costs_torch_and_no_more():
     """torch imports NumPy and a few others; our nn may not import more than torch does."""
     ours = modules_after("from nnfoundations import nn") - {"nnfoundations"}

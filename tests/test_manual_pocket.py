@@ -158,6 +158,7 @@ class Each(ModelCheckpoint):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_a_resumed_run_is_the_uninterrupted_one(when, name, tmp_path):
     whole, _ = fitted(xor(), tmp_path, max_epochs=6)
     fitted(xor(), tmp_path, max_epochs=3, callbacks=[Each(tmp_path, **when)])
@@ -206,6 +207,7 @@ def test_a_new_fit_has_a_pocket_of_its_own(tmp_path):
     assert pocket.errors == errors(trained.net.weight.detach().numpy(), pocket.bias, x, 1 - y) < len(x) / 2
 
 
+@pytest.mark.slow
 def test_from_the_command_line(tmp_path, capsys):
     """perceptron_iris converges, and its last checkpoint says so; the same config on XOR tests the pocket."""
     command = ["fit", "--config", "perceptron_iris", "--trainer.default_root_dir", str(tmp_path / "iris")]

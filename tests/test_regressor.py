@@ -111,6 +111,7 @@ def test_its_schedule_is_as_long_as_the_run(epochs, tmp_path):
     assert rates[-1] < 0.02 * max(rates)
 
 
+@pytest.mark.slow
 def test_a_schedule_that_is_too_short_is_said(tmp_path, capsys):
     key = "--model.init_args.lr_scheduler.init_args.total_steps"
     arguments = ["--trainer.max_epochs", "3", "--trainer.default_root_dir", str(tmp_path)]
@@ -152,6 +153,7 @@ def test_curves_are_fitted_apart():
     assert len({id(p) for p in module.parameters()}) == 4 * 6
 
 
+@pytest.mark.slow
 def test_a_cycle_that_is_resumed_for_longer_is_said_before_a_step(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["fit", "--config", "regression", "--trainer.max_epochs", "2", "--quiet"]) == 0

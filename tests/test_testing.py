@@ -14,6 +14,7 @@ QUICK = ["compiles_into_one_graph", "recompiles_no_more_often_than_torch", "expo
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
+@pytest.mark.slow
 def test_ours_and_torchs_own_pass() -> None:
     check_drop_in(
         nn.Linear, torch.nn.Linear, [X], arguments={"in_features": 4, "out_features": 3}, kind="linear"

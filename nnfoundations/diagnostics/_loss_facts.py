@@ -71,7 +71,7 @@ class LossTerm:
         layer: whether that node is a layer with weights.
         module: name of the module that computes what goes into it; empty if unknown.
         activation: the last activation before it: ``relu``, ``tanh``, ``sigmoid``, ``softmax``, ``exp``,
-            ...; empty if it is unknown.
+            ...; empty if there is none.
         inner: the activation right before the last one, as a ReLU before a softmax; empty for none.
         axis: axis of the softmax; -1 for none.
         length: number of entries along it; 0 for none.

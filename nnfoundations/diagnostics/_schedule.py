@@ -208,10 +208,10 @@ class Schedule:
         This does not repeat for a while, and beyond the budget more and more rarely, because the small loss
         of a trained network jumps from batch to batch.
         """
-        solvent = self.gradients.balance >= 0
-        if self.steps - self._closer >= (REST if solvent else self._rest):
+        affordable = self.gradients.balance >= 0
+        if self.steps - self._closer >= (REST if affordable else self._rest):
             self._closer = self.steps
-            self._rest *= 1 if solvent else 2
+            self._rest *= 1 if affordable else 2
             self._wanted = max(self._wanted, steps)
             self._jumped = True
 

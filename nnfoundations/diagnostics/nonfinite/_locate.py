@@ -188,8 +188,8 @@ class _BackwardWatch(_Watch):
                 return Origin("backward", (name,))
             if side == "out":
                 readers = self._readers.get(id(self._outputs[name]), [])
-                if guilty := [reader for reader in readers if reader in fine]:
-                    return Origin("backward", (guilty[-1],))
+                if culprits := [reader for reader in readers if reader in fine]:
+                    return Origin("backward", (culprits[-1],))
                 later = self._order[self._order.index(name) + 1 :]
                 following = [other for other in later if other in self._outputs][:1]  # not a metric
                 return Origin("backward", (name, *following) if following else ("the loss",))

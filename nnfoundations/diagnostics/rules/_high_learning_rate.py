@@ -70,7 +70,7 @@ class LearningRateTooHigh(Rule):
     huge: float = 0.35  # update / weight above which a smaller rise is harm; healthy digits reach 0.135
     rises: float = 1.1  # that rise; regressions, breast cancer and digits with such updates reach 0.9
     settled: int = 7  # losses needed for that rise, because batches differ; regressions
-    samples: int = 8  # a smaller batch may be lucky at first, so its jump must last; breast cancer, digits
+    samples: int = 8  # a smaller first batch may have a low loss by chance; breast cancer, digits
     dead: float = 0.8  # share of units of a layer that died after such updates; Fashion-MNIST, digits
     died: float = 0.2  # of which this share responded at first: a ReLU on one positive input starts half dead
     learned: float = 0.95  # loss over that of random guessing, below which the net learns; regressions

@@ -60,7 +60,7 @@ class DeadUnits(Rule):
             return False
         half = self.lasts // 2
         first, now = float(losses[:half].mean()), float(losses[-half:].mean())
-        return not now < first - 0.2 * abs(first)  # the very first one may be lucky
+        return not now < first - 0.2 * abs(first)  # the very first one may be low by chance
 
     def _is_dead(self, history: History, name: str, hurt: bool) -> bool:
         facts, spread = history.layers[name], history["sample_spread"]
