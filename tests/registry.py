@@ -312,9 +312,9 @@ CASES = (
 def each_law(laws: Iterable[Law], *, per_class: Iterable[Law] = (), per_file: Iterable[Law] = ()) -> Any:
     """Parametrize a test over (case, law).
 
-    Laws in `per_class` take seconds: the fast tier checks them for the first case of each class, the slow
-    tier for the other cases. Laws in `per_file` take longer: the fast tier checks them for one class per file
-    of `nn`, the slow tier for the other classes.
+    Laws in `per_class` and `per_file` take seconds: the fast tier checks them for one class per file of `nn`.
+    The slow tier checks those in `per_class` for all other cases, and those in `per_file`, which take longer,
+    for the first case of each other class.
     """
     import pytest  # not at the top, so that benchmarks can read the cases without pytest
 
@@ -322,9 +322,8 @@ def each_law(laws: Iterable[Law], *, per_class: Iterable[Law] = (), per_file: It
     first_in_file = list({case.ours.__module__: case for case in classes}.values())
     chosen: list[tuple[Law, Sequence[Case], Sequence[Case]]]
     chosen = [(law, CASES, CASES) for law in laws if law not in per_class and law not in per_file]
-    chosen += [(law, CASES, classes) for law in per_class] + [
-        (law, classes, first_in_file) for law in per_file
-    ]
+    chosen += [(law, CASES, first_in_file) for law in per_class]
+    chosen += [(law, classes, first_in_file) for law in per_file]
     return pytest.mark.parametrize(
         ("case", "law"),
         [
