@@ -309,21 +309,21 @@ CASES = (
 )
 
 
-def each_law(laws: Iterable[Law], *, per_class: Iterable[Law] = (), per_file: Iterable[Law] = ()) -> Any:
+def each_law(laws: Iterable[Law], *, per_file: Iterable[Law] = (), per_class: Iterable[Law] = ()) -> Any:
     """Parametrize a test over (case, law).
 
-    Laws in `per_class` and `per_file` take seconds: the fast tier checks them for one class per file of `nn`.
-    The slow tier checks those in `per_class` for all other cases, and those in `per_file`, which take longer,
-    for the first case of each other class.
+    Laws in `per_file` and `per_class` take seconds. The fast tier checks those in `per_file` for one class
+    per file of `nn`, and the slow tier for all other cases. Those in `per_class` take longer: only the slow
+    tier checks them, for the first case of each class.
     """
     import pytest  # not at the top, so that benchmarks can read the cases without pytest
 
     classes = list({case.ours: case for case in reversed(CASES)}.values())
     first_in_file = list({case.ours.__module__: case for case in classes}.values())
     chosen: list[tuple[Law, Sequence[Case], Sequence[Case]]]
-    chosen = [(law, CASES, CASES) for law in laws if law not in per_class and law not in per_file]
-    chosen += [(law, CASES, first_in_file) for law in per_class]
-    chosen += [(law, classes, first_in_file) for law in per_file]
+    chosen = [(law, CASES, CASES) for law in laws if law not in per_file and law not in per_class]
+    chosen += [(law, CASES, first_in_file) for law in per_file]
+    chosen += [(law, classes, ()) for law in per_class]
     return pytest.mark.parametrize(
         ("case", "law"),
         [

@@ -207,6 +207,7 @@ def fits(text, columns):
     assert not [line for line in lines if not path.search(line) and len(line) > columns]
 
 
+@pytest.mark.slow
 def test_columns_are_respected_in_a_pipe(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "60")

@@ -220,6 +220,7 @@ def test_a_longer_run_goes_on_from_a_shorter_one_with_its_own_schedule(here, cap
 
 
 @pytest.mark.parametrize("module", ["ours", "own"])
+@pytest.mark.slow
 def test_a_schedule_that_ends_before_the_run_is_told_before_training(module, own, capsys):
     epochs = ["--trainer.max_epochs", "3"]
     if module == "ours":

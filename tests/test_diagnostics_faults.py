@@ -56,14 +56,7 @@ FAST = (
 )
 """One fault for each rule."""
 
-FAST_HEALTHY = (
-    "healthy/eight-layers",
-    "healthy/lora",
-    "healthy/one-big-step",
-    "healthy/accumulated-gradients",
-    "healthy/tied-weights",
-    "healthy/small-last-batch",
-)
+FAST_HEALTHY = ("healthy/lora", "healthy/one-big-step")
 LONGEST = ("healthy/transformer",)
 """More than 10 seconds; only run weekly."""
 

@@ -201,6 +201,7 @@ def test_an_embedding_that_is_the_output_layer_too_is_judged_as_that():
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["net", "module"])
+@pytest.mark.slow
 def test_compiled_as_without_us(whole):
     """No additional graph and no graph break; diagnostics say that activations cannot be observed."""
     counts = []

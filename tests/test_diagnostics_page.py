@@ -63,6 +63,7 @@ def test_diagnostics_can_be_off(tmp_path, capsys):
     assert not (folder / "history.npz").exists()
 
 
+@pytest.mark.slow
 def test_ones_own_diagnostics_come_alone(tmp_path, capsys):
     own = ["--trainer.callbacks+=Diagnostics", "--trainer.callbacks.mute=[learning-rate-too-high]"]
     fit(tmp_path, *SPOILT, *own)

@@ -124,6 +124,7 @@ class RowLSTM(lightning.LightningModule):
         return torch.optim.RMSprop(self.parameters(), 1e-3)
 
 
+@pytest.mark.slow
 def test_an_lstm_that_reads_rows():
     x, y, *_ = digits()
     fit(RowLSTM(), DataLoader(TensorDataset(x, y), 32, shuffle=True), max_steps=150, gradient_clip_val=0.25)

@@ -221,6 +221,7 @@ def test_checkpoints_may_be_off(tmp_path):
     assert not (folder / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_progress_has_four_decimals(tmp_path, capsys):
     run("fit --config digits --trainer.max_epochs 1", tmp_path)
     out = capsys.readouterr().out

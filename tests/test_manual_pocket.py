@@ -53,6 +53,7 @@ def errors_at_each_end(net, x, y):
     return [errors(end.weight, end.bias, x, y) for end in ends.values()]
 
 
+@pytest.mark.slow
 def test_the_weights_at_the_end_are_the_best_that_were_judged(tmp_path):
     """The pocket's weights are tested, validated in the last epoch, and saved."""
     saver = ModelCheckpoint(tmp_path, save_last=True)

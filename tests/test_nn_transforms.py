@@ -15,8 +15,8 @@ own_kl_div = pytest.mark.filterwarnings("ignore:There is a performance drop:User
 
 @each_law(
     TRANSFORM_LAWS,
-    per_class=[LAWS["compiles_into_one_graph"], LAWS["exports_with_torch_export"]],
-    per_file=[LAWS["recompiles_no_more_often_than_torch"]],
+    per_file=[LAWS["compiles_into_one_graph"], LAWS["exports_with_torch_export"]],
+    per_class=[LAWS["recompiles_no_more_often_than_torch"]],
 )
 @own_script
 @own_kl_div

@@ -101,6 +101,7 @@ def test_the_regression_config_keeps_its_goal_and_draws(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("epochs", ["2", pytest.param("81", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_its_schedule_is_as_long_as_the_run(epochs, tmp_path):
     """The rate rises, and is almost 0 at the end of a run of any length."""
     folder = ["--trainer.default_root_dir", str(tmp_path)]
