@@ -1,20 +1,24 @@
 """Measures what diagnostics add to a step: two equal trainings in turn, one with diagnostics.
 
-    python benchmarks/diagnostics_step.py [--output ROWS.csv] [--nets mlp-64 cnn] [--steps 2000]
+    python benchmarks/diagnostics_step.py [--output ROWS.csv] [--nets mlp-64 cnn] [--steps 2000] [--pairs 8]
 
 Both start from one seed and see the same batches, 25 steps at a time, so anything that slows the machine
-slows both. They take turns in going first. `added` is the mean difference in CPU time per step, with its
-standard error over the blocks. `own` is the cost that diagnostics measured with their own clock, which the
-budget limits. Both are given for the whole run, and from step 100 on, after the dense start.
+slows both. They take turns in going first. Two trainings without diagnostics differ too, by up to 100 us in a
+step of 2 ms, because of where their memory lies; so each pair runs in a process of its own. `added` is the
+difference in CPU time per step, the mean over the pairs with its standard error. `own` is the cost that
+diagnostics measured with their own clock, which the budget limits. Both are given for the whole run, and from
+step 100 on, after the dense start.
 Data: MNIST from NNFOUNDATIONS_DATA. CPU; the networks of diagnostics_cost.py.
 """
 
 import argparse
 import csv
+import multiprocessing
 import os
 import platform
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -67,8 +71,11 @@ def batches(size: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield from loader
 
 
-def measure(net: str, steps: int) -> dict[str, Any]:
-    bare, watched = Training(net, watched=False), Training(net, watched=True)
+def compare(net: str, steps: int, pair: int) -> dict[str, float]:
+    """Train a pair, and return the microseconds per step of the whole run and after the dense start."""
+    torch.set_num_threads(1)
+    made = {watched: Training(net, watched=watched) for watched in (bool(pair % 2), not pair % 2)}
+    bare, watched = made[False], made[True]
     source = batches(NETS[net][1])
     for i in range(steps // BLOCK):
         block = list(islice(source, BLOCK))
@@ -77,16 +84,30 @@ def measure(net: str, steps: int) -> dict[str, Any]:
                 training.step(x, y)
     assert watched.monitor is not None
     watched.monitor.close()
-    difference = 1e6 * (np.array(watched.spent) - np.array(bare.spent))
-    base = 1e6 * np.array(bare.spent)
-    row: dict[str, Any] = {"net": net, "steps": steps, "bare_ms": round(base.mean() / 1e3, 3)}
+    base, total = 1e6 * np.array(bare.spent), 1e6 * np.array(watched.spent)
+    found = {}
     for part, first in (("whole", 0), ("steady", DENSE)):
-        blocks = difference[first:].reshape(-1, BLOCK).mean(1)
-        own = 1e6 * (watched.own[-1] - (watched.own[first - 1] if first else 0.0)) / len(difference[first:])
-        row[f"{part}_added_us"] = round(difference[first:].mean(), 1)
-        row[f"{part}_error_us"] = round(blocks.std(ddof=1) / len(blocks) ** 0.5, 1)
-        row[f"{part}_own_us"] = round(own, 1)
-        row[f"{part}_ratio"] = round(1 + difference[first:].mean() / base[first:].mean(), 4)
+        own = watched.own[-1] - (watched.own[first - 1] if first else 0.0)
+        found[f"{part}_bare_us"] = base[first:].mean()
+        found[f"{part}_added_us"] = (total - base)[first:].mean()
+        found[f"{part}_own_us"] = 1e6 * own / len(base[first:])
+    return found
+
+
+def measure(net: str, steps: int, pairs: int) -> dict[str, Any]:
+    found = []
+    for pair in range(pairs):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            found.append(fresh.submit(compare, net, steps, pair).result())
+    mean = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+    row: dict[str, Any] = {"net": net, "pairs": pairs, "steps": steps}
+    row["bare_ms"] = round(mean["whole_bare_us"] / 1e3, 3)
+    for part in ("whole", "steady"):
+        added = np.array([each[f"{part}_added_us"] for each in found])
+        row[f"{part}_added_us"] = round(added.mean(), 1)
+        row[f"{part}_error_us"] = round(added.std(ddof=1) / pairs**0.5, 1)
+        row[f"{part}_own_us"] = round(mean[f"{part}_own_us"], 1)
+        row[f"{part}_ratio"] = round(1 + mean[f"{part}_added_us"] / mean[f"{part}_bare_us"], 4)
     return row
 
 
@@ -94,12 +115,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
-    parser.add_argument("--steps", type=int, default=2000, help="of the smallest net")
+    parser.add_argument("--steps", type=int, default=2000, help="of each pair with the smallest net")
+    parser.add_argument("--pairs", type=int, default=8, help="of trainings per net, at least 2")
     given = parser.parse_args()
-    torch.set_num_threads(1)
     rows = []
     for net in given.nets:
-        row = measure(net, max(int(given.steps * NETS[net][2]), DENSE + 2 * BLOCK))
+        row = measure(net, max(int(given.steps * NETS[net][2]), DENSE + 2 * BLOCK), given.pairs)
         rows.append({**row, "device": platform.machine(), "threads": 1, "torch": torch.__version__})
         print(
             "{net:12} {bare_ms:8.2f} ms per step; added {whole_added_us:.0f} +- {whole_error_us:.0f} us, "

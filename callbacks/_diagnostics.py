@@ -115,7 +115,7 @@ class Diagnostics(Callback):
         *,
         action: Action = "warn",
         mute: Sequence[str] | str = (),
-        families: Sequence[str] | None = None,
+        families: Sequence[str] | str | None = None,
         rules: Sequence[Rule] | None = None,
         on_finding: Callable[[Finding], None] | None = None,
         budget: float = 0.01,
@@ -124,13 +124,14 @@ class Diagnostics(Callback):
     ) -> None:
         _check("action", [action], get_args(Action))
         every = checked(self.default_rules if rules is None else rules)
-        _check("families", families or (), [rule.family for rule in (*RULES, *every)])
+        names = [rule.family for rule in (*RULES, *every)]
+        chosen = names if families is None else _check("families", families, names)
         if not budget > 0:
             raise OptionError(
                 f"Diagnostics needs a budget above 0; got {budget}. 0.01 is 1 % of the training time."
             )
         self.action, self.on_finding = action, on_finding
-        self.rules = tuple(rule for rule in every if families is None or rule.family in families)
+        self.rules = tuple(rule for rule in every if rule.family in chosen)
         self.mute = Judge(self.rules, mute).mute
         self.budget, self.locate_nonfinite, self.verbose = budget, locate_nonfinite, verbose
         self._engine: Engine | None = None
@@ -199,6 +200,11 @@ class Diagnostics(Callback):
         self._release()
         self._diagnosis, self._failure = None, None
         callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]  # set by its connector
+        if sum(callback is self for callback in callbacks) > 1:
+            raise OptionError(
+                f"The Trainer got the same {type(self).__name__} object twice, so each step would count "
+                "twice. Pass it once."
+            )
         before = takewhile(lambda callback: callback is not self, callbacks)
         self._is_duplicate = any(isinstance(c, Diagnostics) and c._covers(self) for c in before)
         if self._is_duplicate and trainer.is_global_zero:
@@ -246,7 +252,7 @@ class Diagnostics(Callback):
             locate_nonfinite=self.locate_nonfinite,
             replay=self._replay if again else None,
             on_finding=self._found,
-            on_look=self._looked,
+            on_measured=self._measured,
         )
         self._diagnosis = engine.diagnosis
         return engine
@@ -429,16 +435,18 @@ class Diagnostics(Callback):
         if self.verbose:
             Console().tell(text)
 
-    def _looked(self, step: int) -> None:
+    def _measured(self, step: int) -> None:
         assert self._engine is not None
         engine = self._engine
-        self._report(lambda reporter: reporter.looked(engine, step))
+        self._report(lambda reporter: reporter.measured(engine, step))
         if self._response is not None:
             self._response.act_on(self.findings, step)
 
 
-def _check(option: str, values: Iterable[str], legal: Iterable[str]) -> None:
+def _check(option: str, value: Any, legal: Iterable[str]) -> tuple[str, ...]:
     names = list(dict.fromkeys(legal))
-    for value in values:
-        if value not in names:
-            raise OptionError(f"Diagnostics takes {option} from {', '.join(names)}; got {value!r}.")
+    given = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    for each in given:
+        if each not in names:
+            raise OptionError(f"Diagnostics takes {option} from {', '.join(names)}; got {each!r}.")
+    return given

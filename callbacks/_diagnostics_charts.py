@@ -51,7 +51,7 @@ class Charts:
         for writer in self._writers("add_text"):
             writer.add_text("diagnostics/findings", markdown(finding), finding.first_step)
 
-    def looked(self, engine: Engine, step: int) -> None:
+    def measured(self, engine: Engine, step: int) -> None:
         steps = engine.history["gradient_norm"].steps
         every = max(1, self._trainer.log_every_n_steps)
         if len(steps) and (self._logged < 0 or steps[-1] >= self._logged + every):

@@ -19,7 +19,7 @@ class Reporter(Protocol):
     def found(self, finding: Finding) -> None:
         """A finding is new."""
 
-    def looked(self, engine: Engine, step: int) -> None:
+    def measured(self, engine: Engine, step: int) -> None:
         """The rules ran on the measurements of this step."""
 
     def closed(self, engine: Engine) -> None:
@@ -59,7 +59,7 @@ class Terminal:
     def found(self, finding: Finding) -> None:
         self._console.report(finding)
 
-    def looked(self, engine: Engine, step: int) -> None:
+    def measured(self, engine: Engine, step: int) -> None:
         pass
 
     def closed(self, engine: Engine) -> None:
@@ -81,9 +81,9 @@ class Files:
         self._epoch, self._saved = trainer.current_epoch, monotonic()
 
     def found(self, finding: Finding) -> None:
-        pass  # `looked` follows and writes it
+        pass  # `measured` follows and writes it
 
-    def looked(self, engine: Engine, step: int) -> None:
+    def measured(self, engine: Engine, step: int) -> None:
         self._file.update(engine.findings, step)
         if self._trainer.current_epoch != self._epoch and monotonic() - self._saved > SAVE_EVERY:
             self._file.save(engine.history)

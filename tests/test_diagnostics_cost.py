@@ -161,7 +161,7 @@ def test_a_short_run_is_measured_until_its_end(price, total, expected):
         if schedule.wants_gradients(step, total):
             measured.append(step)
             schedule.gradients.seconds = price
-            schedule.looked(step)
+            schedule.measured(step)
             schedule.gradients.seconds = 0.0
         schedule.steps += 1
     assert measured[:21] == list(range(21))
@@ -179,7 +179,7 @@ def test_a_measurement_that_fails_ends_alone():
     for step in range(60):
         if step == 55:
             monitor._engine._measurements.watched.losses.write = None  # cannot be called
-            monitor._engine.schedule.look_closer()
+            monitor._engine.schedule.inspect()
         train_step(net, optimizer, monitor, x, y)
     assert monitor.failure is None
     assert monitor.history["gradient_norm"].steps[-1] > 55

@@ -228,7 +228,7 @@ def test_a_finding_does_not_count_as_resolved_because_its_rule_fails():
     history, judge = History(), Judge([RaisesLater()])
     for step in range(20):
         history.note(Event(f"kind {step}", step))
-        judge.look(history, step)
+        judge.update(history, step)
     assert [(finding.fault, finding.resolved) for finding in judge.findings] == [("raises", False)]
 
 

@@ -43,7 +43,7 @@ def judged(judge, sizes):
     history, known = History(), []
     for step, rms in enumerate(sizes):
         history.record("input", step, ("rms", "spread", "samples"), [rms, 0.5, 64])
-        judge.look(history, step)
+        judge.update(history, step)
         known.append([(f.fault, f.resolved) for f in judge.findings])
     return known
 
@@ -79,7 +79,7 @@ def test_a_rule_is_asked_only_about_new_evidence():
     """Measurements of gradients do not count as measurements of activations."""
     judge, history = Judge([Statistical()]), history_with_inputs(300.0, 300.0)
     for step in range(10):
-        judge.look(history, step)
+        judge.update(history, step)
     assert judge.findings == []
 
 
@@ -98,7 +98,7 @@ def test_mute(mute):
     history.layers = {"net.0": LayerFacts("Linear", "weighted", "net.0", 8)}
     judge = Judge(mute=mute)
     for step in range(5):
-        judge.look(history.until(step), step)
+        judge.update(history.until(step), step)
     assert judge.findings == []
     assert [f.fault for f in diagnose(history, mute=["unscaled-inputs:other.*"])] == ["unscaled-inputs"]
 
@@ -230,7 +230,7 @@ def test_an_old_run_is_judged_again_from_its_file(broken_run, tmp_path):
 def test_state_is_plain_and_survives_a_strict_checkpoint(broken_run, tmp_path):
     judge = Judge()
     for step in range(60):
-        judge.look(broken_run.history.until(step), step)
+        judge.update(broken_run.history.until(step), step)
     state = {"history": broken_run.history.state_dict(), "judge": judge.state_dict()}
     torch.save(state, tmp_path / "state.pt")
     loaded = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -257,7 +257,7 @@ def test_rules_that_cannot_run_say_why():
     history = history_with_inputs(1.0)
     history.unavailable["validation_loss"] = "there is no validation loader"
     judge = Judge()
-    judge.look(history, 0)
+    judge.update(history, 0)
     assert judge.not_run(history)["overfitting"] == "there is no validation loader"
     assert "constant-inputs" not in judge.not_run(history)
     assert "no optimizer step was seen" in judge.not_run(history)["learning-rate-too-high"]
@@ -285,6 +285,6 @@ def test_noise_of_a_validation_loss_that_stays_level_is_no_overfitting():
                 history.record("loss", step, ("loss",), [2 * np.exp(-step / 75) + 0.1])
             value = 0.5 * np.exp(-check / 4) + 0.5 * (1 + 0.15 * noise[check])
             history.record("validation_loss", step, ("loss", "error"), [value, np.nan])
-            judge.look(history, step)
+            judge.update(history, step)
         alarmed += bool(judge.findings)
     assert alarmed <= 1

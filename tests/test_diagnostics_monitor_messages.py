@@ -103,3 +103,5 @@ def test_a_loss_that_is_a_number_is_refused_in_one_sentence(net):
 def test_swapped_arguments_are_refused_in_one_sentence(net):
     with pytest.raises(OptionError, match=r"in this order; got SGD and MLP\."):
         Monitor(SGD(net.parameters(), 1e-3), net)
+    with pytest.raises(OptionError, match=r"in this order; got MLP and int\."):
+        Monitor(net, 3)

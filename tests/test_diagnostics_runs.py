@@ -13,6 +13,7 @@ from watched import BrokenAt, silent, trainer, unharmed, watcher
 from zoo import MLP, Module, digits, loaders
 
 from nnfoundations.callbacks import ActivationMonitor, Diagnostics, GradientMonitor, OverfittingMonitor
+from nnfoundations.errors import OptionError
 
 # -- runs that are no training -----------------------------------------------------------------------------
 
@@ -219,6 +220,18 @@ def test_twins(capsys):
     silent(first)
     assert not len(second.history["loss"])
     assert capsys.readouterr().out.count("This Diagnostics is disabled: another one") == 1
+
+
+def test_the_same_object_twice_is_refused():
+    one = watcher()
+    with pytest.raises(OptionError, match=r"same Diagnostics object twice.* Pass it once\."):
+        trainer(one, one, max_steps=1).fit(Module(MLP(2)), *loaders())
+
+
+def test_one_family_may_be_a_word():
+    assert {rule.family for rule in Diagnostics(families="data").rules} == {"data"}
+    with pytest.raises(OptionError, match=r"families from data, .*; got 3\."):
+        Diagnostics(families=3)
 
 
 def test_monitors_watch_their_own(capsys):

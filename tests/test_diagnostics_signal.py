@@ -192,7 +192,7 @@ def test_activations_are_measured_at_the_end_of_a_run_of_known_length():
 
 def test_activations_are_measured_after_a_jump():
     jumped = schedule(500)
-    jumped.look_closer(2)
+    jumped.inspect(2)
     assert jumped.wants_activations(501)
 
 
@@ -204,7 +204,7 @@ def test_a_suspicion_is_settled_by_a_few_measurements_and_no_more():
         if step == 300 or made.wants_activations(step, unsettled=True):
             taken.append(step)
             made.activations.seconds = 1e-3
-            made.looked(step)
+            made.measured(step)
     assert taken == list(range(300, 307))
 
 

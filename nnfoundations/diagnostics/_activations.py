@@ -12,9 +12,9 @@ from nnfoundations.diagnostics._search import SearchProbe
 from nnfoundations.diagnostics._transfer import Readings
 from nnfoundations.diagnostics.nonfinite import tensors
 
-__all__ = ["LOOKS", "SAMPLES", "ActivationProbe"]
+__all__ = ["SAMPLES", "STREAK", "ActivationProbe"]
 
-LOOKS, SAMPLES = 5, 128
+STREAK, SAMPLES = 5, 128
 """A unit counts as dead after this many measurements and samples without output. A unit that responds to one
 sample in forty would be silent on a few batches of two."""
 
@@ -211,10 +211,10 @@ class ActivationProbe:
         if streak is None or streak.shape != silent.shape:
             streak = torch.zeros_like(silent, dtype=torch.int32)
         self._streaks[name] = streak = (streak + 1) * silent
-        looks = max(LOOKS, -(-SAMPLES * y.shape[axis] // y.numel()))  # small batches need more
-        self._dead[name] = (streak >= looks).float().mean()
+        needed = max(STREAK, -(-SAMPLES * y.shape[axis] // y.numel()))  # small batches need more
+        self._dead[name] = (streak >= needed).float().mean()
         share = silent.float().mean()
-        self._silent[name] = share if looks == LOOKS else torch.full_like(share, float("nan"))
+        self._silent[name] = share if needed == STREAK else torch.full_like(share, float("nan"))
         if limit is not None:
             size = (2 * y - 1 if "igmoid" in kind else y).abs()
             often = (size > limit).float().mean(others) > 0.95

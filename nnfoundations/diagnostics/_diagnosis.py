@@ -6,7 +6,7 @@ from typing import Any
 
 from nnfoundations.diagnostics._finding import Finding
 from nnfoundations.diagnostics._history import Event, History
-from nnfoundations.diagnostics._judge import LOOK, Judge
+from nnfoundations.diagnostics._judge import JUDGED, Judge
 from nnfoundations.diagnostics._probe_guard import FAILED
 
 __all__ = ["Diagnosis"]
@@ -18,19 +18,19 @@ class Diagnosis:
     Args:
         judge: the rules, and what is muted.
         on_finding: called with each new finding.
-        on_look: called with the step of each measurement, after the rules ran.
+        on_measured: called with the step of each measurement, after the rules ran.
     """
 
     def __init__(
         self,
         judge: Judge,
         on_finding: Callable[[Finding], None] | None,
-        on_look: Callable[[int], None] | None,
+        on_measured: Callable[[int], None] | None,
     ) -> None:
-        self.judge, self.on_finding, self.on_look = judge, on_finding, on_look
+        self.judge, self.on_finding, self.on_measured = judge, on_finding, on_measured
         self.history = History()
         self.outside = 0.0
-        """Seconds that `on_finding` and `on_look` took: they are not part of the cost of measurements."""
+        """Seconds that `on_finding` and `on_measured` took: they are not part of the cost of measurements."""
 
     def update(self, step: int, *facts: Event) -> None:
         """Run the rules after a measurement, or after facts were seen.
@@ -41,15 +41,15 @@ class Diagnosis:
         """
         for fact in facts:
             self.history.note(fact)
-        self.history.record(LOOK, step, ("step",), [step])
-        new = self.judge.look(self.history, step)
+        self.history.record(JUDGED, step, ("step",), [step])
+        new = self.judge.update(self.history, step)
         start = perf_counter()
         try:
             for finding in new:
                 if self.on_finding is not None:
                     self.on_finding(finding)
-            if self.on_look is not None:
-                self.on_look(step)
+            if self.on_measured is not None:
+                self.on_measured(step)
         finally:
             self.outside += perf_counter() - start
 

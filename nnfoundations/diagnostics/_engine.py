@@ -27,7 +27,8 @@ class Engine(StepEvents):
     """Measure the training of a model and run the rules on the measurements.
 
     An exception in here never ends the training. It ends the kind of measurement in which it occurred, and
-    the rules that need it are listed as not run. A `FaultError` from `on_finding` or `on_look` is passed on.
+    the rules that need it are listed as not run. A `FaultError` from `on_finding` or `on_measured` is passed
+    on.
 
     Args:
         model: the module whose layers are named in findings.
@@ -41,7 +42,7 @@ class Engine(StepEvents):
             device at every step. On the CPU the module is always named.
         replay: runs the batch of this step again and returns its loss. None if that is not possible.
         on_finding: called with each new finding.
-        on_look: called with the step of each measurement, after the rules ran.
+        on_measured: called with the step of each measurement, after the rules ran.
     """
 
     def __init__(
@@ -56,9 +57,9 @@ class Engine(StepEvents):
         locate_nonfinite: bool = False,
         replay: Callable[[], Tensor | None] | None = None,
         on_finding: Callable[[Finding], None] | None = None,
-        on_look: Callable[[int], None] | None = None,
+        on_measured: Callable[[int], None] | None = None,
     ) -> None:
-        super().__init__(Schedule(budget), Diagnosis(judge or Judge(), on_finding, on_look), scaled)
+        super().__init__(Schedule(budget), Diagnosis(judge or Judge(), on_finding, on_measured), scaled)
         self.model, self.optimizers = model, list(optimizers)
         self.compiled, self.locate_nonfinite, self.replay = compiled, locate_nonfinite, replay
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["node_kind", "source", "strangers", "terminal_parameters"]
+__all__ = ["node_kind", "source", "terminal_parameters", "unknown_parameters"]
 
 _UNCHANGED = (
     "Alias", "Clamp", "ClampMax", "ClampMin", "Clone", "Permute", "ReshapeAlias", "Select", "Slice",
@@ -56,7 +56,7 @@ def terminal_parameters(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[
     return [] if missing else list({id(p): p for p in chosen.values()}.values())
 
 
-def strangers(loss: Tensor, known: Collection[int]) -> list[nn.Parameter]:
+def unknown_parameters(loss: Tensor, known: Collection[int]) -> list[nn.Parameter]:
     """Return the parameters that the loss depends on and whose ids are not in `known`."""
     leaves = {id(leaf): leaf for _, found in _nodes(loss) for leaf in found}
     return [p for key, p in leaves.items() if key not in known and isinstance(p, nn.Parameter)]

@@ -14,12 +14,12 @@ from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules import RULES, Rule
 from nnfoundations.errors import OptionError
 
-__all__ = ["CLEAR", "LOOK", "WINDOW", "Judge", "RuleState", "checked", "diagnose", "judged_steps", "muted"]
+__all__ = ["CLEAR", "JUDGED", "WINDOW", "Judge", "RuleState", "checked", "diagnose", "judged_steps", "muted"]
 
 WINDOW, CLEAR = 5, 5
 """A suspicion is confirmed by some of the last 5 measurements, and resolved after 5 without it."""
 
-LOOK = "look"
+JUDGED = "judged"
 """Name of the series that holds the steps at which the rules ran, so that a run can be judged again."""
 
 
@@ -72,7 +72,7 @@ class Judge:
         self.failed: dict[str, str] = {}
         """The rules that raised an exception, by fault, each with the reason."""
 
-    def look(self, history: History, step: int) -> list[Finding]:
+    def update(self, history: History, step: int) -> list[Finding]:
         """Run the rules on the history as it stands.
 
         Args:
@@ -215,7 +215,14 @@ def checked(rules: Sequence[Rule]) -> tuple[Rule, ...]:
 
 
 def muted(mute: str | Sequence[str], faults: Sequence[str]) -> tuple[str, ...]:
-    """Check the patterns of `mute` and return them as a tuple.
+    """Check the patterns of `mute`.
+
+    Args:
+        mute: one name or pattern, or several, each as ``FAULT`` or ``FAULT:LAYER``.
+        faults: the names that they may match.
+
+    Returns:
+        The patterns.
 
     Raises:
         OptionError: a pattern matches none of the faults.
@@ -248,7 +255,7 @@ def diagnose(
     """
     judge = Judge(rules, mute)
     for step in judged_steps(history):
-        judge.look(history.until(step), step)
+        judge.update(history.until(step), step)
     return judge.findings
 
 
@@ -261,7 +268,7 @@ def judged_steps(history: History) -> list[int]:
     Returns:
         The steps. If the history was not written by a run, all steps of its measurements and events.
     """
-    steps: list[int] = history[LOOK].steps.tolist()
+    steps: list[int] = history[JUDGED].steps.tolist()
     if not steps:
         steps = [int(step) for series in history.series.values() for step in series.steps]
         steps = sorted(steps + [event.step for event in history.events])

@@ -1,6 +1,6 @@
 """Diagnostics for a plain training loop or Fabric."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -80,13 +80,12 @@ class Monitor:
     ) -> None:
         self._on_finding, self._scaler = FindingCallback(on_finding), scaler
         self._console = Console() if verbose else None
-        if not isinstance(model, nn.Module) or optimizers is None:
+        every = _optimizers(optimizers)
+        if not isinstance(model, nn.Module) or not all(isinstance(each, Optimizer) for each in every):
             raise OptionError(
                 "Monitor needs a model and the optimizers that train it, in this order; got "
                 f"{type(model).__name__} and {type(optimizers).__name__}."
             )
-        every = [optimizers] if isinstance(optimizers, Optimizer) else list(optimizers)
-        every = [_unwrapped(optimizer) for optimizer in every]
         self._engine = Engine(
             _network(model),
             every,
@@ -292,10 +291,11 @@ def _hookable(model: nn.Module) -> nn.Module | None:
     return None if getattr(model, "_compiled_call_impl", None) is not None else model
 
 
-def _unwrapped(optimizer: Optimizer) -> Optimizer:
-    """Return the optimizer inside that of Fabric, because its hooks run."""
-    inner = getattr(optimizer, "optimizer", None)
-    return inner if isinstance(inner, Optimizer) else optimizer
+def _optimizers(given: Any) -> list[Any]:
+    """Return all optimizers; of Fabric's the one inside, because its hooks run."""
+    every = list(given) if isinstance(given, Iterable) else [given]
+    inner = [getattr(optimizer, "optimizer", None) for optimizer in every]
+    return [b if isinstance(b, Optimizer) else a for a, b in zip(every, inner, strict=True)]
 
 
 def _versions(model: nn.Module) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from nnfoundations.diagnostics._transfer import Readings
 from nnfoundations.diagnostics.nonfinite import dense
 
 __all__ = [
-    "NEWBORN",
+    "FROM_ZERO",
     "SAMPLE",
     "ParameterProbe",
     "norms",
@@ -22,14 +22,22 @@ SAMPLE = 4096
 """Entries of a parameter, evenly spread, on which updates and cosines are measured. All entries would need a
 copy of the model."""
 
-NEWBORN = 20
+FROM_ZERO = 20
 """Measurements for which a weight that starts at zero, as in LoRA, has no size to compare an update with."""
 
 
 def parameter_facts(
     model: nn.Module, optimizers: Sequence[Optimizer]
 ) -> tuple[dict[str, ParameterFacts], dict[str, Tensor]]:
-    """Return facts and tensors of every parameter, each parameter once."""
+    """Return facts and tensors of every parameter, each parameter once.
+
+    Args:
+        model: the model.
+        optimizers: all optimizers that update its parameters.
+
+    Returns:
+        The facts and the tensors, both by the first name of the parameter.
+    """
     owner = {id(p): i for i, o in enumerate(optimizers) for group in o.param_groups for p in group["params"]}
     names: dict[int, list[str]] = {}
     tensors: dict[int, nn.Parameter] = {}
@@ -64,7 +72,14 @@ def _kind(module: nn.Module, parameter: Tensor) -> str:
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the 2-norm of each tensor, of any type: half precision would overflow at 65504."""
+    """Return the 2-norm of each tensor. Half precision would overflow at 65504.
+
+    Args:
+        tensors: n tensors of any shape and type.
+
+    Returns:
+        Shape ``(n,)``, in float64 if one tensor has it, else in float32.
+    """
     real = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
     wide = torch.float64 if any(t.dtype is torch.float64 for t in real) else torch.float32
     return torch.stack(list(torch._foreach_norm(real, 2, wide)))
@@ -79,8 +94,8 @@ class ParameterProbe:
     def __init__(self, parameters: dict[str, Tensor]) -> None:
         self.names, self.parameters = tuple(parameters), list(parameters.values())
         self._before: Tensor | None = None
-        self._newborn: Tensor | None = None
-        self._looks = 0
+        self._from_zero: Tensor | None = None
+        self._measured = 0
         self._sizes: list[int] = []
         self._places = torch.empty(0, dtype=torch.int64)
         self._stepped: list[int] = []
@@ -123,10 +138,10 @@ class ParameterProbe:
         readings.add("gradient_norm", names, gradient_norms if scale is None else gradient_norms / scale)
         weight_norms = norms(weights)
         readings.add("weight_norm", names, weight_norms)
-        if self._newborn is None:
-            self._newborn = torch.zeros(len(self.parameters), dtype=torch.bool, device=weight_norms.device)
-        if not self._looks:
-            self._newborn[stepped] = weight_norms == 0
+        if self._from_zero is None:
+            self._from_zero = torch.zeros(len(self.parameters), dtype=torch.bool, device=weight_norms.device)
+        if not self._measured:
+            self._from_zero[stepped] = weight_norms == 0
 
         sampled = [i for i in stepped if not self.parameters[i].grad.is_sparse]  # type: ignore[union-attr]
         if not sampled:
@@ -155,9 +170,9 @@ class ParameterProbe:
             return
         after = torch.cat([_sample(self.parameters[i]) for i in self._stepped])
         moved = self._norms_of(after - self._before)
-        if self._newborn is not None and self._looks < NEWBORN:
-            moved = torch.where(self._newborn[self._stepped], float("nan"), moved)
-        self._looks += 1
+        if self._from_zero is not None and self._measured < FROM_ZERO:
+            moved = torch.where(self._from_zero[self._stepped], float("nan"), moved)
+        self._measured += 1
         if overflow is not None:
             moved = torch.where(overflow.to(moved.device) > 0, float("nan"), moved)
         readings.add(

@@ -121,7 +121,7 @@ class Schedule:
     _wanted: int = 0
     _jumped: bool = False  # the loss or the rate did, and activations were not measured since
     _again: int = 0  # length of the current chain of measurements of activations
-    _closer: int = -REST
+    _inspected: int = -REST
     _rest: int = REST
     _always: float = 0.0  # seconds that each step costs without measurements, a running mean
 
@@ -132,7 +132,7 @@ class Schedule:
             step: the current step.
             total: the number of steps of the run, if it is known.
         """
-        if self._wanted or self.steps <= DENSE or self.steps - self._closer in AGAIN:
+        if self._wanted or self.steps <= DENSE or self.steps - self._inspected in AGAIN:
             return True
         if self._pair:
             return True
@@ -199,23 +199,23 @@ class Schedule:
         """Return the number of coming steps without measurements that need no decision."""
         if self.steps <= DOUBT[-1]:
             return 0
-        since = self.steps - self._closer
+        since = self.steps - self._inspected
         return min([again - since for again in AGAIN if again > since] + [STRIDE]) - 1
 
-    def look_closer(self, steps: int = 3) -> None:
+    def inspect(self, steps: int = 3) -> None:
         """Measure the next steps because something jumped, beyond the budget if necessary.
 
         This does not repeat for a while, and beyond the budget more and more rarely, because the small loss
         of a trained network jumps from batch to batch.
         """
         affordable = self.gradients.balance >= 0
-        if self.steps - self._closer >= (REST if affordable else self._rest):
-            self._closer = self.steps
+        if self.steps - self._inspected >= (REST if affordable else self._rest):
+            self._inspected = self.steps
             self._rest *= 1 if affordable else 2
             self._wanted = max(self._wanted, steps)
             self._jumped = True
 
-    def looked(self, step: int) -> None:
+    def measured(self, step: int) -> None:
         """Spend the budget for the measurements of this step."""
         if self.gradients.seconds:
             self._pair = not self._pair and self.steps > DENSE
@@ -255,8 +255,8 @@ class Schedule:
         training = max(seconds - self.own, 0.0)
         self.trained += training
         # The cost of the hooks at every step is subtracted first. A measurement is charged when it is made.
-        looks = self.gradients.seconds + self.activations.seconds
-        always = max(self.own - looks, 0.0) / steps
+        measured = self.gradients.seconds + self.activations.seconds
+        always = max(self.own - measured, 0.0) / steps
         self._always += (always - self._always) * steps / min(self.steps, MEMORY)
         earned = max(FREE_BELOW * steps, self.budget * training)
         # Only up to 85 %: on a slow machine the hooks alone may cost that much, and nothing would be left.

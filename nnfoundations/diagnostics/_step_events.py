@@ -92,7 +92,7 @@ class StepEvents:
         if value is not None and value - value != 0:
             self._not_finite(measurements.search("loss", step, loss=value))
         elif measurements.watched.losses.jumped:
-            self._look_closer(measurements, step, 2)
+            self._inspect(measurements, step, 2)
         if not step.quiet:
             measurements.read_loss(step, loss)
         step.losses += 1
@@ -113,14 +113,14 @@ class StepEvents:
         step.measured.add(key)
         if measurements.rate_jumped(step, optimizer) and self.schedule.steps:
             step.gradients = not measurements.gradients.failed  # even shortly after another jump
-            self._look_closer(measurements, step, 3)
+            self._inspect(measurements, step, 3)
         if not measurements.gradients_finite(step, key):
             self._not_finite(measurements.search("gradient", step, optimizer=key))
         if step.gradients:
             measurements.before_step(step, key, scale)
 
-    def _look_closer(self, measurements: Measurements, step: Step, steps: int) -> None:
-        self.schedule.look_closer(steps)
+    def _inspect(self, measurements: Measurements, step: Step, steps: int) -> None:
+        self.schedule.inspect(steps)
         step.gradients = step.gradients or (
             self.schedule.wants_gradients(self.step) and not measurements.gradients.failed
         )
@@ -214,7 +214,7 @@ class StepEvents:
         with self.schedule.gradients if step.gradients else self.schedule.activations as account:
             measurements.finish(step, self.diagnosis)  # running the rules is part of the cost
         account.seconds -= self.diagnosis.outside
-        self.schedule.looked(self.step)
+        self.schedule.measured(self.step)
 
     def _detach(self) -> None:
         self._step, self._quiet = None, 0

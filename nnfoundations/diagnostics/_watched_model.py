@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from nnfoundations.diagnostics._activations import ActivationProbe
-from nnfoundations.diagnostics._graph import strangers
+from nnfoundations.diagnostics._graph import unknown_parameters
 from nnfoundations.diagnostics._history import Event
 from nnfoundations.diagnostics._parameters import ParameterProbe, parameter_facts
 from nnfoundations.diagnostics._transfer import LossBuffer, Readings
@@ -107,7 +107,7 @@ class WatchedModel:
         if not self.whole:
             return []
         trained = (p for o in optimizers for group in o.param_groups for p in group["params"])
-        found = strangers(loss, {id(p) for p in (*self.model.parameters(), *trained)})
+        found = unknown_parameters(loss, {id(p) for p in (*self.model.parameters(), *trained)})
         names = listed_parameters(self.model) if found else {}
         where = tuple(name for name, p in names.items() if any(p is stranger for stranger in found))
         return [Event("unregistered-parameter", step, where)] if where else []

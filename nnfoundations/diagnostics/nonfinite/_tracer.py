@@ -113,6 +113,13 @@ class NonFiniteTracer:
     ) -> Event | None:
         """Locate the origin after the training step itself raised an exception because of NaN or infinity.
 
+        Args:
+            error: the exception.
+            step: the current optimizer step.
+            parameters: the parameters by name.
+            batch: the current batch.
+            index: its number in the epoch, None if unknown.
+
         Returns:
             The event; None if the exception has another reason, or the origin was not found.
         """
