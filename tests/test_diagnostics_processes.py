@@ -43,12 +43,12 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["healthy", "stop", "raise"])
+@pytest.mark.parametrize("case", ["healthy", "stop", pytest.param("raise", marks=pytest.mark.weekly)])
 def test_two_processes(case, tmp_path):
     script = tmp_path / "fit.py"
     here = str(Path(__file__).parent)
     script.write_text(f"TESTS, OUT, CASE = {here!r}, {str(tmp_path)!r}, {case!r}\n" + SCRIPT)
-    done = subprocess.run([sys.executable, script], timeout=300, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, script], timeout=600, capture_output=True, text=True, check=False)
     ranks = [tmp_path / f"{case}-{rank}.json" for rank in (0, 1)]
     assert all(path.exists() for path in ranks), done.stderr[-3000:]
     first, second = (json.loads(path.read_text()) for path in ranks)
@@ -144,12 +144,14 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loop", [LIGHTNING, LOOP], ids=["lightning", "loop"])
+@pytest.mark.parametrize(
+    "loop", [LIGHTNING, pytest.param(LOOP, marks=pytest.mark.weekly)], ids=["lightning", "loop"]
+)
 def test_sharded_parameters(loop, tmp_path):
     script = tmp_path / "fit.py"
     here = str(Path(__file__).parent)
     script.write_text(f"TESTS, OUT = {here!r}, {str(tmp_path)!r}\n" + SHARED + loop)
-    done = subprocess.run([sys.executable, script], timeout=200, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, script], timeout=600, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads((tmp_path / "0.json").read_text())
     assert seen["failure"] == "None"
