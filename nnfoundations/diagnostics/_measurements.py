@@ -108,9 +108,11 @@ class Measurements:
             self.watched.tracer.observe()
         if self.watched.mode_sensitive and not self.watched.model.training:
             self.history.note(Event("train-mode-off", step.index, self.watched.mode_sensitive))
-        with self.loss:
+        try:
             return self.watched.losses.write(step.index, loss, scale)
-        return None
+        except Exception as error:
+            self.loss.fail(error)
+            return None
 
     def read_loss(self, step: Step, loss: Tensor) -> None:
         """Read the graph of a loss in the first steps, and what it shows at a step with measurements."""
@@ -150,12 +152,14 @@ class Measurements:
         watched = self.watched
         if not watched.waits or self.scaled or watched.tracer.done or self.nonfinite.failed:
             return True
-        with self.nonfinite:
-            check = watched.checks[optimizer]
+        check = watched.checks[optimizer]
+        try:
             if step.quiet:
                 return check.terminal_finite()
             return check.finite(every=step.measures or step.batches > 1)
-        return True
+        except Exception as error:
+            self.nonfinite.fail(error)
+            return True
 
     def search(
         self, seen: str, step: Step, loss: float | None = None, optimizer: int | None = None

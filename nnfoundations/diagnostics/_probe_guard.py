@@ -44,9 +44,17 @@ class ProbeGuard:
     ) -> bool:
         if not isinstance(error, Exception) or isinstance(error, FaultError):
             return False
+        self.fail(error)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        """End this kind of measurement. At every step, ``try`` with this costs less than ``with``.
+
+        Args:
+            error: the exception of a measurement.
+        """
         if not self.failed:
             self.failed = True
             reason = f"{_LABELS[self.source]} {FAILED} {describe(error)}"
             for quantity in measured_by(self.source):
                 self.history.unavailable.setdefault(quantity, reason)
-        return True

@@ -1,6 +1,6 @@
 """The state of one optimizer step: made when its first batch begins, gone when it ends."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["Step"]
@@ -34,7 +34,7 @@ class Step:
     quiet: bool = False
     batches: int = 1
     losses: int = 0
-    measured: set[int] = field(default_factory=set)
+    measured: tuple[int, ...] = ()
     stepped: bool = False
     skipped: bool = False
 

@@ -110,7 +110,7 @@ class StepEvents:
             return  # a closure runs several times: only its first gradients count
         if key not in measurements.watched.probes:
             return
-        step.measured.add(key)
+        step.measured += (key,)
         if measurements.rate_jumped(step, optimizer) and self.schedule.steps:
             step.gradients = not measurements.gradients.failed  # even shortly after another jump
             self._inspect(measurements, step, 3)
