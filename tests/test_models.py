@@ -100,7 +100,7 @@ def test_sizes_may_be_any_whole_numbers() -> None:
 
 
 def test_bad_options() -> None:
-    with pytest.raises(ValueError, match="'he' or 'xavier'; got 'best'"):
+    with pytest.raises(ValueError, match="'constant' or 'zeros'; got 'best'"):
         MLP([4, 2], init="best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"must name a module of nnfoundations\.nn; got 'Relu'"):
         MLP([4, 2], activation="Relu")
