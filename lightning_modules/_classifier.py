@@ -20,6 +20,7 @@ from torchmetrics.classification import (
 from nnfoundations import nn
 from nnfoundations.errors import ShapeError
 from nnfoundations.lightning_modules._arguments import check_net, check_optimizers, make_class_loss
+from nnfoundations.lightning_modules._max_norm import with_max_norm
 from nnfoundations.lightning_modules._penalty import weight_penalty
 from nnfoundations.lightning_modules._schedule import configured, restore_schedule
 from nnfoundations.lightning_modules._schedule_end import early_schedule_end
@@ -68,11 +69,14 @@ class Classifier(LightningModule):
         l1: weight of the sum of absolute weights. Biases and gains, which have one dimension, are left out.
         l2: weight of half the sum of squared weights: its gradient is l2 * w, as in SGD's ``weight_decay``.
         label_smoothing: fraction of the target that is spread evenly over all classes, in training only.
+        max_norm: largest Euclidean norm of the weights that enter a unit; longer ones are scaled back to it
+            after each step of the optimizer. 3 or 4 is usual with dropout. None sets no limit.
 
     Raises:
         OptionError: net, loss, optimizer or lr_scheduler is not of the form above, or the loss compares
             numbers, as MSELoss does.
-        ValueError: a penalty is negative, or label_smoothing is outside [0, 1) or not taken by the loss.
+        ValueError: a penalty is negative, label_smoothing is outside [0, 1) or not taken by the loss, or
+            max_norm is not above 0.
         ShapeError: at a batch, the net does not return num_classes logits.
 
     Example:
@@ -93,6 +97,7 @@ class Classifier(LightningModule):
         l1: float = 0.0,
         l2: float = 0.0,
         label_smoothing: float = 0.0,
+        max_norm: float | None = None,
     ) -> None:
         super().__init__()
         check_net("Classifier", net)
@@ -101,6 +106,10 @@ class Classifier(LightningModule):
             raise ValueError(f"l1 and l2 must be at least 0; got l1={l1}, l2={l2}.")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be at least 0 and less than 1; got {label_smoothing}.")
+        if max_norm is not None and not max_norm > 0:
+            raise ValueError(
+                f"max_norm must be above 0; got {max_norm}. 3 or 4 is usual; None sets no limit."
+            )
         self.save_hyperparameters(ignore=["net", "loss", "optimizer", "lr_scheduler"])
         if "_class_path" in self.hparams:
             # Built from a config, where all arguments are plain data, which load_from_checkpoint needs.
@@ -109,7 +118,8 @@ class Classifier(LightningModule):
         self.loss = make_class_loss("Classifier", loss)
         self.smoothed_loss = _with_smoothing(loss, label_smoothing) if label_smoothing else self.loss
         self.num_classes, self.l1, self.l2 = num_classes, l1, l2
-        self._make_optimizer, self._make_scheduler = optimizer, lr_scheduler
+        self._make_optimizer = optimizer if max_norm is None else with_max_norm(optimizer, max_norm)
+        self._make_scheduler = lr_scheduler
 
         kinds: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),

@@ -180,7 +180,8 @@ def test_built_from_python_its_checkpoint_is_plain_data(tmp_path):
     trainer = fit(tmp_path, model, epochs=1)
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     stored = torch.load(tmp_path / "model.ckpt", weights_only=True)
-    assert stored["hyper_parameters"] == {"num_classes": 10, "l1": 0.0, "l2": 0.5, "label_smoothing": 0.0}
+    numbers = {"num_classes": 10, "l1": 0.0, "l2": 0.5, "label_smoothing": 0.0, "max_norm": None}
+    assert stored["hyper_parameters"] == numbers
     loaded = Classifier.load_from_checkpoint(tmp_path / "model.ckpt", net=MLP([64, 10]), weights_only=True)
     assert loaded.l2 == 0.5
 
