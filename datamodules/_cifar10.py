@@ -3,7 +3,7 @@
 import io
 import pickle
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -77,19 +77,25 @@ class CIFAR10DataModule(TensorDataModule):
         return super().present()
 
     def read(self) -> LabelledSet:
+        return self._parts(_PARTS)
+
+    def read_without_test(self) -> LabelledSet:
+        return self._parts(_PARTS[:-1])
+
+    def _parts(self, names: Sequence[str]) -> LabelledSet:
+        """Read these parts; the archive is opened as a whole, but only these members of it are unpacked."""
         form = self.present()
-        contents = read_all(form, self.path, self.addresses)
-        if form is self.pickled:
-            parts = map(_from_pickle, contents)
+        if form is self.files:
+            (archive,) = read_all(form, self.path, self.addresses)
+            parts = map(_from_records, _members(archive, names))
         else:
-            parts = map(_from_records, contents if form is self.unpacked else _members(contents[0]))
-        images, labels, test = [], [], 0
-        for pixels, classes in parts:
-            images.append(pixels.reshape(-1, *self.shape))
-            labels.append(classes)
-            test = len(classes)  # the last part is the test part
+            contents = read_all(form[: len(names)], self.path, self.addresses)
+            parts = map(_from_pickle if form is self.pickled else _from_records, contents)
+        images, labels = zip(*parts, strict=True)
+        x = torch.from_numpy(np.concatenate(images).reshape(-1, *self.shape))
         y = torch.from_numpy(np.concatenate(labels)).to(torch.int64)
-        return LabelledSet(torch.from_numpy(np.concatenate(images)), y, torch.arange(len(y) - test, len(y)))
+        train = sum(map(len, labels[: len(_PARTS) - 1]))
+        return LabelledSet(x, y, torch.arange(train, len(y)))
 
 
 _Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
@@ -107,9 +113,9 @@ def _from_pickle(content: bytes) -> _Arrays:
     return batch[b"data"], np.asarray(batch[b"labels"], dtype=np.uint8)
 
 
-def _members(tar: bytes) -> Iterator[bytes]:
+def _members(tar: bytes, names: Sequence[str]) -> Iterator[bytes]:
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
-        for part in _PARTS:
+        for part in names:
             member = archive.extractfile(f"cifar-10-batches-bin/{part}.bin")
             assert member is not None  # a file in the archive whose md5 was right
             yield member.read()

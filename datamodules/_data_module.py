@@ -143,6 +143,7 @@ class TensorDataModule(LightningDataModule, ABC):
         self.device_resident = device_resident
         self.save_hyperparameters()
         self._data: LabelledSet | None = None
+        self._has_test = False
         self._resident: tuple[Tensor, Tensor] | None = None
         self._train = self._val = torch.empty(0, dtype=torch.int64)
 
@@ -153,6 +154,20 @@ class TensorDataModule(LightningDataModule, ABC):
         Returns:
             The data set with its test rows.
         """
+
+    def read_without_test(self) -> LabelledSet:
+        """Read the data set without its test part; `setup` calls it for a run that does not test.
+
+        The samples keep their order. Override it if the test part is in files of its own, which then are not
+        opened. This method drops the test samples of `read`.
+
+        Returns:
+            The data set without test rows.
+        """
+        inputs, labels, test = self.read()
+        kept = torch.ones(len(labels), dtype=torch.bool)
+        kept[test] = False
+        return LabelledSet(inputs[kept], labels[kept], torch.empty(0, dtype=torch.int64))
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -197,11 +212,21 @@ class TensorDataModule(LightningDataModule, ABC):
         return self.files
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and split the data once, for all stages. A Trainer calls it at the start of a run."""
+        """Read and split the data, as a Trainer does at the start of each stage.
+
+        For "fit" and "validate" the test samples are not read, so a run that ends without a test has not seen
+        them. Otherwise all data are read.
+
+        Args:
+            stage: fit, validate, test or predict; None for all of them.
+        """
         self._begun = None
-        if self._data is not None:
+        needs_test = stage not in ("fit", "validate")
+        if self._data is not None and (self._has_test or not needs_test):
             return
-        data = self.read()
+        self._data = self._resident = None  # frees the memory before the data are read again
+        data = self.read() if needs_test else self.read_without_test()
+        self._has_test = needs_test
         shape, dtype = (len(data.labels), *self.shape), torch.uint8 if len(self.shape) == 3 else torch.float32
         if data.inputs.dtype != dtype or data.inputs.shape != shape:
             raise ValueError(
@@ -245,11 +270,11 @@ class TensorDataModule(LightningDataModule, ABC):
         return self._batches(self._val)
 
     def test_dataloader(self) -> TensorBatches:
-        return self._batches(self._loaded.test)
+        return self._batches(self._with_test.test)
 
     def predict_dataloader(self) -> TensorBatches:
         """Return the test samples in the published order, with labels, so that predictions can be judged."""
-        return self._batches(self._loaded.test)
+        return self._batches(self._with_test.test)
 
     def describe(self) -> Description:
         """Describe the data set.
@@ -257,7 +282,7 @@ class TensorDataModule(LightningDataModule, ABC):
         Returns:
             A table of the classes in each part, and a figure of training samples of every class.
         """
-        data = self._loaded
+        data = self._with_test
         return describe(self, data.inputs, data.labels, (self._train, self._val, data.test))
 
     @property
@@ -267,6 +292,15 @@ class TensorDataModule(LightningDataModule, ABC):
                 f"{type(self).__name__} has not read its data. Call setup() first, as a Trainer does."
             )
         return self._data
+
+    @property
+    def _with_test(self) -> LabelledSet:
+        if self._data is not None and not self._has_test:
+            raise RuntimeError(
+                f"{type(self).__name__} has not read its test samples, because it was set up for training. "
+                'Call setup("test") first.'
+            )
+        return self._loaded
 
     def _batches(
         self,

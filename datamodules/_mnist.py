@@ -1,5 +1,7 @@
 """MNIST and Fashion-MNIST: four IDX files each, in the folders of torchvision."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -18,13 +20,19 @@ class _IDXDataModule(TensorDataModule):
     pixel_max = 255
 
     def read(self) -> LabelledSet:
-        contents = read_all(self.files, self.path, self.addresses)
-        train_x, train_y, test_x, test_y = (
-            decode_idx(content, axes) for content, axes in zip(contents, (3, 1, 3, 1), strict=True)
-        )
-        images = torch.from_numpy(np.concatenate((train_x, test_x))).unsqueeze(1)
-        labels = torch.from_numpy(np.concatenate((train_y, test_y))).to(torch.int64)
-        return LabelledSet(images, labels, torch.arange(len(train_y), len(labels)))
+        return self._parts(self.files)
+
+    def read_without_test(self) -> LabelledSet:
+        return self._parts(self.files[:2])
+
+    def _parts(self, files: Sequence[RemoteFile]) -> LabelledSet:
+        """Read images and labels of the training part, and of the test part if its files are given."""
+        contents = read_all(files, self.path, self.addresses)
+        images = [decode_idx(content, 3) for content in contents[::2]]
+        labels = [decode_idx(content, 1) for content in contents[1::2]]
+        y = torch.from_numpy(np.concatenate(labels)).to(torch.int64)
+        x = torch.from_numpy(np.concatenate(images)).unsqueeze(1)
+        return LabelledSet(x, y, torch.arange(len(labels[0]), len(y)))
 
 
 class MNISTDataModule(_IDXDataModule):

@@ -26,7 +26,7 @@ def needs(kind):
 def data(request):
     data = request.param()
     data.prepare_data()
-    data.setup("fit")
+    data.setup()
     return data
 
 

@@ -20,6 +20,8 @@ _TRAINING = {
     "--model.label_smoothing X": "label smoothing, from 0 to 1",
     "--seed_everything N": "random seed",
     "--ckpt_path last": "continue from a checkpoint: last, best, a path",
+    "--early_stopping.patience N": "stop after N validations without a better metric",
+    "--test false": "do not test at the end, and read no test data",
     "--trainer.fast_dev_run true": "run one batch of each stage; write nothing",
 }
 _EVALUATION = {

@@ -1,13 +1,15 @@
-"""The test at the end of `fit`: of the best checkpoint, else of the last weights if they are finite."""
+"""The test of a `fit`, at its end or later: the best checkpoint, else the last weights if they are finite."""
 
+import os
 import sys
+from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from nnfoundations.cli.run._finite_weights import non_finite_weight
 
-__all__ = ["final_test"]
+__all__ = ["final_test", "saved_checkpoint"]
 
 
 def final_test(trainer: Trainer, model: LightningModule, datamodule: LightningDataModule | None) -> None:
@@ -30,6 +32,22 @@ def final_test(trainer: Trainer, model: LightningModule, datamodule: LightningDa
         what = "the test uses the weights at the end"
         _warn(trainer, f"there is no best checkpoint, because `{metric}` was never finite: {what}.")
     trainer.test(model, datamodule=datamodule, ckpt_path="best" if best else None, verbose=False)
+
+
+def saved_checkpoint(trainer: Trainer) -> str | None:
+    """Return the file that a later test uses: the best checkpoint, else the last one.
+
+    Args:
+        trainer: after `fit`.
+
+    Returns:
+        Its path, relative if it lies in the working folder; None if no checkpoint was saved.
+    """
+    callback = trainer.checkpoint_callback
+    if not isinstance(callback, ModelCheckpoint):
+        return None
+    path = callback.best_model_path or callback.last_model_path
+    return os.path.relpath(path) if path and Path(path).is_relative_to(Path.cwd()) else path or None
 
 
 def _non_finite_metric(trainer: Trainer, callback: ModelCheckpoint | None) -> str | None:

@@ -123,10 +123,13 @@ def command_to_continue(command: str, args: list[str], verbosity: Verbosity, che
         command: `fit` or `test`.
         args: the arguments of the run, configs as paths.
         verbosity: of the run.
-        checkpoint: `last` or `best`.
+        checkpoint: `last`, `best` or a path.
     """
     more = [verbosity.value] if verbosity.value else []
-    typed = command_as_typed(command, [*without_checkpoint(args), *more, "--ckpt_path", checkpoint])
+    kept = without_checkpoint(args)
+    if command == "test":
+        kept = _without(kept, "--test")
+    typed = command_as_typed(command, [*kept, *more, "--ckpt_path", checkpoint])
     return command_prefix() + typed
 
 
@@ -147,11 +150,16 @@ def without_checkpoint(args: list[str]) -> list[str]:
     Args:
         args: of a command.
     """
+    return _without(args, "--ckpt_path")
+
+
+def _without(args: list[str], option: str) -> list[str]:
+    """The arguments without an option and its value."""
     words = iter(args)
     kept: list[str] = []
     for word in words:
-        if word == "--ckpt_path":
+        if word == option:
             next(words, None)
-        elif not word.startswith("--ckpt_path="):
+        elif not word.startswith(f"{option}="):
             kept.append(word)
     return kept

@@ -35,8 +35,9 @@ from nnfoundations.cli.config._settings import CommandError, Setting
 from nnfoundations.cli.config._try_optimizers import check_optimizers
 from nnfoundations.cli.run._checkpoint_paths import check_folder, check_place, given_checkpoint, overridden
 from nnfoundations.cli.run._default_diagnostics import DefaultDiagnostics, choose_diagnostics
+from nnfoundations.cli.run._early_stopping import add_early_stopping, check_early_stopping, early_stopping
 from nnfoundations.cli.run._environment import command_prefix
-from nnfoundations.cli.run._final_test import final_test
+from nnfoundations.cli.run._final_test import final_test, saved_checkpoint
 from nnfoundations.cli.run._finite_weights import FiniteWeights
 from nnfoundations.cli.run._interrupt import (
     InterruptCheckpoint,
@@ -58,6 +59,7 @@ from nnfoundations.cli.run._verbosity import Verbosity
 
 __all__ = ["FoundationsCLI"]
 
+_TEST = "Whether `fit` tests its best checkpoint at the end. false reads no test data; `test` tests later."
 _NAME = "The run's name, a folder under the root. Default: the config's name, else the model's class."
 
 
@@ -105,6 +107,8 @@ class FoundationsCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", type=str | None, default=None, help=_NAME)
+        parser.add_argument("--test", type=bool, default=True, help=_TEST)
+        add_early_stopping(parser)
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.save_last": True})
         parser.add_lightning_class_args(DefaultDiagnostics, "diagnostics")
@@ -202,7 +206,11 @@ class FoundationsCLI(LightningCLI):
         if given.fast_dev_run:  # it writes nothing
             return super().instantiate_trainer(**kwargs)
         if self.subcommand == "fit":
-            check_place(self._get(self.config_init, "checkpoint"))
+            checkpoint, stopping = (
+                self._get(self.config_init, key) for key in ("checkpoint", "early_stopping")
+            )
+            check_place(checkpoint)
+            check_early_stopping(stopping, checkpoint, given)
         self.folder = folder = new_run_folder(self.root / self.name)
         if given.logger in (None, True) and self.subcommand == "predict":  # it logs nothing
             kwargs["logger"] = False
@@ -226,6 +234,8 @@ class FoundationsCLI(LightningCLI):
             callbacks.append(progress_bar())
         if config["enable_model_summary"] is None and self.verbosity is not Verbosity.VERBOSE:
             config["enable_model_summary"] = False  # its table is mostly about the metrics
+        if self.subcommand == "fit" and not config["fast_dev_run"]:
+            callbacks += early_stopping(self._get(self.config_init, "early_stopping"), checkpoint)
         self.interrupt = InterruptCheckpoint()
         # The curves come last, after Diagnostics, whose last findings they mark.
         curves = TrainingCurves(str(Path(config["default_root_dir"] or ".") / "curves.png"))
@@ -294,10 +304,13 @@ class FoundationsCLI(LightningCLI):
     def after_fit(self) -> None:
         if not self.interrupt.started and self._get(self.config, "ckpt_path"):
             print(f"Warning: {nothing_trained(self.trainer)}", file=sys.stderr)
-        source = self.datamodule or self.model
+        source, following = self.datamodule or self.model, None
         if is_overridden("test_step", self.model) and is_overridden("test_dataloader", source):
-            final_test(self.trainer, self.model, self.datamodule)
-        print_summary(self.trainer, self.root, self.name, self.verbosity)
+            if self._get(self.config, "test"):
+                final_test(self.trainer, self.model, self.datamodule)
+            elif (path := saved_checkpoint(self.trainer)) is not None:
+                following = command_to_continue("test", self.args, self.verbosity, path)
+        print_summary(self.trainer, self.root, self.name, self.verbosity, following)
 
     def after_validate(self) -> None:
         print_summary(self.trainer, self.root, self.name, self.verbosity)

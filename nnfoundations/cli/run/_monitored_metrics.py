@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torchmetrics import MetricCollection
 
 from nnfoundations.cli.config._settings import CommandError
+from nnfoundations.cli.run._early_stopping import RunEarlyStopping
 from nnfoundations.cli.run._resume import RunCheckpoint
 
 __all__ = ["MonitorCheck", "missing_metric"]
@@ -63,7 +64,8 @@ def missing_metric(trainer: Trainer, error: BaseException) -> CommandError | Non
 def _monitoring(trainer: Trainer) -> Iterator[tuple[str, Any]]:
     """Callbacks that monitor a metric, each with its name on the command line."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by its connector
-        if getattr(callback, "monitor", None) and getattr(callback, "strict", True):
+        follows = isinstance(callback, RunEarlyStopping)  # the metric of the checkpoints
+        if getattr(callback, "monitor", None) and getattr(callback, "strict", True) and not follows:
             yield "checkpoint" if isinstance(callback, RunCheckpoint) else type(callback).__name__, callback
 
 

@@ -61,6 +61,8 @@ class RunCheckpoint(ModelCheckpoint):
     """
 
     _fits = True
+    best_epoch = 0
+    """The epoch of the best checkpoint, from 1; 0 if there is none, or nothing is monitored."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._fits = stage == "fit"
@@ -71,7 +73,13 @@ class RunCheckpoint(ModelCheckpoint):
         finite = metric is None or bool(metric.isfinite().all())
         finite = finite and non_finite_weight(trainer.lightning_module) is None
         if trainer.strategy.reduce_boolean_decision(finite):  # all processes save, or none
+            before = self.best_model_score
             super()._save_topk_checkpoint(trainer, monitor_candidates)
+            if self.best_model_score is not before:
+                self.best_epoch = trainer.current_epoch + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "best_epoch": self.best_epoch}
 
     def _monitor_candidates(self, trainer: Trainer) -> dict[str, torch.Tensor]:
         """File names and messages take the epoch from here; Lightning's own counts from 0."""
@@ -102,6 +110,7 @@ class RunCheckpoint(ModelCheckpoint):
                     },
                     "last_model_path": "",
                 }
+            self.best_epoch = state_dict.get("best_epoch", 0)
         super().load_state_dict(state_dict)
 
     @staticmethod

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from nnfoundations.callbacks import PredictionTable, TrainingCurves, log_folder, logger_place
 from nnfoundations.cli.run._device import device_name
+from nnfoundations.cli.run._early_stopping import outcome
 from nnfoundations.cli.run._environment import command_prefix, gpu_warning
 from nnfoundations.cli.run._run_folder import earlier_runs
 from nnfoundations.cli.run._verbosity import Verbosity
@@ -29,7 +30,9 @@ def announce(trainer: Trainer, model: LightningModule) -> None:
 
 
 @rank_zero_only
-def print_summary(trainer: Trainer, root: Path, name: str, verbosity: Verbosity) -> None:
+def print_summary(
+    trainer: Trainer, root: Path, name: str, verbosity: Verbosity, test: str | None = None
+) -> None:
     """Print the metrics that were just measured, the folder of the run, and what to do next.
 
     Args:
@@ -37,11 +40,14 @@ def print_summary(trainer: Trainer, root: Path, name: str, verbosity: Verbosity)
         root: the folder of all runs.
         name: of this run.
         verbosity: if quiet, only the folder of the run is printed.
+        test: the command that tests this run, if it was not tested.
     """
     loud = verbosity is not Verbosity.QUIET
     if loud:
         _print(_metrics(trainer, name))
     print_files(trainer, root, verbosity)
+    if loud and test is not None:
+        print(f"Test         {test}", flush=True)
     if loud and trainer.state.fn == "test" and not _findings(trainer).exists():
         _print(_next(trainer, name))
 
@@ -88,6 +94,8 @@ def _files(trainer: Trainer, root: Path) -> Iterator[str]:
     if earlier := earlier_runs(folder):
         more = f" and {len(earlier) - 2} more" if len(earlier) > 2 else ""
         yield f"Earlier      {', '.join(earlier[:2])}{more}"
+    if trainer.early_stopping_callback is not None:
+        yield from outcome(trainer)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by its connector
         if isinstance(callback, PredictionTable | TrainingCurves) and callback.file is not None:
             label = "Curves" if isinstance(callback, TrainingCurves) else "Predictions"
