@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from nnfoundations.cli.run._averaged_weights import averaged_weights_stay
 from nnfoundations.cli.run._finite_weights import non_finite_weight
 
 __all__ = ["final_test", "saved_checkpoint"]
@@ -31,7 +32,8 @@ def final_test(trainer: Trainer, model: LightningModule, datamodule: LightningDa
     elif not best and (metric := _non_finite_metric(trainer, callback)) is not None:
         what = "the test uses the weights at the end"
         _warn(trainer, f"there is no best checkpoint, because `{metric}` was never finite: {what}.")
-    trainer.test(model, datamodule=datamodule, ckpt_path="best" if best else None, verbose=False)
+    with averaged_weights_stay(trainer):
+        trainer.test(model, datamodule=datamodule, ckpt_path="best" if best else None, verbose=False)
 
 
 def saved_checkpoint(trainer: Trainer) -> str | None:

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from nnfoundations.cli.config._packaged import packaged_configs
+from nnfoundations.cli.run._averaged_weights import averages_weights
 from nnfoundations.cli.run._environment import command_prefix
 from nnfoundations.cli.run._signals import Interrupted
 from nnfoundations.cli.run._verbosity import Verbosity
@@ -66,7 +67,8 @@ class InterruptCheckpoint(Callback):
         self._stop_if_asked(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        if self._training:
+        # With averaged weights, after the validation: during it, model and average are exchanged.
+        if self._training and not averages_weights(trainer):
             self._stop_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

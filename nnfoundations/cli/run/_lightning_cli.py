@@ -85,7 +85,7 @@ class FoundationsCLI(LightningCLI):
     ) -> None:
         self.command, self.args, self.settings = command, args, settings
         self.name, self.verbosity = name, verbosity
-        verbosity.filter_messages()
+        verbosity.filter_messages(trains=command == "fit")
         super().__init__(
             LightningModule,
             None,  # any data module, or none: a module may have its own loaders

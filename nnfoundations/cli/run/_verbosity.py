@@ -36,10 +36,13 @@ class Verbosity(Enum):
         if self is not Verbosity.VERBOSE:
             os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
-    def filter_messages(self) -> None:
+    def filter_messages(self, *, trains: bool) -> None:
         """Drop messages that do not concern the user, within the caller's `warnings.catch_warnings`.
 
         These are advertisements, devices that are not used, and deprecations that Lightning must fix.
+
+        Args:
+            trains: whether the command is `fit`, which needs the callbacks that a checkpoint was saved with.
         """
         loggers = [logging.getLogger(name) for name in _LOGGERS]
         for logger in loggers:
@@ -52,6 +55,9 @@ class Verbosity(Enum):
         warnings.filterwarnings("ignore", message="The learning-rate schedule ends")
         # Every run has its own folder, so a checkpoint always comes from another one.
         warnings.filterwarnings("ignore", message="The dirpath has changed")
+        warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback, but loading")
+        if not trains:
+            warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks")
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         warnings.filterwarnings("ignore", message=".*is not supported by the model summary")
         for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
