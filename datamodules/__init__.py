@@ -9,7 +9,7 @@ from nnfoundations.datamodules._files import CorruptFileError, DataFilesError, M
 from nnfoundations.datamodules._iris import IrisDataModule
 from nnfoundations.datamodules._mnist import FashionMNISTDataModule, MNISTDataModule
 from nnfoundations.datamodules._noisy_curve import NoisyCurveDataModule
-from nnfoundations.datamodules._setosa import SetosaDataModule
+from nnfoundations.datamodules._one_species import SetosaDataModule, VersicolorDataModule
 from nnfoundations.datamodules._toys import (
     BlobsDataModule,
     CirclesDataModule,
@@ -38,5 +38,6 @@ __all__ = [
     "SpiralsDataModule",
     "TensorBatches",
     "TensorDataModule",
+    "VersicolorDataModule",
     "XORDataModule",
 ]

@@ -1,8 +1,9 @@
 """Checks of constructor arguments: each error names the argument, the allowed values and the given value."""
 
+import os
 from collections.abc import Sequence
 
-__all__ = ["check_at_least", "check_choice", "check_share", "check_size", "rows_of"]
+__all__ = ["check_at_least", "check_choice", "check_share", "check_size", "resolve_seed", "rows_of"]
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
@@ -42,3 +43,11 @@ def rows_of(name: str, size: int | float, total: int) -> int:
     if not 1 <= rows < total:
         raise ValueError(f"{name} must leave some of the {total} samples and take some; got {size!r}.")
     return rows
+
+
+def resolve_seed(seed: int | None) -> int:
+    """Return a seed of at least 0; None means Lightning's, which `seed_everything` sets, or 0 without one."""
+    if seed is None:
+        return int(os.environ.get("PL_GLOBAL_SEED", 0))
+    check_at_least("seed", seed, 0)
+    return seed

@@ -22,6 +22,7 @@ from nnfoundations.datamodules._arguments import (
     check_choice,
     check_share,
     check_size,
+    resolve_seed,
     rows_of,
 )
 from nnfoundations.datamodules._batches import TensorBatches
@@ -61,11 +62,14 @@ class TensorDataModule(LightningDataModule, ABC):
             number or a fraction. None: all of them.
         label_noise: share of the training labels, 0 to 1, that are replaced by a random other class. Labels
             for validation and test stay true.
-        seed: random seed of the training order and of augmentation, not negative.
+        seed: random seed of the training order and of augmentation, not negative. None: the seed of
+            Lightning's `seed_everything`, or 0 if it was not called. Both have a generator of their own, so
+            networks that draw other random numbers are trained on the same batches.
         split_seed: random seed of the split, of `train_size` and of `label_noise`, not negative. It is
             separate from `seed`, so that runs with different orders are judged on the same samples.
-        normalize: subtract the mean and divide by the standard deviation of the data set. Otherwise pixels
-            are 0 to 1.
+        normalize: subtract the mean and divide by the standard deviation of the data set. "min-max": scale
+            each feature of the training samples to 0 to 1. False: leave features as they are. With both of
+            the latter pixels are 0 to 1.
         flatten: return x as `(N, D)` instead of `(N, C, H, W)`.
         augment: augmentations of the training images, applied in this order: crop, shift, flip, rotate,
             cutout. mixup, cutmix or both (one of them per batch) come last and return y as `(N, num_classes)`
@@ -83,17 +87,17 @@ class TensorDataModule(LightningDataModule, ABC):
 
     name: str
     """Name for `nnfoundations data`."""
-    shape: ClassVar[tuple[int, ...]]
+    shape: tuple[int, ...]
     """Shape of a sample: channels, height, width of an image, or the number of features."""
     num_classes: ClassVar[int]
     class_names: ClassVar[tuple[str, ...]]
-    feature_names: ClassVar[tuple[str, ...]] = ()
+    feature_names: tuple[str, ...] = ()
     """Names of the features, if a sample is not an image."""
     pixel_max: ClassVar[int] = 1
     """The stored value that means 1."""
-    mean: ClassVar[tuple[float, ...]]
+    mean: tuple[float, ...]
     """Mean of the training samples for each channel or feature, with pixels from 0 to 1."""
-    std: ClassVar[tuple[float, ...]]
+    std: tuple[float, ...]
     folder: ClassVar[str] = ""
     """Folder of the files under the root."""
     files: ClassVar[tuple[RemoteFile, ...]] = ()
@@ -109,9 +113,9 @@ class TensorDataModule(LightningDataModule, ABC):
         val_size: int | float = 5000,
         train_size: int | float | None = None,
         label_noise: float = 0.0,
-        seed: int = 0,
+        seed: int | None = None,
         split_seed: int = 0,
-        normalize: bool = True,
+        normalize: bool | Literal["min-max"] = True,
         flatten: bool = False,
         augment: Sequence[str] = (),
         device_resident: Literal["auto", "on", "off"] | bool = "auto",
@@ -120,12 +124,14 @@ class TensorDataModule(LightningDataModule, ABC):
         super().__init__()
         self._begun: int | None = None  # the epoch whose batches this run has started
         check_at_least("batch_size", batch_size, 1)
-        check_at_least("seed", seed, 0)
+        seed = resolve_seed(seed)
         check_at_least("split_seed", split_seed, 0)
         check_size("val_size", val_size)
         if train_size is not None:
             check_size("train_size", train_size)
         check_share("label_noise", label_noise)
+        if not isinstance(normalize, bool):
+            check_choice("normalize", normalize, ("true", "false", "min-max"))
         for name in augment:
             check_choice("augment", name, _augment.NAMES + _mix.NAMES)
         if augment and len(self.shape) != 3:
@@ -311,16 +317,14 @@ class TensorDataModule(LightningDataModule, ABC):
         mix: _mix.Mix | None = None,
     ) -> TensorBatches:
         inputs, labels = self._on_device()
-        mean, std = self.mean, self.std
-        if not self.normalize:
-            mean, std = (0.0,) * len(mean), (1.0,) * len(std)
+        scale, shift = self._scaling()
         return TensorBatches(
             inputs,
             labels,
             rows,
             batch_size=self.batch_size,
-            scale=[1 / (self.pixel_max * s) for s in std],
-            shift=[-m / s for m, s in zip(mean, std, strict=True)],
+            scale=scale,
+            shift=shift,
             flatten=self.flatten,
             shuffle=shuffle,
             seed=self.seed,
@@ -330,6 +334,18 @@ class TensorDataModule(LightningDataModule, ABC):
             world_size=self.trainer.world_size if self.trainer is not None else 1,
             progress=self._progress,
         )
+
+    def _scaling(self) -> tuple[list[float], list[float]]:
+        """Return the factor and the offset of each channel or feature."""
+        if self.normalize == "min-max" and len(self.shape) == 1:
+            values = self._loaded.inputs[self._train].double()
+            low, high = values.amin(0), values.amax(0)
+            scale = torch.where(high > low, 1 / (high - low), 1.0)
+            return scale.tolist(), (-low * scale).tolist()
+        standardizes = self.normalize is True
+        mean = self.mean if standardizes else (0.0,) * len(self.mean)
+        std = self.std if standardizes else (1.0,) * len(self.std)
+        return [1 / (self.pixel_max * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
 
     def _progress(self) -> tuple[int, int] | None:
         """Return the epoch and the batch at which a training Trainer continues."""

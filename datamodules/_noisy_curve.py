@@ -6,7 +6,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from nnfoundations.datamodules._arguments import check_at_least, check_share
+from nnfoundations.datamodules._arguments import check_at_least, check_share, resolve_seed
 
 __all__ = ["NoisyCurveDataModule"]
 
@@ -22,7 +22,8 @@ class NoisyCurveDataModule(LightningDataModule):
         points: training points, at least 1; half as many for validation and for test.
         noise: standard deviation of the noise, at least 0.
         outliers: share of the training points that are outliers, 0 to 1.
-        seed: random seed of the training order, not negative.
+        seed: random seed of the training order, not negative. None: the seed of Lightning's
+            `seed_everything`, or 0 if it was not called.
         split_seed: random seed of the points, not negative.
 
     Raises:
@@ -38,7 +39,7 @@ class NoisyCurveDataModule(LightningDataModule):
         points: int = 256,
         noise: float = 0.1,
         outliers: float = 0.1,
-        seed: int = 0,
+        seed: int | None = None,
         split_seed: int = 0,
     ) -> None:
         super().__init__()
@@ -46,11 +47,11 @@ class NoisyCurveDataModule(LightningDataModule):
             ("batch_size", batch_size, 1),
             ("points", points, 1),
             ("noise", noise, 0),
-            ("seed", seed, 0),
             ("split_seed", split_seed, 0),
         ):
             check_at_least(name, value, least)
         check_share("outliers", outliers)
+        seed = resolve_seed(seed)
         self.batch_size, self.points, self.noise, self.outliers = batch_size, points, noise, outliers
         self.seed, self.split_seed = seed, split_seed
         self.save_hyperparameters()

@@ -67,6 +67,7 @@ def seed():
 
     random.seed(0)
     torch.manual_seed(0)
+    os.environ.pop("PL_GLOBAL_SEED", None)  # of an earlier `seed_everything`; data modules read it
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -27,6 +27,7 @@ DATA_SETS = {
     "moons": "MoonsDataModule",
     "setosa": "SetosaDataModule",
     "spirals": "SpiralsDataModule",
+    "versicolor": "VersicolorDataModule",
     "xor": "XORDataModule",
 }
 """Every packaged set with its class in `nnfoundations.datamodules`. A name is checked without torch."""

@@ -1,5 +1,6 @@
 """Make a resumed run equal to one that was never interrupted: checkpoints and random states."""
 
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -126,9 +127,12 @@ def _paths(state: dict[str, Any]) -> Iterator[str]:
 
 
 class RandomState(Callback):
-    """Save the states of the random generators in every checkpoint, so that dropout continues the same.
+    """Give training random numbers of its own, and save the states of the generators in every checkpoint.
 
-    Lightning does not save them. Covers the default generators of torch (CPU and CUDA), NumPy and Python.
+    Dropout masks then depend on the seed of the run, but not on how many numbers the initial weights took:
+    runs with one seed can be paired although their networks begin differently. With the saved states, which
+    Lightning leaves out, masks continue the same in a resumed run. Covers the default generators of torch
+    (CPU and CUDA), NumPy and Python.
     """
 
     def __init__(self) -> None:
@@ -147,6 +151,13 @@ class RandomState(Callback):
         self._loaded = state_dict
         # Now: a DataLoader draws the order of an epoch when its iterator is created, before any hook.
         self._restore(state_dict)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._loaded is None and (seed := os.environ.get("PL_GLOBAL_SEED")) is not None:
+            own = int(np.random.SeedSequence((int(seed), 1)).generate_state(1)[0])
+            random.seed(own)
+            np.random.seed(own)
+            torch.manual_seed(own)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Within an epoch, that order was drawn before the state was saved: undo the second draw.
