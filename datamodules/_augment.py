@@ -15,6 +15,8 @@ from torch import Tensor
 __all__ = ["NAMES", "Augmentation", "augmentations"]
 
 CROP_PIXELS, SHIFT_PIXELS, ROTATE_DEGREES = 4, 2, 10.0
+AFFINE_DEGREES, AFFINE_SCALE, AFFINE_SHEAR, AFFINE_PIXELS = 12.0, 0.12, 0.15, 2.0
+ELASTIC_KNOTS, ELASTIC_PIXELS = 5, 1.5
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ def augmentations(names: Sequence[str], mean: Sequence[int]) -> list[Augmentatio
         "shift": Augmentation(2, shift),
         "flip": Augmentation(1, flip),
         "rotate": Augmentation(1, rotate),
+        "affine": Augmentation(5, affine),
+        "elastic": Augmentation(2 * ELASTIC_KNOTS**2, elastic),
         "cutout": Augmentation(2, partial(cutout, fill=mean)),
     }
     return [known[name] for name in names]
 
 
-NAMES = ("crop", "shift", "flip", "rotate", "cutout")
+NAMES = ("crop", "shift", "flip", "rotate", "affine", "elastic", "cutout")
 
 
 def crop(images: Tensor, draws: Tensor) -> Tensor:
@@ -76,17 +80,53 @@ def flip(images: Tensor, draws: Tensor) -> Tensor:
 
 def rotate(images: Tensor, draws: Tensor) -> Tensor:
     """Rotate about the centre by -10 to 10 degrees; bilinear, 0 outside."""
-    angle = (2 * draws[:, 0] - 1) * math.radians(ROTATE_DEGREES)
+    y, x = _from_centre(images)
+    return _resampled(images, *_turned(y, x, (2 * draws[:, 0] - 1) * math.radians(ROTATE_DEGREES)))
+
+
+def affine(images: Tensor, draws: Tensor) -> Tensor:
+    """Rotate by up to 12 degrees, scale by up to 12 %, shear by up to 0.15 and shift by up to 2 pixels.
+
+    Bilinear, 0 outside.
+    """
+    y, x = _from_centre(images)
+    angle, scale, shear, down, right = (2 * draws - 1)[:, :, None, None].unbind(1)
+    y, x = y - AFFINE_PIXELS * down, x - AFFINE_PIXELS * right
+    y, x = (side / (1 + AFFINE_SCALE * scale) for side in (y, x + AFFINE_SHEAR * shear * y))
+    return _resampled(images, *_turned(y, x, angle[:, 0, 0] * math.radians(AFFINE_DEGREES)))
+
+
+def elastic(images: Tensor, draws: Tensor) -> Tensor:
+    """Move each of 5 x 5 points by up to 1.5 pixels, and what lies between them smoothly; 0 outside.
+
+    Source: Simard et al. 2003, whose field is random at each pixel and then smoothed.
+    """
+    y, x = _from_centre(images)
+    knots = (2 * draws - 1).view(-1, 2, ELASTIC_KNOTS, ELASTIC_KNOTS) * ELASTIC_PIXELS
+    field = torch.nn.functional.interpolate(knots, images.shape[-2:], mode="bicubic", align_corners=True)
+    return _resampled(images, y + field[:, 0], x + field[:, 1])
+
+
+def _from_centre(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the row `(H, 1)` and the column `(W,)` of each pixel, counted from the centre."""
     height, width = images.shape[-2:]
     y = torch.arange(height, device=images.device) - (height - 1) / 2
     x = torch.arange(width, device=images.device) - (width - 1) / 2
+    return y[:, None], x
+
+
+def _turned(y: Tensor, x: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
     sin, cos = angle.sin()[:, None, None], angle.cos()[:, None, None]
-    # grid_sample takes the source position of each pixel in units of half the image
-    from_x = (cos * x - sin * y[:, None]) * (2 / width)
-    from_y = (sin * x + cos * y[:, None]) * (2 / height)
-    grid = torch.stack((from_x, from_y), dim=-1).float()
-    turned = torch.nn.functional.grid_sample(images.float(), grid, align_corners=False)
-    return turned.round_().to(torch.uint8)
+    return sin * x + cos * y, cos * x - sin * y
+
+
+def _resampled(images: Tensor, from_y: Tensor, from_x: Tensor) -> Tensor:
+    """Take each pixel from a position `(N, H, W)`, counted from the centre; bilinear, 0 outside."""
+    height, width = images.shape[-2:]
+    # grid_sample takes the position in units of half the image
+    grid = torch.stack((from_x * (2 / width), from_y * (2 / height)), dim=-1).float()
+    moved = torch.nn.functional.grid_sample(images.float(), grid, align_corners=False)
+    return moved.round_().to(torch.uint8)
 
 
 def cutout(images: Tensor, draws: Tensor, fill: Sequence[int]) -> Tensor:

@@ -72,8 +72,8 @@ class TensorDataModule(LightningDataModule, ABC):
             the latter pixels are 0 to 1.
         flatten: return x as `(N, D)` instead of `(N, C, H, W)`.
         augment: augmentations of the training images, applied in this order: crop, shift, flip, rotate,
-            cutout. mixup, cutmix or both (one of them per batch) come last and return y as `(N, num_classes)`
-            float32.
+            affine, elastic, cutout. mixup, cutmix or both (one of them per batch) come last and return y as
+            `(N, num_classes)` float32.
         device_resident: where batches are made. "on": on the training device, with the whole set moved there
             once.
             "off": on the host. "auto": on a CUDA device if the set takes less than half of its free memory,

@@ -81,7 +81,7 @@ def test_without_normalising_x_is_the_pixel():
         ("train_size", -3, "1 or more, or a fraction between 0 and 1"),
         ("label_noise", 1.5, "at least 0 and at most 1"),
         ("label_noise", math.nan, "at least 0 and at most 1"),
-        ("augment", ["crop", "twist"], "crop, shift, flip, rotate, cutout, mixup, cutmix"),
+        ("augment", ["crop", "twist"], "crop, shift, flip, rotate, affine, elastic, cutout, mixup, cutmix"),
         ("device_resident", "cuda", "auto, on, off"),
     ],
 )

@@ -31,16 +31,17 @@ def moved(image, draws, pixels, reflect):
     return out
 
 
-def turned(image, draws):
-    """Interpolate bilinearly between the four neighbours; black outside."""
+def resampled(image, source):
+    """Interpolate bilinearly between the four neighbours; black outside.
+
+    `source` maps a pixel's row and column, counted from the centre, to those from which its value comes.
+    """
     channels, height, width = image.shape
-    angle = (2 * draws[0] - 1) * math.radians(10)
     out = np.zeros_like(image)
     for y in range(height):
         for x in range(width):
-            v, u = y - (height - 1) / 2, x - (width - 1) / 2
-            from_x = math.cos(angle) * u - math.sin(angle) * v + (width - 1) / 2
-            from_y = math.sin(angle) * u + math.cos(angle) * v + (height - 1) / 2
+            from_y, from_x = source(y - (height - 1) / 2, x - (width - 1) / 2)
+            from_y, from_x = from_y + (height - 1) / 2, from_x + (width - 1) / 2
             i, j = math.floor(from_y), math.floor(from_x)
             total = np.zeros(channels)
             for row in (i, i + 1):
@@ -49,6 +50,56 @@ def turned(image, draws):
                         total += image[:, row, column] * (1 - abs(from_y - row)) * (1 - abs(from_x - column))
             out[:, y, x] = np.round(total)
     return out
+
+
+def turned(image, draws):
+    angle = (2 * draws[0] - 1) * math.radians(10)
+    sin, cos = math.sin(angle), math.cos(angle)
+    return resampled(image, lambda v, u: (sin * u + cos * v, cos * u - sin * v))
+
+
+def mapped(image, draws):
+    """Multiply by the inverses of shift, scale, shear and rotation, in this order, in homogeneous form."""
+    angle, scale, shear, down, right = (2 * float(draw) - 1 for draw in draws)
+    angle *= math.radians(12)
+    unshift = np.array([[1, 0, -2 * right], [0, 1, -2 * down], [0, 0, 1]])
+    unscale = np.diag([1 / (1 + 0.12 * scale), 1 / (1 + 0.12 * scale), 1])
+    unshear = np.array([[1, 0.15 * shear, 0], [0, 1, 0], [0, 0, 1]])
+    turn = np.array(
+        [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]]
+    )
+    matrix = turn @ unshear @ unscale @ unshift
+
+    def source(v, u):
+        from_u, from_v, _ = matrix @ (u, v, 1)
+        return from_v, from_u
+
+    return resampled(image, source)
+
+
+def cubic(t):
+    """Weight of a knot at distance t, as torch's bicubic interpolation has it (a = -0.75)."""
+    t = abs(t)
+    if t <= 1:
+        return 1.25 * t**3 - 2.25 * t**2 + 1
+    return -0.75 * (t**3 - 5 * t**2 + 8 * t - 4) if t < 2 else 0.0
+
+
+def bent(image, draws):
+    """Interpolate the displacement between 5 x 5 knots, whose outer ones lie on the edge pixels."""
+    _, height, width = image.shape
+    field = ((2 * draws.astype(float) - 1) * 1.5).reshape(2, 5, 5)
+
+    def at(axis, v, u):
+        row, column = (v / (height - 1) + 0.5) * 4, (u / (width - 1) + 0.5) * 4
+        total = 0.0
+        for i in range(math.floor(row) - 1, math.floor(row) + 3):
+            for j in range(math.floor(column) - 1, math.floor(column) + 3):
+                knot = field[axis, min(max(i, 0), 4), min(max(j, 0), 4)]
+                total += knot * cubic(row - i) * cubic(column - j)
+        return total
+
+    return resampled(image, lambda v, u: (v + at(0, v, u), u + at(1, v, u)))
 
 
 def covered(image, draws):
@@ -67,8 +118,13 @@ REFERENCES = {
     "shift": lambda image, draws: moved(image, draws, 2, reflect=False),
     "flip": lambda image, draws: image[..., ::-1] if draws[0] < 0.5 else image,
     "rotate": turned,
+    "affine": mapped,
+    "elastic": bent,
     "cutout": covered,
 }
+
+
+RESAMPLED = ("rotate", "affine", "elastic")
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 12, 16)])
@@ -86,7 +142,7 @@ def test_agrees_with_the_reference(name, shape):
     for image, drawn, found in zip(images.numpy(), draws.numpy(), out.numpy(), strict=True):
         wanted = REFERENCES[name](image, drawn)
         # A bilinear value at half a grey level may be rounded either way.
-        assert np.abs(found.astype(int) - wanted).max() <= (1 if name == "rotate" else 0)
+        assert np.abs(found.astype(int) - wanted).max() <= (1 if name in RESAMPLED else 0)
 
 
 def test_the_registry_is_tested():
@@ -100,7 +156,8 @@ def batches(**arguments):
 
 
 @pytest.mark.parametrize(
-    "names", [["crop"], ["rotate", "shift"], ["crop", "flip", "cutout"], ["cutmix", "mixup"]]
+    "names",
+    [["crop"], ["rotate", "shift"], ["affine", "elastic"], ["crop", "flip", "cutout"], ["cutmix", "mixup"]],
 )
 def test_same_seed_same_batches(names):
     first, again, other = (list(batches(augment=names, seed=seed).train_dataloader()) for seed in (0, 0, 1))
