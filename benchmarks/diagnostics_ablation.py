@@ -3,11 +3,12 @@
     python benchmarks/diagnostics_ablation.py record FOLDER [--seeds 1] [--data digits wine]
     python benchmarks/diagnostics_ablation.py ablate FOLDER [--output ROWS.csv] [--rules dead-units]
 
-`record` trains all faulty and healthy runs of tests/faults.py, tests/controls.py and other_runs.py, and saves
-their histories; runs that are in the folder already are skipped. `ablate` judges them again: once as they
+`record` trains all faulty and healthy runs of tests/faults.py, tests/controls.py, other_runs.py and
+other_programs.py, and saves their histories; runs that are in the folder already are skipped. `ablate` judges them again: once as they
 are, then with each limit of a rule at its extremes, and with each of its cases (a method that returns a
-suspicion or None) left out. It prints what changes: runs that were right and no longer are, and the reverse.
-A limit or case that no run needs is a candidate for deletion; one that a single run needs may be tuned to it.
+suspicion or None) left out. It prints what changes: runs that were right and no longer are, the reverse, and
+runs whose root cause stays the same but gets another severity or remedy. A limit or case that no run needs is
+a candidate for deletion; one that a single run needs may be tuned to it.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import numpy as np
 import torch
 from controls import CONTROLS, HELD_OUT
 from faults import FAULTS, Case
+from other_programs import other_programs
 from other_runs import other_runs
 from zoo import run
 
@@ -55,7 +57,7 @@ def runs(seed: int) -> Iterator[tuple[str, str, tuple[str, ...], Any]]:
             yield "digits", f"healthy twin/{fault.id}/{net}", (), lambda f=fault, n=net: f.healthy(n, seed)
     for control in (*CONTROLS, *HELD_OUT):
         yield "digits", control.id, (), control.make
-    for other in other_runs():
+    for other in (*other_runs(), *other_programs()):
         yield other.data, other.id, other.causes, lambda o=other: o.make(seed)
 
 
@@ -102,12 +104,17 @@ class Recorded:
     then: list[History]
     states: dict[str, RuleState]
 
-    def right(self, rule: Rule | None = None) -> bool:
-        """Return whether the first cause is right, with a rule in place of the one for its fault."""
+    def outcome(self, rule: Rule | None = None) -> tuple[bool, str]:
+        """Judge the run, with a rule in place of the one for its fault.
+
+        Returns:
+            Whether the first cause is right, and its severity and remedy.
+        """
         states = self.states if rule is None else self.states | {rule.fault: state_of(rule, self)}
         known = {r.fault: r for r in RULES}
         found = arbitrate((known[fault], state) for fault, state in states.items())
-        return is_right(self.data, self.causes, [finding.fault for finding in found])
+        right = is_right(self.data, self.causes, [finding.fault for finding in found])
+        return right, f"{found[0].severity}: {found[0].remedy}" if found else ""
 
 
 def state_of(rule: Rule, recorded: Recorded) -> RuleState:
@@ -162,37 +169,42 @@ def variants(rule: Rule) -> Iterator[tuple[str, str, str, Rule]]:
 
 
 def ablate(recorded: list[Recorded], rules: Iterable[Rule]) -> Iterator[dict[str, Any]]:
-    before = {id(r): r.right() for r in recorded}
+    before = {id(r): r.outcome() for r in recorded}
     for rule in rules:
         for kind, name, change, changed in variants(rule):
-            lost, gained = [], []
+            lost, gained, advice = [], [], 0
             for r in recorded:
-                now = r.right(changed)
-                if now != before[id(r)]:
-                    (gained if now else lost).append(r)
+                (right, said), (was_right, was_said) = r.outcome(changed), before[id(r)]
+                if right != was_right:
+                    (gained if right else lost).append(r)
+                advice += right and was_right and said != was_said
             yield {
                 "rule": rule.fault, "kind": kind, "name": name, "change": change,
                 "value": getattr(rule, name) if kind == "limit" else "",
                 "lost_faulty": sum(bool(r.causes) for r in lost),
                 "lost_healthy": sum(not r.causes for r in lost),
                 "gained": len(gained),
+                "other_advice": advice,
                 "data": " ".join(sorted({r.data for r in lost})),
                 "examples": "; ".join(r.name for r in lost[:3]),
             }  # fmt: skip
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """Name the limits and cases that no run needs, and those that one run needs."""
-    needed: dict[tuple[str, str], int] = {}
+    """Name the limits and cases that no run needs, that one run needs, and that only the advice needs."""
+    lost: dict[str, int] = {}
+    advice: dict[str, int] = {}
     for row in rows:
-        key = row["rule"], row["name"]
-        needed[key] = max(needed.get(key, 0), row["lost_faulty"] + row["lost_healthy"])
-    none = [f"{rule}.{name}" for (rule, name), n in needed.items() if n == 0]
-    one = [f"{rule}.{name}" for (rule, name), n in needed.items() if n == 1]
-    return (
-        f"{len(needed)} limits and cases\nno run needs {len(none)}: {', '.join(none)}\n"
-        f"one run needs {len(one)}: {', '.join(one)}"
-    )
+        name = f"{row['rule']}.{row['name']}"
+        lost[name] = max(lost.get(name, 0), row["lost_faulty"] + row["lost_healthy"])
+        advice[name] = max(advice.get(name, 0), row["other_advice"])
+    groups = {
+        "no run needs": [name for name in lost if not lost[name] and not advice[name]],
+        "one run needs": [name for name in lost if (lost[name] or advice[name]) == 1],
+        "only the advice needs": [name for name in lost if not lost[name] and advice[name] > 1],
+    }
+    lines = [f"{title} {len(names)}: {', '.join(names)}" for title, names in groups.items()]
+    return "\n".join([f"{len(lost)} limits and cases", *lines])
 
 
 def main() -> None:
@@ -214,7 +226,8 @@ def main() -> None:
         return
     rules = [rule for rule in RULES if not given.rules or rule.fault in given.rules]
     recorded = load(given.folder)
-    print(f"{sum(r.right() for r in recorded)} of {len(recorded)} runs are right as they are", flush=True)
+    right = sum(r.outcome()[0] for r in recorded)
+    print(f"{right} of {len(recorded)} runs are right as they are", flush=True)
     rows = []
     with (given.output or Path(os.devnull)).open("w", newline="", encoding="utf-8") as stream:
         writer: csv.DictWriter[str] | None = None

@@ -24,7 +24,19 @@ from torch.utils.data import DataLoader, TensorDataset
 from nnfoundations.datamodules import FashionMNISTDataModule
 from nnfoundations.errors import OptionError
 
-__all__ = ["OtherRun", "other_runs"]
+__all__ = [
+    "TASKS",
+    "OtherRun",
+    "Recurrent",
+    "Task",
+    "case_of",
+    "loader",
+    "mlp",
+    "other_runs",
+    "source_of_text",
+    "split",
+    "standardized",
+]
 
 
 class OtherRun(NamedTuple):
@@ -49,34 +61,34 @@ class Task(NamedTuple):
     loss: Callable[[Tensor, Tensor], Tensor]
 
 
-def _split(x: Tensor, y: Tensor, outputs: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Task:
+def split(x: Tensor, y: Tensor, outputs: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Task:
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     x, y, n = x[order], y[order], len(x) * 3 // 4
     return Task(TensorDataset(x[:n], y[:n]), TensorDataset(x[n:], y[n:]), x.shape[1], outputs, loss)
 
 
-def _standard(x: Any) -> Tensor:
-    values = torch.tensor(x, dtype=torch.float32)
+def standardized(x: Any) -> Tensor:
+    values = torch.as_tensor(x, dtype=torch.float32)
     return (values - values.mean(0)) / values.std(0).clamp(min=1e-6)
 
 
 @cache
 def wine() -> Task:
     data = datasets.load_wine()
-    return _split(_standard(data.data), torch.tensor(data.target), 3, F.cross_entropy)
+    return split(standardized(data.data), torch.tensor(data.target), 3, F.cross_entropy)
 
 
 @cache
 def cancer() -> Task:
     data = datasets.load_breast_cancer()
     target = torch.tensor(data.target, dtype=torch.float32)[:, None]
-    return _split(_standard(data.data), target, 1, F.binary_cross_entropy_with_logits)
+    return split(standardized(data.data), target, 1, F.binary_cross_entropy_with_logits)
 
 
 @cache
 def diabetes() -> Task:
     data = datasets.load_diabetes()
-    return _split(_standard(data.data), _standard(data.target)[:, None], 1, F.mse_loss)
+    return split(standardized(data.data), standardized(data.target)[:, None], 1, F.mse_loss)
 
 
 @cache
@@ -90,7 +102,7 @@ def fashion() -> Task | None:
     module.setup("fit")
     batches = [(x.flatten(1), y) for x, y in islice(module.val_dataloader(), 2000 // 64)]
     x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    return _split(x, y, 10, F.cross_entropy)
+    return split(x, y, 10, F.cross_entropy)
 
 
 @cache
@@ -101,7 +113,21 @@ def text() -> Task:
     letters = sorted(set(whole))
     codes = torch.tensor([letters.index(c) for c in whole])
     windows = codes.unfold(0, 25, 7)
-    return _split(windows[:, :-1], windows[:, -1], len(letters), F.cross_entropy)
+    return split(windows[:, :-1], windows[:, -1], len(letters), F.cross_entropy)
+
+
+def source_of_text(padded_at_the_front: bool) -> Task:
+    """Five words of a description, to predict whose it is; padded with 0 to 100 characters."""
+    loaders = (datasets.load_wine, datasets.load_diabetes, datasets.load_breast_cancer, datasets.load_iris)
+    rows, labels = [], []
+    for label, load in enumerate(loaders):
+        words = load().DESCR.lower().split()
+        for i in range(0, len(words) - 5, 5):
+            codes = [min(ord(c), 127) - 31 for c in " ".join(words[i : i + 5])[:100]]
+            padding = [0] * (100 - len(codes))
+            rows.append(padding + codes if padded_at_the_front else codes + padding)
+            labels.append(label)
+    return split(torch.tensor(rows), torch.tensor(labels), 4, F.cross_entropy)
 
 
 class Recurrent(nn.Module):
@@ -142,6 +168,9 @@ RATES: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
 
 HIGH, LOW = "learning-rate-too-high", "learning-rate-too-low"
 
+SATURATES = {("fashion", "tanh", "adam-1e-2"): ("saturated-units", HIGH)}
+"""Runs with a usual rate that is too high for them: training loss 0.74 in place of 0.48 with Adam 1e-3."""
+
 BAD_RATES: dict[str, tuple[str, Callable[[Any], torch.optim.Optimizer]]] = {
     "adam-1": (HIGH, lambda p: Adam(p, 1.0)),
     "sgd-30": (HIGH, lambda p: SGD(p, 30.0, momentum=0.9)),
@@ -154,10 +183,10 @@ def _scale_inputs(case: Case, factor: float) -> None:
     train, _ = case.data or (None, None)
     assert train is not None
     x, y = train.dataset.tensors
-    case.data = (_loader(TensorDataset(x * factor, y)), None)
+    case.data = (loader(TensorDataset(x * factor, y)), None)
 
 
-def _loader(data: TensorDataset, shuffle: bool = True) -> DataLoader[Any]:
+def loader(data: TensorDataset, shuffle: bool = True) -> DataLoader[Any]:
     return DataLoader(data, 32, shuffle=shuffle)
 
 
@@ -203,14 +232,16 @@ INJECTED: dict[str, tuple[tuple[str, ...], Callable[[Case], None], tuple[str, ..
 }  # fmt: skip
 
 
-def _case(task: Task, net: Callable[[Task], nn.Module], optimizer: Any, seed: int, steps: int = 200) -> Case:
+def case_of(
+    task: Task, net: Callable[[Task], nn.Module], optimizer: Any, seed: int, steps: int = 200
+) -> Case:
     torch.manual_seed(seed)
     return Case(
         "mlp",
         net(task),
         optimizer=optimizer,
         loss=task.loss,
-        data=(_loader(task.train), _loader(task.validation, shuffle=False)),
+        data=(loader(task.train), loader(task.validation, shuffle=False)),
         steps=steps,
     )
 
@@ -230,7 +261,7 @@ def _nets(name: str) -> dict[str, Callable[[Task], nn.Module]]:
 def _injected(
     task: Task, net: Callable[[Task], nn.Module], change: Callable[[Case], None], seed: int
 ) -> Case:
-    case = _case(task, net, RATES["adam-1e-3"], seed)
+    case = case_of(task, net, RATES["adam-1e-3"], seed)
     change(case)
     return case
 
@@ -244,15 +275,16 @@ def other_runs() -> Iterator[OtherRun]:
         nets = _nets(name)
         for net in nets:
             for rate, make in RATES.items():
+                causes = SATURATES.get((name, net, rate), ())
                 yield OtherRun(
-                    name, f"healthy/{name}/{net}/{rate}", (),
-                    lambda seed, t=task, n=nets[net], o=make: _case(t, n, o, seed),
+                    name, f"{causes[0] if causes else 'healthy'}/{name}/{net}/{rate}", causes,
+                    lambda seed, t=task, n=nets[net], o=make: case_of(t, n, o, seed),
                 )  # fmt: skip
         first = next(iter(nets.values()))
         for rate, (cause, make) in BAD_RATES.items():
             yield OtherRun(
                 name, f"{cause}/{name}/{rate}", (cause,),
-                lambda seed, t=task, n=first, o=make: _case(t, n, o, seed),
+                lambda seed, t=task, n=first, o=make: case_of(t, n, o, seed),
             )  # fmt: skip
         for fault, (causes, change, where) in INJECTED.items():
             if name in where:

@@ -47,14 +47,14 @@ def non_finite(place, step, **detail):
 @pytest.mark.parametrize(
     ("losses", "ratio", "found"),
     [
-        ([2.3] * 5 + [NAN] * 10, 0.1, False),  # nothing rose: a batch or a layer made the NaN
-        ([2.3, 2.5, *[NAN] * 12], 0.1, False),
-        ([2.3, 50.0, *[NAN] * 12], 0.1, True),
-        ([2.3, *[NAN] * 12], 0.3, True),  # the updates alone are ruinous
-        ([2.3, *[50.0] * 12], 0.1, True),
+        ([2.3] * 5 + [NAN] * 10, 0.1, False),  # a batch or a layer made the NaN
+        ([2.3, 50.0, *[NAN] * 12], 0.1, False),
+        ([2.3, *[50.0] * 12], 0.1, False),
+        ([2.3, *[NAN] * 12], 0.3, True),
+        ([2.3, *[50.0] * 12], 0.3, True),
     ],
 )
-def test_a_loss_that_becomes_nan_is_a_jump_only_after_a_rise(losses, ratio, found):
+def test_a_loss_that_rises_is_due_to_the_rate_only_after_large_updates(losses, ratio, found):
     findings = diagnose(updated(losses, ratio), rules=[LearningRateTooHigh()])
     assert [finding.fault for finding in findings] == ["learning-rate-too-high"] * found
     assert not any("inf." in finding.evidence for finding in findings)
@@ -92,16 +92,16 @@ def test_weights_that_an_update_made_nan_need_smaller_updates(rate, remedy):
     assert finding.remedy == f"An earlier update made them: {remedy} clip gradients."
 
 
-@pytest.mark.parametrize(("ratio", "after"), [(0.051, "0.017"), (0.5, "0.02")])
-def test_the_size_of_the_updates_at_the_suggested_rate(ratio, after):
+@pytest.mark.parametrize("ratio", [0.21, 5.0])
+def test_the_size_of_the_updates_at_the_suggested_rate(ratio):
     (finding,) = diagnose(updated([2.3, *[50.0] * 12], ratio), rules=[LearningRateTooHigh()])
-    assert f"each update is then {after} of the weights." in finding.remedy
+    assert "each update is then 0.02 of the weights." in finding.remedy
 
 
 def test_numbers_of_a_finding_are_finite():
-    history = updated([2.3, *[50.0] * 12], rate=NAN)
+    history = updated([2.3, *[50.0] * 12], ratio=0.3, rate=NAN)
     (finding,) = diagnose(history, rules=[LearningRateTooHigh()])
-    assert finding.numbers == {"update_ratio": pytest.approx(0.1)}
+    assert finding.numbers == {"update_ratio": pytest.approx(0.3)}
 
 
 # -- the loss ----------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ class UnscaledInputs(Rule):
     exact = True
     high: float = 50.0  # largest root mean square of the inputs; measured on digits
     low: float = 1e-3  # smallest root mean square of the inputs; a judgement
-    lasts: int = 100  # losses after which a loss that has not fallen is an error; a judgement
+    wait: int = 100  # losses after which a loss that has not fallen is an error; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["input"]
@@ -46,7 +46,7 @@ class UnscaledInputs(Rule):
     def _hurts(self, history: History) -> bool:
         """Return whether the run does not train: some inputs, such as images of 0 to 255, are only slower."""
         losses = history["loss"].rows[:, 0]
-        if len(losses) < self.lasts:
+        if len(losses) < self.wait:
             return not np.isfinite(losses).all()
         return stuck(history) or smooth(losses) > history.loss.baseline > 0 or not np.isfinite(losses).all()
 

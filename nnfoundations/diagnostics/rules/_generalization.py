@@ -31,7 +31,7 @@ class Overfitting(Rule):
     confirmations = 3
     checks: int = 3  # validations without an improvement; a judgement
     rise: float = 0.06  # rise of the lowest of these over the best loss; healthy digits reach 0.053
-    least: float = 0.02  # smallest rise, as a share of the loss of random guessing; a judgement
+    min_rise: float = 0.02  # smallest rise, as a share of the loss of random guessing; a judgement
     errors: float = 3.0  # smallest rise, in standard errors of the validation loss; a judgement
     fall: float = 0.05  # smallest fall of the training loss since then; on diabetes noise alone has 0.01
 
@@ -49,7 +49,7 @@ class Overfitting(Rule):
             return None
         best, now = float(values[at]), float(values[-self.checks :].min())
         rise, baseline = now - best, history.loss.baseline
-        if baseline > 0 and rise < self.least * baseline:
+        if baseline > 0 and rise < self.min_rise * baseline:
             return None  # six per cent of a loss near 0 mean nothing
         if not (rise > self.rise * abs(best) and rise > self.errors * _error(history, at)):
             return None

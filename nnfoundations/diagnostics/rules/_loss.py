@@ -160,7 +160,6 @@ class LossNeedsLogProbabilities(LossRule):
         Family.GENERALIZATION,
     )
     floor: float = 1e-3  # input of a logarithm up to which it counts as cut off; a judgement
-    zero: float = 1e-6  # the same if the inputs sum to 1; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         # The graph proves it at the first batch already: there is often no second one, because of NaN.
@@ -203,12 +202,10 @@ class LossNeedsLogProbabilities(LossRule):
     def _of_logarithm(self, history: History, term: LossTerm) -> Suspicion | None:
         if term.kind not in ("log-likelihood", "binary-cross-entropy"):
             return None
-        if term.normalized and term.lowest > self.zero:
-            return None
         raw = term.layer and not term.activation
         if not (raw or term.activation in ("relu", "tanh")):
             return None
-        if term.kind == "log-likelihood" and not term.lowest <= self.floor:
+        if (term.normalized or term.kind == "log-likelihood") and not term.lowest <= self.floor:
             return None
         target = term.target
         if target is not None and not target.in_unit and not target.whole:

@@ -32,7 +32,7 @@ class _Silence(NamedTuple):
     """Gradients that are exactly 0."""
 
     step: int
-    times: int
+    measurements: int
     loss: float
     stop: _Stop | None
 
@@ -44,7 +44,7 @@ class NoGradient(Rule):
     fault, family, needs = "no-gradient", Family.GRADIENTS, ("gradient_norm", "loss")
     explains = ("vanishing-gradients", "learning-rate-too-low", Family.UNITS)
     exact = True
-    times: int = 5  # measurements in a row; one batch may have no gradient by chance, as under a hinge loss
+    measurements: int = 5  # in a row; one batch may have no gradient by chance, as under a hinge loss
 
     def judge(self, history: History) -> Suspicion | None:
         seen = self._measure(history)
@@ -52,7 +52,7 @@ class NoGradient(Rule):
 
     def _measure(self, history: History) -> _Silence | None:
         times = without_gradient(history)
-        if times < self.times:
+        if times < self.measurements:
             return None
         steps, losses = history["gradient_norm"].steps[-times:], history["loss"]
         there = losses.rows[np.isin(losses.steps, steps), 0]
@@ -66,12 +66,12 @@ class NoGradient(Rule):
         return self.suspect(
             seen.step,
             where,
-            f"All gradients were exactly 0 at the last {seen.times} measurements (since step {seen.step}), "
-            f"and the loss is {seen.loss:.3g}.{found}",
+            f"All gradients were exactly 0 at the last {seen.measurements} measurements (since step "
+            f"{seen.step}), and the loss is {seen.loss:.3g}.{found}",
             cause,
             remedy,
             Severity.ERROR,
-            measurements=seen.times,
+            measurements=seen.measurements,
             loss=seen.loss,
         )
 
@@ -144,7 +144,7 @@ def _words(stop: _Stop | None, history: History) -> tuple[tuple[str, ...], str, 
 
 
 class _Equal(NamedTuple):
-    """Outputs that are equal for all samples. `kept`: share of their norm that the weights have kept."""
+    """Outputs that are equal for all samples. `kept_norm`: share of their norm that the weights have kept."""
 
     step: int
     where: str
@@ -152,7 +152,7 @@ class _Equal(NamedTuple):
     spread: float
     loss: float
     constant: float
-    kept: float
+    kept_norm: float
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ class NoLearning(Rule):
     fault, family, needs = "no-learning", Family.UNITS, ("sample_spread", "constant_loss", "loss")
     spread: float = 2e-3  # output over the samples, relative to its size; a judgement
     level: float = 0.9  # loss over that of the best constant, known from some of the targets; a judgement
-    lasts: int = 200  # losses needed; sigmoid nets on digits may take some hundred steps to learn
-    grows: float = 1.5  # most growth of the spread over three measurements; a net on a plateau reaches more
-    kept: float = 0.1  # share of their norm that weights keep unless decay erases them; a judgement
+    wait: int = 200  # losses needed; sigmoid nets on digits may take some hundred steps to learn
+    spread_growth: float = 1.5  # most growth of the spread over three measurements; more on a plateau
+    kept_norm: float = 0.1  # share of their norm that weights keep unless decay erases them; a judgement
 
     def not_run(self, history: History) -> str:
         for quantity in (TENDENCY, *self.needs):
@@ -180,18 +180,18 @@ class NoLearning(Rule):
 
     def _measure(self, history: History) -> _Equal | None:
         series, losses = history["sample_spread"], history["loss"].rows[:, 0]
-        if len(series) < 3 or len(losses) < self.lasts or not len(history["constant_loss"]):
+        if len(series) < 3 or len(losses) < self.wait or not len(history["constant_loss"]):
             return None
         names = [name for name in history.layers if name in series.columns]
         output = series.column(names[-1])[-3:]
-        if not (output < self.spread).all() or output[-1] > self.grows * output[0] + 1e-6:
+        if not (output < self.spread).all() or output[-1] > self.spread_growth * output[0] + 1e-6:
             return None
-        loss, constant = float(losses[-self.lasts // 2 :].mean()), float(history["constant_loss"].rows[-1, 0])
+        loss, constant = float(losses[-self.wait // 2 :].mean()), float(history["constant_loss"].rows[-1, 0])
         if not loss > self.level * constant:
             return None
         at = _first_equal(series, names, self.spread)
         before = names[at - 1] if at else ""
-        step = int(history["loss"].steps[-1]) if len(losses) == self.lasts else int(series.steps[-3])
+        step = int(history["loss"].steps[-1]) if len(losses) == self.wait else int(series.steps[-3])
         return _Equal(step, names[at], before, float(output[-1]), loss, constant, kept_norm(history))
 
     def _about(self, seen: _Equal) -> Suspicion:
@@ -200,11 +200,11 @@ class NoLearning(Rule):
             f"of {seen.loss:.3g} is that of a constant prediction ({seen.constant:.3g})."
         )
         numbers = {"spread": seen.spread, "loss": seen.loss, "constant_loss": seen.constant}
-        if seen.kept < self.kept:
+        if seen.kept_norm < self.kept_norm:
             return self.suspect(
                 seen.step,
                 (seen.where,),
-                f"{evidence} The weights have shrunk to {seen.kept:.2g} of their initial norm.",
+                f"{evidence} The weights have shrunk to {seen.kept_norm:.2g} of their initial norm.",
                 "The weight decay is too strong: it erases the weights faster than the gradient builds them.",
                 "Divide weight_decay by 100 (usual values: 1e-5 to 1e-2).",
                 Severity.ERROR,

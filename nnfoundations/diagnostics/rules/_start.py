@@ -85,9 +85,8 @@ class BadInitialization(Rule):
     explains = ("bad-output-scale", *STEPS, Family.NON_FINITE)
     decades: float = 1.5  # most growth over all layers, in powers of 10; healthy digits: -0.88 to 0.35
     factor: float = 3.0  # first loss over that of random guessing; healthy digits reach 2.08
-    stretch: float = 2.5  # gain of the median layer; He initial values have 1.41
-    large: float = 1.8  # the same limit if activations grow; a judgement, above He
-    small: float = 0.7  # and if they shrink; the default of torch has 0.58
+    max_gain: float = 2.5  # gain of the median layer; He initial values have 1.41
+    small_gain: float = 0.5  # largest such gain if activations shrink; the default of torch has 0.58
 
     def judge(self, history: History) -> Suspicion | None:
         if history.settings.get("resumed"):
@@ -98,9 +97,9 @@ class BadInitialization(Rule):
         ratio, names, std = depth_ratio(history)
         if abs(ratio) < self.decades:
             return None
-        usual = median(np.array(list(initial_gains(history).values())[:-1]))
+        typical = median(np.array(list(initial_gains(history).values())[:-1]))
         # The weights must be the cause: a layer switched off by its bias also shrinks the layers after it.
-        if not (usual > self.large if ratio > 0 else usual < self.small):
+        if ratio < 0 and not typical < self.small_gain:
             return None
         each = 10 ** (ratio / (len(names) - 1))
         gains = std[1:] / std[:-1]
@@ -124,12 +123,12 @@ class BadInitialization(Rule):
             return None
         gains = initial_gains(history)
         hidden = list(gains.values())[:-1]
-        if not hidden or not median(np.array(hidden)) > self.stretch:
+        if not hidden or not median(np.array(hidden)) > self.max_gain:
             return None
         worst = max(gains, key=gains.__getitem__)
         return self.suspect(
             history["loss"].steps[0],
-            tuple(history.parameters[name].module for name, g in gains.items() if g > self.stretch),
+            tuple(history.parameters[name].module for name, g in gains.items() if g > self.max_gain),
             f"The first loss is {first:.1f} times {guess(history)}, and a typical layer amplifies its input "
             f"{median(np.array(hidden)):.2g} times (usual: 1 to 1.4).",
             "The initial weights are too large.",
@@ -158,7 +157,7 @@ class BadOutputScale(Rule):
     fault, family, needs = "bad-output-scale", Family.INITIALIZATION, ("weight_norm", "loss")
     explains = ("unstable-loss-function", *STEPS, Family.NON_FINITE)
     factor: float = 3.0  # first loss over that of random guessing; healthy digits reach 2.08
-    stretch: float = 3.0  # gain of the last layer, alone and over the median of the others; a judgement
+    max_gain: float = 3.0  # gain of the last layer, alone and over the median of the others; a judgement
 
     def not_run(self, history: History) -> str:
         if len(history["loss"]) and history.loss.baseline != history.loss.baseline:
@@ -170,8 +169,8 @@ class BadOutputScale(Rule):
         if not first > self.factor or not (gains := initial_gains(history)):
             return None
         *hidden, last = gains.values()
-        usual = median(np.array(hidden)) if hidden else 1.0
-        if not (last > self.stretch and last > self.stretch * usual):
+        typical = median(np.array(hidden)) if hidden else 1.0
+        if not (last > self.max_gain and last > self.max_gain * typical):
             return None
         layer = history.parameters[list(gains)[-1]].module
         loss, baseline = float(history["loss"].rows[0, 0]), history.loss.baseline

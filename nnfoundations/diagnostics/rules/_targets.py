@@ -88,21 +88,20 @@ class ConstantTargets(Rule):
     fault, family, needs = "constant-targets", Family.DATA, ("target", "loss")
     explains = ("constant-inputs", *AFTERWARDS)
     exact = True
-    batches: int = 20  # measured batches needed; a judgement
-    samples: int = 1000  # samples needed, or half of an epoch: a rare value occurs later; a judgement
+    samples: int = 1000  # samples needed, or those of an epoch: a rare value occurs later; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         if sum(term.target is not None for term in history.loss.terms) > 1:
             return None  # constants of a loss, such as those of an adversarial one, may be equal to labels
         series = history["target"]
         low, high = series.column("low"), series.column("high")
-        if len(series) < self.batches or series.column("spread").any():
+        if series.column("spread").any():
             return None
         if low.min() != low.max() or high.min() != high.max():
             return None
         sizes = series.column("samples")
         epoch = history.settings.get("steps_per_epoch", math.inf) * float(sizes.max())
-        if sizes.sum() < min(self.samples, epoch / 2):
+        if sizes.sum() < min(self.samples, epoch):
             return None
         value = f"{low[0]:.4g}" if low[0] == high[0] else "the same row"
         return self.suspect(
@@ -209,16 +208,14 @@ class UnscaledTargets(LossRule):
     explains = AFTERWARDS
     rms: float = 10.0  # root mean square of the targets; healthy regressions with 3 learn without scaling
     learned: float = 1.2  # loss over that of the best constant, which a network reaches first; a judgement
-    wait: int = 100  # losses needed, if the length of the run is known; a judgement
-    alone: int = 300  # losses needed otherwise; a judgement
-    share: float = 0.5  # share of the run needed, if its length is known; a judgement
+    run_share: float = 0.5  # share of the run needed, if its length is known; a judgement
+    wait: int = 300  # losses needed otherwise; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         losses = history["loss"]
         steps = losses.steps[-1] - losses.steps[0] + 1
         total = history.settings.get("total_steps", 0.0)
-        enough = max(self.wait, self.share * total) if total else self.alone
-        if steps < enough or not np.isfinite(losses.rows).all():
+        if steps < (self.run_share * total or self.wait) or not np.isfinite(losses.rows).all():
             return None
         terms = self.terms(history)
         term = next((t for t in terms if t.kind in REGRESSION and t.target is not None), None)

@@ -30,11 +30,8 @@ class DeadUnits(Rule):
 
     fault, family, needs = "dead-units", Family.UNITS, ("dead_share", "loss")
     explains = ("vanishing-gradients", "learning-rate-too-low", "no-learning")
-    most: float = 0.8  # share of dead units that is a fault whatever the loss does; a judgement
-    share: float = 0.5  # the same if the loss has not fallen in 100 steps; healthy digits reach 0.39
-    lasts: int = 100  # losses needed for that; a judgement
-    units: int = 8  # a layer with fewer units counts only if it is dead as a whole; a judgement
-    varies: float = 1e-3  # spread over the samples: units are not dead if these are equal; a judgement
+    share: float = 0.8  # share of dead units in a layer; healthy digits reach 0.52
+    min_spread: float = 1e-3  # spread over the samples: units are not dead if these are equal; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         seen = self._measure(history)
@@ -42,8 +39,7 @@ class DeadUnits(Rule):
 
     def _measure(self, history: History) -> _Dead | None:
         series = history["dead_share"]
-        hurt = self._hurt(history)
-        dead = [name for name in series.columns if self._is_dead(history, name, hurt)]
+        dead = [name for name in series.columns if self._is_dead(history, name)]
         if not dead:
             return None
         first = dead[0]  # in forward order: the cause
@@ -53,24 +49,14 @@ class DeadUnits(Rule):
         where = tuple(dict.fromkeys(history.layers[name].owner for name in dead))
         return _Dead(step, facts.owner, where, share, facts.units, learning_rate(history, step))
 
-    def _hurt(self, history: History) -> bool:
-        """Return whether the loss has not fallen, also compared with the mean of the first ones."""
-        losses = history["loss"].rows[:, 0]
-        if len(losses) < self.lasts or not stuck(history):
+    def _is_dead(self, history: History, name: str) -> bool:
+        if not history["dead_share"].column(name)[-1] >= self.share:
             return False
-        half = self.lasts // 2
-        first, now = float(losses[:half].mean()), float(losses[-half:].mean())
-        return not now < first - 0.2 * abs(first)  # the very first one may be low by chance
-
-    def _is_dead(self, history: History, name: str, hurt: bool) -> bool:
-        facts, spread = history.layers[name], history["sample_spread"]
-        limit = 1.0 if facts.units < self.units else self.share if hurt else self.most
-        if not history["dead_share"].column(name)[-1] >= limit:
-            return False
+        spread = history["sample_spread"]
         order = list(history.layers)
         before = order[max(0, order.index(name) - 1)]
         # Without a measurement of the spread, the samples are taken to differ.
-        return before not in spread.columns or not spread.column(before)[-1] < self.varies
+        return before not in spread.columns or not spread.column(before)[-1] < self.min_spread
 
     def _about(self, seen: _Dead, hurts: bool) -> Suspicion:
         n = round(seen.share * seen.units)
