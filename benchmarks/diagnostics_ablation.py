@@ -4,11 +4,11 @@
     python benchmarks/diagnostics_ablation.py ablate FOLDER [--output ROWS.csv] [--rules dead-units]
 
 `record` trains all faulty and healthy runs of tests/faults.py, tests/controls.py, other_runs.py and
-other_programs.py, and saves their histories; runs that are in the folder already are skipped. `ablate` judges them again: once as they
-are, then with each limit of a rule at its extremes, and with each of its cases (a method that returns a
-suspicion or None) left out. It prints what changes: runs that were right and no longer are, the reverse, and
-runs whose root cause stays the same but gets another severity or remedy. A limit or case that no run needs is
-a candidate for deletion; one that a single run needs may be tuned to it.
+other_programs.py, and saves their histories; runs that are in the folder already are skipped. `ablate` judges
+them again: once as they are, then with each limit of a rule at its extremes, and with each of its cases (a
+method that returns a suspicion or None) left out. It prints what changes: runs that were right and no longer
+are, the reverse, and runs whose root cause stays but gets another severity or remedy. A limit or case
+that no run needs is a candidate for deletion; one that a single run needs may be tuned to it.
 """
 
 import argparse
