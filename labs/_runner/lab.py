@@ -1,0 +1,98 @@
+"""What a lab is, as data. A lab is a folder of `labs/` whose `lab.py` defines LAB."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+__all__ = ["Arm", "Lab", "Measured", "Preset", "find_labs", "lab_folder"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the things that a lab compares.
+
+    Args:
+        name: its name in results; `labs/LAB/configs/NAME.yaml` is its config unless `config` says otherwise.
+        label: its name in figures and tables.
+        config: what `fit --config` takes; empty means `LAB/NAME`.
+        options: further options of `fit`.
+    """
+
+    name: str
+    label: str
+    config: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much of a lab is run.
+
+    Args:
+        seeds: runs of each arm, with the seeds 0, 1, ...
+        seconds: CPU time of all runs, measured.
+        options: further options of `fit` for every arm.
+        notebook: whether the notebook is executed, which takes some seconds more.
+    """
+
+    seeds: int
+    seconds: int
+    options: tuple[str, ...] = ()
+    notebook: bool = True
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a lab reads from the folder of a finished run.
+
+    Args:
+        values: one number for each column of `results.csv`. NaN stays NaN.
+        curves: points (x, y) for each name in `curves.csv`.
+    """
+
+    values: dict[str, float]
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """An experiment with a report.
+
+    Args:
+        name: the name of its folder.
+        question: what it asks.
+        setup: rows of the set-up table: what, and how it is set.
+        arms: what it compares.
+        presets: `smoke`, `quick` and `full`.
+        measure: reads what counts from the folder of a finished run.
+        table: the columns of `results.csv` in the table of the report, with their headings.
+        comparisons: pairs of arms; the report shows the first minus the second, paired by seed.
+        main_figure: the figure that answers the question.
+    """
+
+    name: str
+    question: str
+    setup: dict[str, str]
+    arms: tuple[Arm, ...]
+    presets: dict[str, Preset]
+    measure: Callable[[Path], Measured]
+    table: dict[str, str]
+    comparisons: tuple[tuple[str, str], ...]
+    main_figure: str
+
+    def label(self, arm: str) -> str:
+        """The label of an arm; an arm of the user is called by its name."""
+        return {one.name: one.label for one in self.arms}.get(arm, arm)
+
+
+def lab_folder(name: str) -> Path:
+    """The folder of a lab's source."""
+    return Path(__file__).parent.parent / name
+
+
+def find_labs() -> dict[str, Lab]:
+    """Every lab by its name, sorted: each folder with a `lab.py`, this one aside."""
+    here = Path(__file__).parent
+    names = sorted(path.parent.name for path in here.parent.glob("*/lab.py") if path.parent != here)
+    return {name: import_module(f"nnfoundations.labs.{name}.lab").LAB for name in names}

@@ -1,0 +1,212 @@
+"""One run of a lab: an arm with a seed, trained by `nnfoundations fit` in this process."""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass, field
+from io import StringIO
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from nnfoundations.labs._runner.lab import Arm, Measured
+
+__all__ = ["Row", "Run", "Stopped", "carry_out", "write_whole"]
+
+FINISHED, FAILED = "finished", "failed"
+_SIGNALS = (130, 143)  # the exit codes of `fit` after Ctrl-C and SIGTERM
+
+
+class Stopped(Exception):  # noqa: N818  # a signal, not an error
+    """A signal ended a run; what is finished is kept.
+
+    Args:
+        code: the exit code of `fit`.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run that has ended: a row of the results.
+
+    Args:
+        arm: the name of the arm.
+        seed: its seed.
+        state: `finished` or `failed`.
+        cause: the first cause of a failure.
+        command: runs it alone.
+        values: the numbers that the lab has measured.
+        curves: the curves that the lab has measured.
+        seconds: wall-clock time.
+        cpu_seconds: CPU time of the process.
+        record: versions, revision and device, as `fit` has recorded them.
+    """
+
+    arm: str
+    seed: int
+    state: str
+    cause: str
+    command: str
+    values: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    seconds: float = math.nan
+    cpu_seconds: float = math.nan
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def numbers(self, names: Sequence[str]) -> list[float]:
+        """The values of these names; NaN for what was not measured."""
+        return [self.values.get(name, math.nan) for name in names]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An arm with a seed, and the folder of its attempts.
+
+    A run has ended when `row.json` is in its folder. The file is renamed into place, so it is never half
+    written; without it the run starts again.
+
+    Args:
+        arm: what is trained; its config is complete.
+        seed: fixes initial values, order, masks and augmentation.
+        root: the folder of all runs of the lab.
+        options: options of `fit` that the preset adds.
+        measure: reads the numbers from the folder that `fit` has written.
+    """
+
+    arm: Arm
+    seed: int
+    root: Path
+    options: tuple[str, ...]
+    measure: Callable[[Path], Measured]
+
+    @property
+    def name(self) -> str:
+        """The run's name under the root, for example `raw/seed_3`."""
+        return f"{self.arm.name}/seed_{self.seed}"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of `fit`, without the place and the name of its folder."""
+        return [
+            *("--config", self.arm.config, "--seed_everything", str(self.seed)),
+            *_sealed_test(),
+            *self.arm.options,
+            *self.options,
+        ]
+
+    @property
+    def command(self) -> str:
+        """The command that runs it alone."""
+        return " ".join(["nnfoundations fit", *self.arguments])
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the command and with the content of the config."""
+        from nnfoundations.cli import config_path
+
+        text = self.command + Path(config_path(self.arm.config)).read_text(encoding="utf-8")
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def ended(self) -> Row | None:
+        """The row of this run if it has ended with the present config, else None."""
+        try:
+            saved = json.loads((self.root / self.name / "row.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return Row(**saved["row"]) if saved["fingerprint"] == self.fingerprint else None
+
+
+def _sealed_test() -> list[str]:
+    """The option that leaves the test set unread; `fit` does not have it yet."""
+    return []
+
+
+def carry_out(run: Run) -> Row:
+    """Train, measure and record one run.
+
+    An earlier attempt that a signal has ended is removed first. The run uses one thread, so that results do
+    not depend on the number of cores or of other runs.
+
+    Args:
+        run: which one.
+
+    Returns:
+        Its row, which is also saved.
+
+    Raises:
+        Stopped: a signal ended the run; nothing is recorded.
+    """
+    import torch
+
+    from nnfoundations.cli import main
+
+    folder = run.root / run.name
+    if folder.exists():
+        rmtree(folder)
+    printed, problems, threads = StringIO(), StringIO(), torch.get_num_threads()
+    wall, cpu = time.perf_counter(), time.process_time()
+    torch.set_num_threads(1)
+    try:
+        with redirect_stdout(printed), redirect_stderr(problems):
+            code = main([
+                *("fit", "--quiet", *run.arguments),
+                *("--trainer.default_root_dir", str(run.root), "--name", run.name),
+            ])  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+    if code in _SIGNALS:
+        raise Stopped(code)
+    attempt = next(iter(sorted(path.parent for path in folder.glob("*/run.json"))), None)
+    cause = "" if code == 0 else _first_cause(problems.getvalue())
+    measured = Measured({})
+    if code == 0 and attempt is not None:
+        measured = run.measure(attempt)
+    row = Row(
+        **{"arm": run.arm.name, "seed": run.seed, "command": run.command, "cause": cause},
+        state=FAILED if cause else FINISHED,
+        values=measured.values,
+        curves=measured.curves,
+        seconds=round(time.perf_counter() - wall, 3),
+        cpu_seconds=round(time.process_time() - cpu, 3),
+        record=_record(attempt),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "output.txt").write_text(printed.getvalue() + problems.getvalue(), encoding="utf-8")
+    write_whole(
+        folder / "row.json", json.dumps({"fingerprint": run.fingerprint, "row": asdict(row)}, indent=1)
+    )
+    return row
+
+
+def _first_cause(problems: str) -> str:
+    """The error that explains itself, else the last line of a traceback."""
+    lines = [line.strip() for line in problems.splitlines() if line.strip()]
+    ours = [line.removeprefix("nnfoundations: ") for line in lines if line.startswith("nnfoundations: ")]
+    return next(iter(ours), lines[-1] if lines else "no message")
+
+
+def _record(attempt: Path | None) -> dict[str, Any]:
+    if attempt is None:
+        return {}
+    record: dict[str, Any] = json.loads((attempt / "run.json").read_text(encoding="utf-8"))
+    return {name: record[name] for name in ("device", "revision", "versions")} | {"cores": os.cpu_count()}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is never seen half written.
+
+    Args:
+        path: the file.
+        text: its content.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8", newline="")
+    part.replace(path)
