@@ -1,0 +1,76 @@
+"""The tables of a lab as numbers: values of an arm by seed, and pairs of arms with the same seeds."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnfoundations.labs._runner.experiment import CURVES, MACHINE, RESULTS, TIMINGS
+
+__all__ = ["LEAST_SEEDS", "Results"]
+
+LEAST_SEEDS = 5
+"""Below this number of paired seeds nothing is ranked."""
+
+
+class Results:
+    """What the runs of a lab have left in a folder.
+
+    Args:
+        folder: holds `results.csv` and its companions.
+
+    Raises:
+        FileNotFoundError: there are no results in the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows = list(_read(folder / RESULTS))
+        self.timings = list(_read(folder / TIMINGS))
+        self.machine: dict[str, Any] = json.loads((folder / MACHINE).read_text(encoding="utf-8"))
+        self.arms = list(dict.fromkeys(row["arm"] for row in self.rows))
+        self._curves: dict[tuple[str, int, str], list[tuple[float, float]]] = {}
+        for row in _read(folder / CURVES):
+            key = row["arm"], int(row["seed"]), row["curve"]
+            self._curves.setdefault(key, []).append((float(row["x"]), float(row["y"])))
+
+    def by_seed(self, arm: str, column: str) -> dict[int, float]:
+        """The value of each seed; NaN for a run that failed.
+
+        Args:
+            arm: the name of the arm.
+            column: a column of `results.csv`.
+        """
+        return {int(row["seed"]): float(row.get(column, "nan")) for row in self.rows if row["arm"] == arm}
+
+    def values(self, arm: str, column: str) -> np.ndarray:
+        """The values of an arm, by seed."""
+        return np.array(list(self.by_seed(arm, column).values()))
+
+    def pairs(self, arm: str, against: str, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """The values of two arms for the seeds that both have."""
+        first, second = self.by_seed(arm, column), self.by_seed(against, column)
+        both = [seed for seed in first if seed in second]
+        return np.array([first[seed] for seed in both]), np.array([second[seed] for seed in both])
+
+    def curve(self, arm: str, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The points of a curve as two arrays; empty if there is none."""
+        points = np.array(self._curves.get((arm, seed, name), [])).reshape(-1, 2)
+        return points[:, 0], points[:, 1]
+
+    def seeds(self, arm: str) -> list[int]:
+        """The seeds of an arm."""
+        return list(self.by_seed(arm, "seed"))
+
+    @property
+    def failures(self) -> list[dict[str, str]]:
+        """The rows of runs that failed."""
+        return [row for row in self.rows if row["state"] == "failed"]
+
+
+def _read(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        yield from csv.DictReader(stream)
