@@ -1,0 +1,52 @@
+"""From the tables of a lab to its claims, figures, notebook and report."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from nnfoundations.labs._runner.claims import Claims, Judged, write_claims
+from nnfoundations.labs._runner.figures import animate, save, style
+from nnfoundations.labs._runner.lab import Lab, lab_folder
+from nnfoundations.labs._runner.results import Results
+
+__all__ = ["has_notebook_packages", "write_figures", "write_verdicts"]
+
+FRAME, LAST_FRAME = 700, 3000  # milliseconds
+
+
+def write_verdicts(lab: Lab, out: Path) -> list[Judged]:
+    """Judge the claims of a lab.
+
+    Args:
+        lab: the lab.
+        out: the folder of its results; `claims.json` is written there.
+    """
+    return write_claims(Claims.read(lab_folder(lab.name) / "claims.yaml"), Results(out))
+
+
+def write_figures(lab: Lab, out: Path) -> list[Path]:
+    """Draw the figures of a lab.
+
+    Args:
+        lab: the lab.
+        out: the folder of its results; the files are written to `figures` below it.
+
+    Returns:
+        The files that a notebook shows: NAME.png, and NAME.gif if it moves.
+    """
+    drawn = import_module(f"nnfoundations.labs.{lab.name}.figures")
+    results, folder = Results(out), out / "figures"
+    for name, draw in drawn.FIGURES.items():
+        with style():
+            figure = draw(results)
+        save(figure, folder, name)
+    for name, frames in getattr(drawn, "ANIMATIONS", {}).items():
+        with style():
+            figures = list(frames(results))
+        animate(figures, folder / f"{name}.gif", [FRAME] * (len(figures) - 1) + [LAST_FRAME])
+    return sorted([*folder.glob("*.png"), *folder.glob("*.gif")])
+
+
+def has_notebook_packages() -> bool:
+    """Whether the extra `labs` is installed."""
+    return all(find_spec(name) is not None for name in ("jupytext", "nbclient", "nbconvert", "ipykernel"))
