@@ -1,1 +1,28 @@
-"""Experiments with a report, one folder each. There is none yet."""
+"""Experiments with a report, a folder each, run by `nnfoundations lab`. docs/labs.md: how to write one."""
+
+from nnfoundations.labs._runner.experiment import Experiment, ended_runs
+from nnfoundations.labs._runner.lab import Arm, Lab, Measured, Preset, find_labs
+from nnfoundations.labs._runner.notebook import write_notebook
+from nnfoundations.labs._runner.page import Page
+from nnfoundations.labs._runner.progress import duration
+from nnfoundations.labs._runner.report import has_notebook_packages, write_figures, write_verdicts
+from nnfoundations.labs._runner.results import Results
+from nnfoundations.labs._runner.run import Stopped
+
+__all__ = [
+    "Arm",
+    "Experiment",
+    "Lab",
+    "Measured",
+    "Page",
+    "Preset",
+    "Results",
+    "Stopped",
+    "duration",
+    "ended_runs",
+    "find_labs",
+    "has_notebook_packages",
+    "write_figures",
+    "write_notebook",
+    "write_verdicts",
+]

@@ -1,0 +1,166 @@
+"""`nnfoundations lab`: run an experiment and write its report, or list the experiments."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from nnfoundations.cli.config._settings import CommandError
+from nnfoundations.cli.run._signals import Interrupted
+from nnfoundations.errors import OptionError
+
+if TYPE_CHECKING:
+    from nnfoundations.labs import Experiment, Lab
+
+__all__ = ["lab_command"]
+
+INSTALL = 'pip install "nnfoundations[labs]"'
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        options = [option for action in self._actions for option in action.option_strings]
+        _, unrecognized, rest = message.partition("unrecognized arguments: ")
+        near = get_close_matches(rest.split()[0], options, n=1) if unrecognized else []
+        fix = f"Did you mean `{near[0]}`?" if near else "`nnfoundations lab --help` lists the options."
+        said = f"unknown option `{rest}`" if unrecognized else message
+        raise CommandError(f"lab: {said}.\n{fix}")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number of at least 1; got {text}")
+    return int(text)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        "nnfoundations lab",
+        allow_abbrev=False,
+        description="Run an experiment and write its report. Without a name, list the experiments. "
+        "Finished runs are kept: the same command continues where it was stopped.",
+    )
+    parser.add_argument("name", nargs="?", help="a lab, such as perceptron")
+    parser.add_argument("--preset", choices=("smoke", "quick", "full"), default="quick")
+    parser.add_argument("--seeds", type=_count, metavar="N", help="runs of each arm; default: the preset's")
+    parser.add_argument("--jobs", type=_count, metavar="N", default=1, help="runs at a time; default 1")
+    parser.add_argument("--only", action="append", default=[], metavar="ARM", help="run this arm only")
+    parser.add_argument(
+        *("--arm", "-a"), action="append", default=[], type=Path, metavar="FILE.yaml",
+        help="a config of your own, compared with the arms of the lab",
+    )  # fmt: skip
+    parser.add_argument("--report-only", action="store_true", help="run nothing; write the report again")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder of the results; default runs/labs/NAME/PRESET"
+    )
+    parser.add_argument("--student", action="store_true", help="also write the notebook without solutions")
+    return parser
+
+
+def lab_command(command: str, args: Sequence[str]) -> int:
+    """Run a lab, or list all.
+
+    Args:
+        command: `lab`.
+        args: its arguments.
+
+    Returns:
+        The exit code: 0 success, 1 runs failed, 130 or 143 after a signal.
+
+    Raises:
+        CommandError: an unknown option, lab or arm, or nothing to report on.
+    """
+    given = _parser().parse_args(args)
+    from nnfoundations.labs import find_labs
+
+    labs = find_labs()
+    if given.name is None:
+        _print_list(labs)
+        return 0
+    name = given.name.replace("-", "_")
+    if name not in labs:
+        near = get_close_matches(name, labs, n=1)
+        fix = f"Did you mean `{near[0]}`?" if near else f"Labs: {', '.join(labs)}."
+        raise CommandError(f"there is no lab `{given.name}`.\n{fix}")
+    return _run(labs[name], given)
+
+
+def _default_out(lab: str, preset: str) -> Path:
+    return Path("runs") / "labs" / lab / preset
+
+
+def _print_list(labs: "dict[str, Lab]") -> None:
+    from nnfoundations.labs import duration, ended_runs
+
+    for name, lab in labs.items():
+        print(f"{name}\n  {lab.question}")
+        for preset, chosen in lab.presets.items():
+            runs = len(lab.arms) * chosen.seeds
+            done = ended_runs(_default_out(name, preset))
+            state = f", {done} done" if done else ""
+            print(f"  {preset:<6} {runs} runs, {duration(chosen.seconds)} of CPU time{state}")
+    print("\nRun one:  nnfoundations lab NAME --preset quick --jobs 2")
+
+
+def _run(lab: "Lab", given: argparse.Namespace) -> int:
+    from nnfoundations.labs import Experiment, Stopped
+
+    out = given.out or _default_out(lab.name, given.preset)
+    try:
+        if not given.report_only:
+            experiment = Experiment(lab, given.preset, out, seeds=given.seeds, mine=given.arm)
+            _check_arms(experiment, given.only)
+            experiment.run(given.only, given.jobs)
+        return _report(lab, out, given)
+    except OptionError as error:
+        raise CommandError(f"lab: {error}") from None
+    except Stopped as stop:
+        return _say_stopped(stop.code)
+    except Interrupted as stop:
+        return _say_stopped(stop.exit_code)
+
+
+def _say_stopped(code: int) -> int:
+    print("\nStopped. Finished runs are kept; the same command continues.", file=sys.stderr)
+    return code
+
+
+def _check_arms(experiment: "Experiment", only: Sequence[str]) -> None:
+    arms = list(dict.fromkeys(run.arm.name for run in experiment.runs))
+    for name in only:
+        if name not in arms:
+            near = get_close_matches(name, arms, n=1)
+            fix = f"Did you mean `{near[0]}`?" if near else f"Arms: {', '.join(arms)}."
+            raise CommandError(f"--only: {experiment.lab.name} has no arm `{name}`.\n{fix}")
+
+
+def _report(lab: "Lab", out: Path, given: argparse.Namespace) -> int:
+    from nnfoundations.labs import (
+        Results,
+        has_notebook_packages,
+        write_figures,
+        write_notebook,
+        write_verdicts,
+    )
+
+    if not (out / "results.csv").exists():
+        raise CommandError(
+            f"--report-only: there are no results in `{out}`.\nRun the lab first, or give another --out."
+        )
+    judged = write_verdicts(lab, out)
+    for one in judged:
+        print(f"{one.verdict:<13} {one.claim.claim}" + (f" ({one.reason})" if one.reason else ""))
+    write_figures(lab, out)
+    failed = Results(out).failures
+    for row in failed:
+        print(f"failed: {row['arm']} seed {row['seed']}: {row['cause']}", file=sys.stderr)
+    wanted = lab.presets[given.preset].notebook or given.report_only or given.student
+    if wanted and has_notebook_packages():
+        print(f"Report       {write_notebook(lab, out, student=given.student)}")
+    elif wanted:
+        print(f"No notebook and no report: they need more packages. {INSTALL}")
+    print(f"Results      {out}")
+    print(f"TensorBoard  tensorboard --logdir {out / 'runs'}")
+    return int(bool(failed))
