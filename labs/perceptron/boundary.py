@@ -1,0 +1,71 @@
+"""The decision boundary of a perceptron as it moves from update to update."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from nnfoundations.labs._runner.figures import COLOURS, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["BoundaryFrames", "chosen_updates", "draw_boundary"]
+
+CHOSEN = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000)
+
+
+def chosen_updates(count: int) -> list[int]:
+    """The numbers of the updates after which the boundary is shown: 1, 3, 10, ... and the last."""
+    return [number for number in CHOSEN if number < count] + [count] * (count > 0)
+
+
+def draw_boundary(
+    axis: "Axes", x: np.ndarray, y: np.ndarray, weight: Sequence[float], bias: float, title: str
+) -> None:
+    """Draw two classes of points, and the half plane that the perceptron calls class 1.
+
+    Args:
+        axis: where to draw.
+        x: `(N, 2)`.
+        y: `(N,)`, 0 or 1.
+        weight: two numbers.
+        bias: a number.
+        title: of the panel.
+    """
+    left, bottom = x.min(0) - 0.1 * np.ptp(x, 0)
+    right, top = x.max(0) + 0.1 * np.ptp(x, 0)
+    across, up = np.meshgrid(np.linspace(left, right, 200), np.linspace(bottom, top, 200))
+    score = weight[0] * across + weight[1] * up + bias
+    axis.contourf(across, up, score > 0, levels=[0.5, 1.5], colors=[COLOURS[1]], alpha=0.15)
+    if score.min() < 0 < score.max():
+        axis.contour(across, up, score, levels=[0], colors="black", linewidths=1.2)
+    for label, marker in ((0, "o"), (1, "^")):
+        axis.plot(*x[y == label].T, marker, color=COLOURS[label], markersize=2.5, alpha=0.8)
+    axis.set(title=title, xlim=(left, right), ylim=(bottom, top))
+    axis.grid(visible=False)
+
+
+class BoundaryFrames(Callback):
+    """At the end of a run, log the boundary after updates 1, 3, 10, ... to TensorBoard's tab Images.
+
+    Only two features can be drawn; with more it does nothing.
+    """
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the frames."""
+        net: Any = pl_module.net.net  # type: ignore[union-attr]  # the Perceptron in its NumPyModule
+        x, y = (tensor.numpy() for tensor in trainer.datamodule.data.tensors)  # type: ignore[attr-defined]
+        if x.shape[1] != 2:
+            return
+        for logger in trainer.loggers:
+            if not isinstance(logger, TensorBoardLogger):
+                continue
+            for number in chosen_updates(len(net.history.updates)):
+                update = net.history.updates[number - 1]
+                with style():
+                    figure, axes = new_figure(height=5)
+                    draw_boundary(axes[0, 0], x, y, update.weight, update.bias, f"after update {number}")
+                    logger.experiment.add_figure("boundary", figure, global_step=number)
