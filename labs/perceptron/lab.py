@@ -101,8 +101,8 @@ def _thinned(epochs: int) -> list[int]:
 
 LAB = Lab(
     name="perceptron",
-    question="What decides how many mistakes the perceptron rule makes before it makes none: "
-    "the order of the samples, their scale, or whether a line separates them?",
+    question="How many mistakes does the perceptron rule make before it makes none, and what decides it: "
+    "the scale of the inputs, the margin between the classes, or chance?",
     setup={
         "data": "Iris, all 150 flowers: one species against the two others. No validation part: the question "
         "is about convergence on given data",
