@@ -13,7 +13,7 @@ import torch
 
 PACKAGES = [
     *("autograd", "callbacks", "check", "cli", "convert", "datamodules", "diagnostics", "errors", "formulas"),
-    *("lightning_modules", "models", "nn", "nn.functional", "nn.init", "numpy", "optim", "testing"),
+    *("labs", "lightning_modules", "models", "nn", "nn.functional", "nn.init", "numpy", "optim", "testing"),
 ]
 # Torch's own arguments, the same in every layer and loss: they may be left out.
 TORCH_ARGUMENTS = {"device", "dtype", "size_average", "reduce"}

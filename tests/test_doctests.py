@@ -11,7 +11,7 @@ import nnfoundations
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(nnfoundations.__path__, "nnfoundations.")
-    if not module.name.endswith("__main__")
+    if not module.name.endswith(("__main__", ".notebook"))  # the notebook of a lab is cells, not a module
 ]
 
 

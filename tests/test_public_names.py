@@ -12,7 +12,7 @@ import nnfoundations
 
 PACKAGES = [
     *("autograd", "callbacks", "check", "cli", "convert", "datamodules", "diagnostics", "errors"),
-    *("formulas", "lightning_modules", "models", "numpy", "optim", "testing"),
+    *("formulas", "labs", "lightning_modules", "models", "numpy", "optim", "testing"),
 ]
 SHORT = "Diagnostics, Monitor, Finding, Classifier, Regressor, MLP, nn, convert, errors"
 
@@ -52,6 +52,8 @@ def source_files():
     for package in ("", "callbacks", "datamodules", "labs", "lightning_modules"):
         folder = Path(find_spec(f"nnfoundations.{package}".rstrip(".")).origin).parent
         for path in sorted(folder.rglob("*.py")):
+            if package == "labs" and path.name == "notebook.py":
+                continue  # cells, not a module
             parts = path.relative_to(folder).with_suffix("").parts
             yield pytest.param(package or parts[0], path, id="/".join((package or root.name, *parts)))
 

@@ -117,12 +117,14 @@ class Claims:
                 {claim.id: claim for claim in claims}, prediction["question"], options, prediction["ours"]
             )
         except (KeyError, TypeError) as error:
-            raise OptionError(f"{path}: wrong or missing key {error}. See docs/labs.md.") from None
+            raise OptionError(
+                f"{path}: wrong or missing key {error}.\nSee docs/labs.md for the form."
+            ) from None
         unknown = [claim for _, claim in options.values() if claim not in found.claims]
         if unknown or found.ours not in options or len(found.claims) < len(claims):
             raise OptionError(
                 f"{path}: each option names a claim, `ours` an option, and ids differ; "
-                f"got {unknown or found.ours}. Correct the references."
+                f"got {unknown or found.ours}.\nCorrect the references."
             )
         return found
 

@@ -45,7 +45,7 @@ class Experiment:
         for path in mine:
             if path.stem in {arm.name for arm in arms}:
                 raise OptionError(
-                    f"an arm of {lab.name} is already named `{path.stem}`. Rename the file `{path}`."
+                    f"an arm of {lab.name} is already named `{path.stem}`.\nRename the file `{path}`."
                 )
             arms.append(Arm(path.stem, path.stem, str(path)))
         chosen = lab.presets[preset]
@@ -110,7 +110,14 @@ class Experiment:
 
 
 def ended_runs(out: Path) -> int:
-    """The number of runs that have ended in a folder of results."""
+    """Count the runs that have ended.
+
+    Args:
+        out: a folder of results; it need not exist.
+
+    Returns:
+        The number of runs.
+    """
     return len(list((out / "runs").glob("*/*/row.json")))
 
 
@@ -137,7 +144,7 @@ def _carry_out_all(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Row]]:
                 yield waiting[future], future.result()
         except BrokenProcessPool:
             raise OptionError(
-                f"the system has killed one of {jobs} processes, probably for memory. "
+                f"the system has killed one of {jobs} processes, probably for memory.\n"
                 "Give fewer --jobs; the same command continues."
             ) from None
 

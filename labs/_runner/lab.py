@@ -82,17 +82,32 @@ class Lab:
     main_figure: str
 
     def label(self, arm: str) -> str:
-        """The label of an arm; an arm of the user is called by its name."""
+        """Find the label of an arm.
+
+        Args:
+            arm: its name.
+
+        Returns:
+            The label; an arm of the reader is called by its name.
+        """
         return {one.name: one.label for one in self.arms}.get(arm, arm)
 
 
 def lab_folder(name: str) -> Path:
-    """The folder of a lab's source."""
+    """The folder of a lab's source.
+
+    Args:
+        name: the lab.
+    """
     return Path(__file__).parent.parent / name
 
 
 def find_labs() -> dict[str, Lab]:
-    """Every lab by its name, sorted: each folder with a `lab.py`, this one aside."""
+    """Find the labs: every folder with a `lab.py`, this one aside.
+
+    Returns:
+        Each lab by its name, sorted.
+    """
     here = Path(__file__).parent
     names = sorted(path.parent.name for path in here.parent.glob("*/lab.py") if path.parent != here)
     return {name: import_module(f"nnfoundations.labs.{name}.lab").LAB for name in names}

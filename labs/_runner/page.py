@@ -42,17 +42,29 @@ class Page:
         self._claims = json.loads((self.folder / "claims.json").read_text(encoding="utf-8"))
 
     def question(self) -> "Markdown":
-        """The question of the lab."""
+        """The question of the lab.
+
+        Returns:
+            The text.
+        """
         return _markdown(f"**{self.lab.question}**")
 
     def prediction(self) -> "Markdown":
-        """The question whose answer is to be predicted, with its options."""
+        """The question whose answer is to be predicted, with its options.
+
+        Returns:
+            The text.
+        """
         prediction = self._claims["prediction"]
         options = [f"- **{letter}** {one['text']}." for letter, one in prediction["options"].items()]
         return _markdown("\n".join([prediction["question"], "", *options]))
 
     def our_prediction(self) -> "Markdown":
-        """What we predicted before the full runs."""
+        """What we predicted before the full runs.
+
+        Returns:
+            The text.
+        """
         ours = self._claims["prediction"]["ours"]
         return _markdown(f"Our prediction, written before the runs: **{ours}**.")
 
@@ -61,6 +73,9 @@ class Page:
 
         Args:
             choice: the letter of an option.
+
+        Returns:
+            A sentence.
 
         Raises:
             ValueError: it is not one of the options; nothing below is shown until one is chosen.
@@ -75,7 +90,11 @@ class Page:
         return _markdown(f"Your prediction is kept: **{kept}**.")
 
     def setup(self) -> "Markdown":
-        """The set-up table."""
+        """The set-up table.
+
+        Returns:
+            The table.
+        """
         rows = [*self.lab.setup.items(), ("arms", "; ".join(map(self.lab.label, self.results.arms)))]
         rows.append(("seeds", f"{max(len(self.results.seeds(arm)) for arm in self.results.arms)} per arm"))
         return _table(("what", "how"), rows)
@@ -86,6 +105,9 @@ class Page:
         Args:
             name: of its file in `figures`.
             alt: what it shows, for readers who cannot see it.
+
+        Returns:
+            The picture.
         """
         from IPython.display import Image
 
@@ -97,6 +119,9 @@ class Page:
         Args:
             name: of its file in `figures`.
             alt: what it shows.
+
+        Returns:
+            The picture.
         """
         from IPython.display import HTML
 
@@ -104,7 +129,11 @@ class Page:
         return HTML(f'<img alt="{alt}" src="data:image/gif;base64,{content}">')
 
     def table(self) -> "Markdown":
-        """Mean and standard deviation of each column for each arm."""
+        """Mean and standard deviation of each column for each arm.
+
+        Returns:
+            The table.
+        """
         heads = ["mean ± s.d.", "n", *self.lab.table.values()]
         rows = []
         for arm in self.results.arms:
@@ -124,6 +153,9 @@ class Page:
 
         Args:
             column: a column of `results.csv`.
+
+        Returns:
+            The table, or a sentence.
         """
         known = {arm.name for arm in self.lab.arms}
         baseline = self.lab.comparisons[0][1]
@@ -143,7 +175,11 @@ class Page:
         return _table((head, "mean", "95 % interval", "p (Holm)"), rows, right=(1, 2, 3))
 
     def verdicts(self) -> "Markdown":
-        """Every claim with its rule, what was measured, and the verdict."""
+        """Every claim with its rule, what was measured, and the verdict.
+
+        Returns:
+            The table.
+        """
         rows = []
         for one in self._claims["claims"]:
             measured = one["measured"]
@@ -158,7 +194,11 @@ class Page:
         return _table(("claim and source", "rule", "measured", "verdict"), rows)
 
     def answers(self) -> "Markdown":
-        """The options of the prediction with their verdicts, and what the reader chose."""
+        """The options of the prediction with their verdicts, and what the reader chose.
+
+        Returns:
+            The table.
+        """
         prediction = self._claims["prediction"]
         file = self.folder / "prediction.json"
         chosen = json.loads(file.read_text(encoding="utf-8"))["choice"] if file.exists() else ""
@@ -169,14 +209,22 @@ class Page:
         return _table(("", "prediction", "verdict"), rows)
 
     def failed(self) -> "Markdown":
-        """The runs that failed, with the first cause of each."""
+        """The runs that failed, with the first cause of each.
+
+        Returns:
+            The table, or a sentence.
+        """
         rows = [(self.lab.label(row["arm"]), row["seed"], row["cause"]) for row in self.results.failures]
         if not rows:
             return _markdown(f"No run failed; {len(self.results.rows)} runs ended.")
         return _table(("arm", "seed", "first cause"), rows)
 
     def cost(self) -> "Markdown":
-        """Time and machine of the runs."""
+        """Time and machine of the runs.
+
+        Returns:
+            The text.
+        """
         total = sum(float(row["cpu_seconds"]) for row in self.results.timings)
         lines = [f"{len(self.results.rows)} runs took {duration(total)} of CPU time, one thread per run."]
         for machine in self.results.machine["machines"]:
@@ -186,7 +234,11 @@ class Page:
         return _markdown("\n\n".join(lines))
 
     def command(self) -> "Markdown":
-        """The commands that repeat all of it, and one run alone."""
+        """The commands that repeat all of it, and one run alone.
+
+        Returns:
+            The text.
+        """
         lab = f"nnfoundations lab {self.lab.name} --preset {self.results.machine['preset']} --jobs 2"
         return _markdown(f"```sh\n{lab}\n{self.results.rows[0]['command']}\n```")
 

@@ -45,7 +45,13 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words, for example `45 s` or `3 min 20 s`.
+    """Say seconds in words.
+
+    Args:
+        seconds: not negative.
+
+    Returns:
+        The words, for example `45 s` or `3 min 20 s`.
 
     Example:
         >>> duration(45), duration(200), duration(7300)

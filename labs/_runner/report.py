@@ -20,6 +20,9 @@ def write_verdicts(lab: Lab, out: Path) -> list[Judged]:
     Args:
         lab: the lab.
         out: the folder of its results; `claims.json` is written there.
+
+    Returns:
+        The claims with their verdicts.
     """
     return write_claims(Claims.read(lab_folder(lab.name) / "claims.yaml"), Results(out))
 
@@ -48,5 +51,9 @@ def write_figures(lab: Lab, out: Path) -> list[Path]:
 
 
 def has_notebook_packages() -> bool:
-    """Whether the extra `labs` is installed."""
+    """Check whether the extra `labs` is installed.
+
+    Returns:
+        Whether it is.
+    """
     return all(find_spec(name) is not None for name in ("jupytext", "nbclient", "nbconvert", "ipykernel"))

@@ -38,31 +38,67 @@ class Results:
             self._curves.setdefault(key, []).append((float(row["x"]), float(row["y"])))
 
     def by_seed(self, arm: str, column: str) -> dict[int, float]:
-        """The value of each seed; NaN for a run that failed.
+        """Find the values of an arm.
 
         Args:
             arm: the name of the arm.
             column: a column of `results.csv`.
+
+        Returns:
+            The value of each seed; NaN for a run that failed.
         """
         return {int(row["seed"]): float(row.get(column, "nan")) for row in self.rows if row["arm"] == arm}
 
     def values(self, arm: str, column: str) -> np.ndarray:
-        """The values of an arm, by seed."""
+        """Find the values of an arm as an array.
+
+        Args:
+            arm: the name of the arm.
+            column: a column of `results.csv`.
+
+        Returns:
+            The values by seed, `(seeds,)`.
+        """
         return np.array(list(self.by_seed(arm, column).values()))
 
     def pairs(self, arm: str, against: str, column: str) -> tuple[np.ndarray, np.ndarray]:
-        """The values of two arms for the seeds that both have."""
+        """Find the values of two arms for the seeds that both have.
+
+        Args:
+            arm: the name of an arm.
+            against: the name of another one.
+            column: a column of `results.csv`.
+
+        Returns:
+            The values of each arm, in the same order of seeds.
+        """
         first, second = self.by_seed(arm, column), self.by_seed(against, column)
         both = [seed for seed in first if seed in second]
         return np.array([first[seed] for seed in both]), np.array([second[seed] for seed in both])
 
     def curve(self, arm: str, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The points of a curve as two arrays; empty if there is none."""
+        """Find the points of a curve.
+
+        Args:
+            arm: the name of the arm.
+            seed: of the run.
+            name: of the curve.
+
+        Returns:
+            x and y; empty if there is no such curve.
+        """
         points = np.array(self._curves.get((arm, seed, name), [])).reshape(-1, 2)
         return points[:, 0], points[:, 1]
 
     def seeds(self, arm: str) -> list[int]:
-        """The seeds of an arm."""
+        """Find the seeds of an arm.
+
+        Args:
+            arm: its name.
+
+        Returns:
+            The seeds of the runs that have ended.
+        """
         return list(self.by_seed(arm, "seed"))
 
     @property

@@ -22,11 +22,7 @@ _SIGNALS = (130, 143)  # the exit codes of `fit` after Ctrl-C and SIGTERM
 
 
 class Stopped(Exception):  # noqa: N818  # a signal, not an error
-    """A signal ended a run; what is finished is kept.
-
-    Args:
-        code: the exit code of `fit`.
-    """
+    """A signal ended a run; what is finished is kept. `code` is the exit code of `fit`."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)

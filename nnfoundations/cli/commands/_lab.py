@@ -107,6 +107,11 @@ def _print_list(labs: "dict[str, Lab]") -> None:
 def _run(lab: "Lab", given: argparse.Namespace) -> int:
     from nnfoundations.labs import Experiment, Stopped
 
+    for path in given.arm:
+        if not path.is_file():
+            raise CommandError(
+                f"--arm: `{path}` does not exist.\nGive the path of a config that `fit` can run."
+            )
     out = given.out or _default_out(lab.name, given.preset)
     try:
         if not given.report_only:

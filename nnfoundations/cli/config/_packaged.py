@@ -28,6 +28,12 @@ def _yaml_files(folder: Path) -> list[Path]:
 def config_path(name: str) -> str:
     """The file that a value of `--config` means.
 
+    Args:
+        name: `digits`, `LAB/RUN`, or a path that ends in .yaml.
+
+    Returns:
+        The path of the file.
+
     Raises:
         CommandError: no packaged config has this name.
     """
