@@ -209,11 +209,10 @@ for epochs in range(1, 6):
 # %% [markdown]
 # ### 3. One factor for all inputs
 #
-# "The perceptron does not depend on scale." Count the updates when every (x, 1) is multiplied by one
-# factor. The rule then makes the same decisions. (Standardizing is different: it moves the origin and gives
-# each input its own factor.) Write the count for a factor: append the input of the bias as a column, scale,
-# and train without letting the bias of `train` act (subtract nothing, add nothing: use `update` on the
-# columns with b = 0 and drop the b that it returns).
+# "The perceptron does not depend on scale." Is that right? Append the constant 1, the input of the bias, to
+# x as a third column. Multiply all three columns by `factor`. Train without a separate bias: call
+# `update(w, 0.0, sample, y)` and drop the bias that it returns. Return the number of updates until an epoch
+# has none. Why does the same argument not hold for standardizing?
 
 
 # %% tags=["task"]
@@ -260,15 +259,19 @@ checks.check_pocket(pocket)
 # %% [markdown]
 # ### 5. Questions
 #
-# 1. A change of the learning rate from 1 to 0.1 changes no decision. Why, and why does the same not hold
-#    for the scale of a single feature?
-# 2. Min-max scaling moves all flowers into one quadrant. Which of R and γ does that change for the worse?
-# 3. Versicolor has 50 flowers of 150. How many errors does a rule make that calls no flower versicolor, and
-#    what does that say about the pocket?
+# 1. A learning rate of 0.1 instead of 1 would change no decision. Why?
+# 2. Why does standardizing change decisions, although one factor for all inputs does not?
+# 3. Min-max scaling moves all flowers into one quadrant. Which of R and γ does that make worse?
+# 4. Versicolor has 50 of the 150 flowers. How many errors does a rule make that calls no flower versicolor?
+#    What does that say about the pocket?
 
 # %% [markdown] tags=["solution"]
-# **Answers.** 1. With zero initial weights, w and b are the sum of s x and s over all mistakes. A rate
-# multiplies both alike, and the sign of w x + b stays. A factor for one feature changes the angle between
-# samples, so other samples become mistakes. 2. Mostly γ: the margin shrinks with the range of the inputs,
-# while the constant input 1 keeps R above 1. 3. 50 errors. The pocket keeps fewer, but not by much: a
-# straight line through the sepals can hardly tell versicolor from both neighbours.
+# **Answers**
+#
+# 1. With zero initial weights, w and b are sums of s x and s over all mistakes. A rate multiplies both, and
+#    the sign of w x + b stays.
+# 2. It moves the origin and gives each feature its own factor, but the input of the bias stays 1. That
+#    changes the angles between the samples (x, 1), so other samples become mistakes.
+# 3. γ. The margin shrinks with the range of the inputs, while the constant 1 keeps R above 1.
+# 4. 50 errors. The pocket has fewer, but not by much: no straight line through the sepals can tell versicolor
+#    from both of its neighbours.
