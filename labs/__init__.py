@@ -5,7 +5,12 @@ from nnfoundations.labs._runner.lab import Arm, Lab, Measured, Preset, find_labs
 from nnfoundations.labs._runner.notebook import write_notebook
 from nnfoundations.labs._runner.page import Page
 from nnfoundations.labs._runner.progress import duration
-from nnfoundations.labs._runner.report import has_notebook_packages, write_figures, write_verdicts
+from nnfoundations.labs._runner.report import (
+    arms_without_results,
+    has_notebook_packages,
+    write_figures,
+    write_verdicts,
+)
 from nnfoundations.labs._runner.results import Results
 from nnfoundations.labs._runner.run import Stopped
 
@@ -18,6 +23,7 @@ __all__ = [
     "Preset",
     "Results",
     "Stopped",
+    "arms_without_results",
     "duration",
     "ended_runs",
     "find_labs",

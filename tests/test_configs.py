@@ -48,10 +48,7 @@ def test_a_lab_config_is_named_by_lab_and_run(tmp_path, monkeypatch):
     (tmp_path / "activations" / "configs").mkdir(parents=True)
     (tmp_path / "activations" / "configs" / "relu.yaml").touch()
     (tmp_path / "_runner").mkdir()
-    real = _packaged.files
-    monkeypatch.setattr(
-        _packaged, "files", lambda package: tmp_path if package.endswith("labs") else real(package)
-    )
+    monkeypatch.setattr(_packaged, "_labs_folder", lambda: tmp_path)
     assert config_path("activations/relu") == str(tmp_path / "activations" / "configs" / "relu.yaml")
     assert "digits" in packaged_configs()
 

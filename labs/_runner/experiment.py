@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +154,14 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that import torch anew, and that end with this one however it ends."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
+    others = set(active_children())
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_the_parent)
     try:
         yield pool
+    except BaseException:  # their runs would go on for minutes
+        for worker in set(active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
         os.environ.pop("OMP_NUM_THREADS")

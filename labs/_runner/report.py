@@ -9,7 +9,7 @@ from nnfoundations.labs._runner.figures import animate, save, style
 from nnfoundations.labs._runner.lab import Lab, lab_folder
 from nnfoundations.labs._runner.results import Results
 
-__all__ = ["has_notebook_packages", "write_figures", "write_verdicts"]
+__all__ = ["arms_without_results", "has_notebook_packages", "write_figures", "write_verdicts"]
 
 FRAME, LAST_FRAME = 700, 3000  # milliseconds
 
@@ -27,15 +27,12 @@ def write_verdicts(lab: Lab, out: Path) -> list[Judged]:
     return write_claims(Claims.read(lab_folder(lab.name) / "claims.yaml"), Results(out))
 
 
-def write_figures(lab: Lab, out: Path) -> list[Path]:
-    """Draw the figures of a lab.
+def write_figures(lab: Lab, out: Path) -> None:
+    """Draw the figures of a lab, once every arm has a run that was measured.
 
     Args:
         lab: the lab.
         out: the folder of its results; the files are written to `figures` below it.
-
-    Returns:
-        The files that a notebook shows: NAME.png, and NAME.gif if it moves.
     """
     drawn = import_module(f"nnfoundations.labs.{lab.name}.figures")
     results, folder = Results(out), out / "figures"
@@ -47,7 +44,20 @@ def write_figures(lab: Lab, out: Path) -> list[Path]:
         with style():
             figures = list(frames(results))
         animate(figures, folder / f"{name}.gif", [FRAME] * (len(figures) - 1) + [LAST_FRAME])
-    return sorted([*folder.glob("*.png"), *folder.glob("*.gif")])
+
+
+def arms_without_results(lab: Lab, out: Path) -> list[str]:
+    """Find the arms that cannot be drawn yet.
+
+    Args:
+        lab: the lab.
+        out: the folder of its results.
+
+    Returns:
+        The names of the arms without a run that was measured.
+    """
+    results = Results(out)
+    return [arm.name for arm in lab.arms if not results.finished(arm.name)]
 
 
 def has_notebook_packages() -> bool:

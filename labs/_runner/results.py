@@ -101,6 +101,17 @@ class Results:
         """
         return list(self.by_seed(arm, "seed"))
 
+    def finished(self, arm: str) -> list[int]:
+        """Find the seeds of an arm whose runs have finished, without those that failed.
+
+        Args:
+            arm: its name.
+
+        Returns:
+            The seeds.
+        """
+        return [int(row["seed"]) for row in self.rows if (row["arm"], row["state"]) == (arm, "finished")]
+
     @property
     def failures(self) -> list[dict[str, str]]:
         """The rows of runs that failed."""

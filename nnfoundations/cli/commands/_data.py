@@ -7,8 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from nnfoundations.cli.commands._command_parser import CommandParser
 from nnfoundations.cli.config._settings import CommandError
 
 if TYPE_CHECKING:
@@ -40,18 +41,8 @@ def data_sets() -> dict[str, type["TensorDataModule"]]:
     return {name: getattr(datamodules, kind) for name, kind in DATA_SETS.items()}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        options = [option for action in self._actions for option in action.option_strings]
-        _, unrecognized, rest = message.partition("unrecognized arguments: ")
-        near = get_close_matches(rest.split()[0], options, n=1) if unrecognized else []
-        fix = f"Did you mean `{near[0]}`?" if near else "`nnfoundations data --help` lists the options."
-        said = f"unknown option `{rest}`" if unrecognized else message
-        raise CommandError(f"data: {said}.\n{fix}")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         "nnfoundations data",
         allow_abbrev=False,
         description="Download a data set ahead of time, verify its files and describe it.",

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from nnfoundations.cli.commands._command_parser import CommandParser
 from nnfoundations.cli.config._settings import CommandError
 from nnfoundations.cli.run._signals import Interrupted
 from nnfoundations.errors import OptionError
@@ -19,24 +20,14 @@ __all__ = ["lab_command"]
 INSTALL = 'pip install "nnfoundations[labs]"'
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        options = [option for action in self._actions for option in action.option_strings]
-        _, unrecognized, rest = message.partition("unrecognized arguments: ")
-        near = get_close_matches(rest.split()[0], options, n=1) if unrecognized else []
-        fix = f"Did you mean `{near[0]}`?" if near else "`nnfoundations lab --help` lists the options."
-        said = f"unknown option `{rest}`" if unrecognized else message
-        raise CommandError(f"lab: {said}.\n{fix}")
-
-
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"takes a whole number of at least 1; got {text}")
     return int(text)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         "nnfoundations lab",
         allow_abbrev=False,
         description="Run an experiment and write its report. Without a name, list the experiments. "
@@ -48,9 +39,13 @@ def _parser() -> _Parser:
     parser.add_argument("--jobs", type=_count, metavar="N", default=1, help="runs at a time; default 1")
     parser.add_argument("--only", action="append", default=[], metavar="ARM", help="run this arm only")
     parser.add_argument(
-        *("--arm", "-a"), action="append", default=[], type=Path, metavar="FILE.yaml",
+        "--arm",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE.yaml",
         help="a config of your own, compared with the arms of the lab",
-    )  # fmt: skip
+    )
     parser.add_argument("--report-only", action="store_true", help="run nothing; write the report again")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder of the results; default runs/labs/NAME/PRESET"
@@ -142,30 +137,34 @@ def _check_arms(experiment: "Experiment", only: Sequence[str]) -> None:
 
 
 def _report(lab: "Lab", out: Path, given: argparse.Namespace) -> int:
-    from nnfoundations.labs import (
-        Results,
-        has_notebook_packages,
-        write_figures,
-        write_notebook,
-        write_verdicts,
-    )
+    from nnfoundations.labs import Results, write_verdicts
 
     if not (out / "results.csv").exists():
         raise CommandError(
             f"--report-only: there are no results in `{out}`.\nRun the lab first, or give another --out."
         )
-    judged = write_verdicts(lab, out)
-    for one in judged:
+    for one in write_verdicts(lab, out):
         print(f"{one.verdict:<13} {one.claim.claim}" + (f" ({one.reason})" if one.reason else ""))
-    write_figures(lab, out)
     failed = Results(out).failures
     for row in failed:
         print(f"failed: {row['arm']} seed {row['seed']}: {row['cause']}", file=sys.stderr)
-    wanted = lab.presets[given.preset].notebook or given.report_only or given.student
-    if wanted and has_notebook_packages():
-        print(f"Report       {write_notebook(lab, out, student=given.student)}")
-    elif wanted:
-        print(f"No notebook and no report: they need more packages. {INSTALL}")
+    _draw(lab, out, given)
     print(f"Results      {out}")
     print(f"TensorBoard  tensorboard --logdir {out / 'runs'}")
     return int(bool(failed))
+
+
+def _draw(lab: "Lab", out: Path, given: argparse.Namespace) -> None:
+    """Draw the figures and write the notebook, if there are results and packages for them."""
+    from nnfoundations.labs import arms_without_results, has_notebook_packages, write_figures, write_notebook
+
+    if missing := arms_without_results(lab, out):
+        print(f"No figures and no report yet: no finished run of {', '.join(missing)}.")
+        return
+    write_figures(lab, out)
+    if not (lab.presets[given.preset].notebook or given.report_only or given.student):
+        return
+    if has_notebook_packages():
+        print(f"Report       {write_notebook(lab, out, student=given.student)}")
+    else:
+        print(f"No notebook and no report: they need more packages. {INSTALL}")

@@ -3,6 +3,7 @@
 import json
 from difflib import get_close_matches
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from nnfoundations.cli.config._settings import CommandError
@@ -15,10 +16,17 @@ _SUFFIXES = (".yaml", ".yml")
 def packaged_configs() -> dict[str, Path]:
     """Every packaged config by its name, sorted."""
     found = {path.stem: path for path in _yaml_files(Path(str(files("nnfoundations") / "configs")))}
-    labs = Path(str(files("nnfoundations.labs")))
-    for lab in sorted(path for path in labs.iterdir() if (path / "configs").is_dir()):
+    for lab in sorted(path for path in _labs_folder().iterdir() if (path / "configs").is_dir()):
         found |= {f"{lab.name}/{path.stem}": path for path in _yaml_files(lab / "configs")}
     return dict(sorted(found.items()))
+
+
+def _labs_folder() -> Path:
+    """The folder of the labs, found without importing them."""
+    spec = find_spec("nnfoundations.labs")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
 
 
 def _yaml_files(folder: Path) -> list[Path]:
