@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nnfoundations.labs._runner.lab import Lab, lab_folder
@@ -83,17 +84,20 @@ def execute(notebook: "NotebookNode", folder: Path) -> "NotebookNode":
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
-    # The command is given: a kernel named `python3` may be that of another environment.
-    manager = AsyncKernelManager(kernel_name="python3", transport="ipc" if os.name == "posix" else "tcp")
-    spec = manager.kernel_spec
-    assert spec is not None
-    spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     metadata = dict(notebook.metadata)
-    client = NotebookClient(
-        notebook, km=manager, timeout=300, record_timing=False, resources={"metadata": {"path": str(folder)}}
-    )
     environment = dict(os.environ) | {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
-    client.execute(env=environment)
+    with TemporaryDirectory() as sockets:
+        manager = AsyncKernelManager(kernel_name="python3")
+        if os.name == "posix":  # files, not ports: nobody else on the machine can connect
+            manager.transport, manager.ip = "ipc", f"{sockets}/kernel"
+        # The command is given, because a kernel named `python3` may be that of another environment.
+        assert manager.kernel_spec is not None
+        manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        client = NotebookClient(
+            notebook, km=manager, timeout=300, startup_timeout=300, record_timing=False,
+            resources={"metadata": {"path": str(folder)}},
+        )  # fmt: skip
+        client.execute(env=environment, cleanup_kc=True)
     notebook.metadata = metadata  # nbclient adds the version of Python
     for cell in notebook.cells:
         _merge_streams(cell)

@@ -85,7 +85,7 @@ def pocket(results: Results) -> "Figure":
     for seed in reversed(results.seeds("versicolor")):
         epochs, count = results.curve("versicolor", seed, "mistakes")
         panels[0].plot(epochs, count, color=COLOURS[0], alpha=1 if seed == 0 else 0.2, linewidth=0.8)
-    panels[0].set(xlabel="epoch", ylabel="mistakes or errors of 150 flowers", ylim=(0, None))
+    panels[0].set(xlabel="epoch", ylabel="mistakes or errors of 150 flowers")
     last, kept = results.values("versicolor", "errors_last"), results.values("versicolor", "errors")
     for before, after in zip(last, kept, strict=True):
         panels[1].plot(
@@ -93,6 +93,7 @@ def pocket(results: Results) -> "Figure":
         )
     panels[1].set(xticks=(0, 1), xlim=(-0.3, 1.3))
     panels[1].set_xticklabels(("last weights", "pocket"))
+    panels[1].set_ylim(bottom=0)
     return figure
 
 

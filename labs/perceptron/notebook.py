@@ -79,11 +79,11 @@ page.animation("boundary", "The same boundaries, animated")
 page.figure("mistakes", "Mistakes per epoch on raw, standardized and min-max scaled sepals")
 
 # %% [markdown]
-# **Novikoff's bound.** Let every sample be written (x, 1), the constant 1 being the input of the bias. If R
-# is the length of the longest one and γ the distance of the nearest one from a plane that separates the
-# classes, the rule makes at most (R/γ)² updates. Each update adds at least γ to the projection of (w, b) on
-# the plane's normal, so after k updates its length is at least kγ. But a mistake adds at most R² to the
-# squared length, so it is at most √k R. Both hold only while k ≤ (R/γ)².
+# **Novikoff's bound.** Write every sample as (x, 1), the constant 1 being the input of the bias. Let R be the
+# length of the longest sample and γ the distance of the nearest one from a plane that separates the classes.
+# Each update adds at least γ to the projection of (w, b) on the normal of that plane, so after k updates
+# (w, b) is at least kγ long. But each update is made at a mistake, and therefore adds at most R² to the
+# squared length, so (w, b) is at most √k R long. Both can only be true while k ≤ (R/γ)².
 
 # %% tags=["page"]
 page.figure(
