@@ -197,15 +197,17 @@ def _mean(claim: Claim, results: Results) -> tuple[Interval, float]:
 
 
 def _difference(claim: Claim, results: Results) -> tuple[Interval, float]:
-    first, second = results.pairs(*claim.arms, claim.column)
+    arm, against = claim.arms
+    first, second = results.pairs(arm, against, claim.column)
     return _tested(first - second, claim.region)
 
 
 def _ratio(claim: Claim, results: Results) -> tuple[Interval, float]:
-    first, second = results.pairs(*claim.arms, claim.column)
+    arm, against = claim.arms
+    first, second = results.pairs(arm, against, claim.column)
     low, high = (math.log(end) if end > 0 else -math.inf for end in claim.region)
-    interval, p = _tested(np.log(first / second), (low, high))
-    return Interval(*(math.exp(end) for end in interval[:3]), interval.n), p
+    logs, p = _tested(np.log(first / second), (low, high))
+    return Interval(math.exp(logs.estimate), math.exp(logs.low), math.exp(logs.high), logs.n), p
 
 
 def _tested(values: np.ndarray, region: tuple[float, float]) -> tuple[Interval, float]:

@@ -36,7 +36,7 @@ def style() -> Iterator[None]:
     from matplotlib import rc_context, rcParamsDefault
 
     # From the defaults, so that a reader's own style changes nothing. The backend stays.
-    plain = {name: value for name, value in rcParamsDefault.items() if "backend" not in name}
+    plain: dict[Any, Any] = {name: value for name, value in rcParamsDefault.items() if "backend" not in name}
     with rc_context(plain | _STYLE):
         yield
 

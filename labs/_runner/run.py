@@ -166,8 +166,11 @@ def carry_out(run: Run) -> Row:
     if code == 0 and attempt is not None:
         measured = run.measure(attempt)
     row = Row(
-        **{"arm": run.arm.name, "seed": run.seed, "command": run.command, "cause": cause},
+        arm=run.arm.name,
+        seed=run.seed,
         state=FAILED if cause else FINISHED,
+        cause=cause,
+        command=run.command,
         values=measured.values,
         curves=measured.curves,
         seconds=round(time.perf_counter() - wall, 3),

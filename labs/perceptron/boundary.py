@@ -37,9 +37,9 @@ def draw_boundary(
     """
     left, bottom = x.min(0) - 0.1 * np.ptp(x, 0)
     right, top = x.max(0) + 0.1 * np.ptp(x, 0)
-    across, up = np.meshgrid(np.linspace(left, right, 200), np.linspace(bottom, top, 200))
+    across, up = np.meshgrid((left, right), (bottom, top))  # the corners: the score is linear in between
     score = weight[0] * across + weight[1] * up + bias
-    axis.contourf(across, up, score > 0, levels=[0.5, 1.5], colors=[COLOURS[1]], alpha=0.15)
+    axis.contourf(across, up, score, levels=[0, 1e9], colors=[COLOURS[1]], alpha=0.15)
     if score.min() < 0 < score.max():
         axis.contour(across, up, score, levels=[0], colors="black", linewidths=1.2)
     for label, marker in ((0, "o"), (1, "^")):

@@ -120,7 +120,7 @@ LAB = Lab(
         Arm("versicolor", "versicolor, standardized"),
     ),
     presets={
-        "smoke": Preset(1, 10, ("--trainer.max_epochs", "40"), notebook=False),
+        "smoke": Preset(1, 10, ("--trainer.max_epochs", "15"), notebook=False),
         "quick": Preset(5, 60),
         "full": Preset(20, 240),
     },
