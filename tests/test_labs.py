@@ -206,6 +206,16 @@ def test_committed_verdicts_follow_from_the_committed_results(lab, tmp_path):
     assert all("+changes" not in one["revision"]["nnfoundations"] for one in machine["machines"])
 
 
+@each_lab
+def test_the_documentation_has_the_committed_verdicts(lab):
+    page = (ROOT / "docs" / "labs.md").read_text(encoding="utf-8")
+    content = json.loads((ROOT / "docs" / "labs" / lab.name / "claims.json").read_text(encoding="utf-8"))
+    for one in content["claims"]:
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| {one['claim']} |"))
+        assert line.endswith(f"| {one['verdict']} |")
+    assert f"| `{lab.name}` |" in page
+
+
 # -- runs that are stopped, several at a time, or fail -------------------------------------------------------
 
 SMOKE = ["lab", "perceptron", "--preset", "smoke"]

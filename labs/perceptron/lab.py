@@ -120,9 +120,9 @@ LAB = Lab(
         Arm("versicolor", "versicolor, standardized"),
     ),
     presets={
-        "smoke": Preset(1, 10, ("--trainer.max_epochs", "15"), notebook=False),
-        "quick": Preset(5, 60),
-        "full": Preset(20, 240),
+        "smoke": Preset(1, 5, ("--trainer.max_epochs", "15"), notebook=False),
+        "quick": Preset(5, 70),
+        "full": Preset(20, 370),
     },
     measure=measure,
     table={"updates": "updates", "epochs": "epochs", "errors": "errors", "bound": "Novikoff's bound"},
