@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nnfoundations.labs.perceptron.data import flowers
+from nnfoundations.labs.perceptron.flowers import flowers
 from nnfoundations.numpy import Perceptron
 
 __all__ = ["check_pocket", "check_scale", "check_train", "check_update"]
@@ -55,7 +55,8 @@ def check_train(train: Train) -> None:
     Raises:
         AssertionError: it is wrong; the text says how.
     """
-    x, y = (tensor.numpy().astype(float) for tensor in flowers(scaling="standard"))
+    x, y = flowers(scaling="standard")
+    x = x.astype(float)
     w, b, mistakes = train(x, y, np.random.default_rng(0), 100)
     assert mistakes, "train returned no mistakes; append their number after each epoch"
     assert mistakes[-1] == 0, (
@@ -65,7 +66,7 @@ def check_train(train: Train) -> None:
     assert 0 not in mistakes[:-1], "an epoch without a mistake ends the training"
     wrong = int(((x @ w + b > 0) != (y == 1)).sum())
     assert wrong == 0, f"the weights that train returned misclassify {wrong} flowers; return the last ones"
-    ours = Perceptron(2, dtype="float64").fit(x, y.astype(int), seed=0)
+    ours = Perceptron(2, dtype="float64").fit(x, y, seed=0)
     assert mistakes == ours.history.mistakes, (
         f"the mistakes per epoch are {mistakes}; the library's are {ours.history.mistakes}. Draw the order "
         "of each epoch with generator.permutation(len(y))"

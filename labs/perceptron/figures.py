@@ -7,8 +7,8 @@ import numpy as np
 
 from nnfoundations.labs._runner.figures import COLOURS, Draw, new_figure, points_by_arm
 from nnfoundations.labs._runner.results import Results
-from nnfoundations.labs.perceptron.boundary import draw_boundary
-from nnfoundations.labs.perceptron.data import flowers
+from nnfoundations.labs.perceptron.drawing import draw_boundary
+from nnfoundations.labs.perceptron.flowers import flowers
 from nnfoundations.labs.perceptron.lab import LAB
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def boundaries(results: Results) -> "Figure":
             axis.set_visible(False)
         for axis, (number, weight, bias) in zip(row, [*frames[:-1][:4], frames[-1]], strict=False):
             axis.set_visible(True)
-            x, y = (tensor.numpy() for tensor in flowers(scaling="raw" if arm == "raw" else "standard"))
+            x, y = flowers(scaling="raw" if arm == "raw" else "standard")
             draw_boundary(axis, x, y, weight, bias, f"update {number}")
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(LAB.label(arm).removeprefix("sepals, "))
@@ -104,7 +104,7 @@ def moving_boundary(results: Results) -> Iterator["Figure"]:
         figure, axes = new_figure(1, 2, height=3)
         for axis, arm, frames in zip(axes[0], ("raw", "standard"), both, strict=True):
             number, weight, bias = frames[min(i, len(frames) - 1)]
-            x, y = (tensor.numpy() for tensor in flowers(scaling="raw" if arm == "raw" else "standard"))
+            x, y = flowers(scaling="raw" if arm == "raw" else "standard")
             done = ", no mistake left" if i >= len(frames) - 1 else ""
             draw_boundary(axis, x, y, weight, bias, f"{LAB.label(arm)}: update {number}{done}")
             axis.set(xlabel="sepal length", ylabel="sepal width")

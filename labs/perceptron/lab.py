@@ -58,13 +58,13 @@ def measure(folder: Path) -> Measured:
     import numpy as np
     import torch
 
-    from nnfoundations.labs.perceptron.boundary import chosen_updates
-    from nnfoundations.labs.perceptron.data import flowers
+    from nnfoundations.labs.perceptron.drawing import chosen_updates
+    from nnfoundations.labs.perceptron.flowers import flowers
     from nnfoundations.numpy import novikoff_bound
 
     saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     given = saved["datamodule_hyper_parameters"]
-    x, y = (t.numpy() for t in flowers(given["species"], given["scaling"], given["features"]))
+    x, y = flowers(given["species"], given["scaling"], given["features"])
     x = x.astype(np.float64)
     state, final = saved["perceptron"], saved["state_dict"]
     mistakes, weights, biases = state["mistakes"], state["weights"].numpy(), state["biases"].numpy()

@@ -20,7 +20,7 @@ import numpy as np
 
 from nnfoundations.labs import Page
 from nnfoundations.labs.perceptron import checks
-from nnfoundations.labs.perceptron.data import flowers
+from nnfoundations.labs.perceptron.flowers import flowers
 
 page = Page("perceptron")
 
@@ -201,7 +201,7 @@ checks.check_train(train)
 # It learns before your eyes, on the standardized sepals:
 
 # %%
-x, y = (tensor.numpy().astype(float) for tensor in flowers(scaling="standard"))
+x, y = flowers(scaling="standard")
 for epochs in range(1, 6):
     w, b, mistakes = train(x, y, np.random.default_rng(0), epochs)
     print(f"after epoch {epochs}: {mistakes[-1]:3} mistakes, w = {w.round(2)}, b = {b:.0f}")
