@@ -93,7 +93,7 @@ class Run:
         """The arguments of `fit`, without the place and the name of its folder."""
         return [
             *("--config", self.arm.config, "--seed_everything", str(self.seed)),
-            *_sealed_test(),
+            *("--test", "false"),  # the test set stays sealed until arms are chosen
             *self.arm.options,
             *self.options,
         ]
@@ -118,11 +118,6 @@ class Run:
         except FileNotFoundError:
             return None
         return Row(**saved["row"]) if saved["fingerprint"] == self.fingerprint else None
-
-
-def _sealed_test() -> list[str]:
-    """The option that leaves the test set unread; `fit` does not have it yet."""
-    return []
 
 
 def carry_out(run: Run) -> Row:

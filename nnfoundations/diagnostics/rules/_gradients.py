@@ -30,10 +30,10 @@ class VanishingGradients(Rule):
 
     def _through_layers(self, history: History) -> Suspicion | None:
         series = history["gradient_norm"].last(10)
-        chosen = _one_a_module(history, series.columns)
-        if len(chosen) < 3 or len(series) < 3 or len(history["loss"]) < self.wait:
+        if len(series) < 3 or len(history["loss"]) < self.wait or not stuck(history):
             return None
-        if kept_norm(history) < self.kept_norm or not stuck(history):
+        chosen = _one_a_module(history, series.columns)
+        if len(chosen) < 3 or kept_norm(history) < self.kept_norm:
             return None
         ends = series.rows[-1, [chosen[0], chosen[-1]]]
         if ends[0] > 10 ** (self.decades / 2) * ends[1]:  # clearly healthy: skip the rest

@@ -34,11 +34,12 @@ class LearningRateTooLow(Rule):
     suggested_rate: float = 10.0  # largest rate that is suggested; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
-        losses = history["loss"].rows[:, 0]
+        updates, losses = history["update_ratio"], history["loss"].rows[:, 0]
+        if not len(updates) or not (updates.rows[-1] < self.largest_update).any():
+            return None  # decides almost every case at little cost
         if len(losses) < self.window or abs(t_of_slope(losses[-self.window :])) >= self.slope:
             return None
-        updates = history["update_ratio"]
-        if not len(updates) or self._changing(history):
+        if self._changing(history):
             return None
         each = [median(row) for row in update_ratios(history, updates.rows)[0]]
         ratio = median(np.array(each[-10:]))
