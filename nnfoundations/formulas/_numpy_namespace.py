@@ -32,7 +32,7 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _erf(x: Array) -> Array:
-    from scipy import special  # type: ignore[import-untyped]  # a slow import, which only GELU needs
+    from scipy import special  # a slow import, which only GELU needs
 
     wide = x if x.dtype in _FLOAT32_OR_64 else x.astype(np.float64)
     return special.erf(wide).astype(x.dtype, copy=False)
