@@ -50,6 +50,7 @@ def test_a_lab_config_is_named_by_lab_and_run(tmp_path, monkeypatch):
     (tmp_path / "_runner").mkdir()
     monkeypatch.setattr(_packaged, "_labs_folder", lambda: tmp_path)
     assert config_path("activations/relu") == str(tmp_path / "activations" / "configs" / "relu.yaml")
+    assert config_path("numpy-mnist") == config_path("numpy_mnist")
     assert "digits" in packaged_configs()
 
 

@@ -54,7 +54,7 @@ def duration(seconds: float) -> str:
         The words, for example `45 s` or `3 min 20 s`.
 
     Example:
-        >>> duration(45), duration(200), duration(7300)
+        >>> duration(45), duration(200), duration(7320)
         ('45 s', '3 min 20 s', '2 h 2 min')
     """
     whole = round(seconds)

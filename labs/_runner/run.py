@@ -112,12 +112,13 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def ended(self) -> Row | None:
-        """The row of this run if it has ended with the present config, else None."""
+        """The row of this run if it has finished with the present config, else None: a failed run is repeated."""
         try:
             saved = json.loads((self.root / self.name / "row.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        return Row(**saved["row"]) if saved["fingerprint"] == self.fingerprint else None
+        row = Row(**saved["row"])
+        return row if saved["fingerprint"] == self.fingerprint and row.state == FINISHED else None
 
 
 def carry_out(run: Run) -> Row:

@@ -32,8 +32,8 @@ def mean_interval(values: Numbers, level: float = 0.95) -> Interval:
 
     A NaN among the values makes all of it NaN. One value has an infinite interval.
 
-    >>> mean_interval([1.0, 2.0, 3.0]).low
-    -0.4841...
+    >>> round(mean_interval([1.0, 2.0, 3.0]).low, 4)
+    -0.4841
     """
     from scipy.stats import t
 

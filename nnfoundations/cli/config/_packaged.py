@@ -37,7 +37,7 @@ def config_path(name: str) -> str:
     """The file that a value of `--config` means.
 
     Args:
-        name: `digits`, `LAB/RUN`, or a path that ends in .yaml.
+        name: `digits`, `LAB/RUN`, or a path that ends in .yaml. A dash in a name is an underscore.
 
     Returns:
         The path of the file.
@@ -48,8 +48,8 @@ def config_path(name: str) -> str:
     if name.endswith(_SUFFIXES):
         return name
     configs = packaged_configs()
-    if name in configs:
-        return str(configs[name])
+    if (known := name.replace("-", "_")) in configs:
+        return str(configs[known])
     near = get_close_matches(name.lower(), configs, n=1)
     fix = f"Did you mean `{near[0]}`?" if near else f"Packaged: {', '.join(configs)}."
     raise CommandError(
