@@ -112,7 +112,7 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def ended(self) -> Row | None:
-        """The row of this run if it has finished with the present config, else None: a failed run is repeated."""
+        """Return the row of a finished run of the present config. A failed run is repeated."""
         try:
             saved = json.loads((self.root / self.name / "row.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
