@@ -87,10 +87,9 @@ def test_the_kernel_survives_an_interrupt(kernel, tmp_path):
         assert time.monotonic() < end, shown
         time.sleep(0.2)
     manager.interrupt_kernel()
-    while "130" not in shown:  # the value of the cell is the exit code of main
+    while "Continue with: " not in shown:
         shown += output(client.get_iopub_msg(timeout=60))
     assert "SIGINT: saving a checkpoint after this batch" in shown
-    assert "Continue with: " in shown
     assert list(tmp_path.rglob("interrupted.ckpt"))
     reply = client.execute_interactive(
         "assert main(['configs']) == 0", timeout=60, output_hook=lambda _: None
