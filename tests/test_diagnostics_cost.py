@@ -123,8 +123,7 @@ def test_steps_are_paid_for_however_often_one_validates(every):
     assert schedule.trained + schedule.spent > 0.7 * took
 
 
-def test_a_rate_that_jumps_again_soon_is_looked_at_and_no_more():
-    """The cosine of two gradients also needs the next step."""
+def test_a_rate_that_jumps_again_soon_is_measured_and_no_more():
     net = MLP(2)
     optimizer = SGD(net.parameters(), 1e-6)
     monitor = watch(net, optimizer)
@@ -138,17 +137,17 @@ def test_a_rate_that_jumps_again_soon_is_looked_at_and_no_more():
             optimizer.param_groups[0]["lr"] *= 4
         train_step(net, optimizer, monitor, x, y)
         looked.append(monitor._engine._step.gradients)
-    assert [step for step in range(204, 220) if looked[step]] == [204, 206, 207, 210, 211, 219]
-    assert {206, 207, 211} <= set(closed(monitor)["gradient_norm"].steps.tolist())
+    assert [step for step in range(204, 220) if looked[step]] == [206, 210, 211, 219]
+    assert {206, 211} <= set(closed(monitor)["gradient_norm"].steps.tolist())
 
 
 @pytest.mark.parametrize(
     ("price", "total", "expected"),
     [
-        (1e-3, 1230, [123, 124, 227, 228, 331, 332, 435, 436, 539, 540]),
-        (5e-3, 1230, [220, 221, 421, 422, 622, 623]),  # a half of the budget pays for six pairs
-        (25e-3, 1230, [1020, 1021, 1220, 1221]),  # for one, and one at the end
-        (1e-3, 30, []),  # for none
+        (1e-3, 1230, [72, 124, 176, 228, 280]),
+        (5e-3, 1230, [120, 220, 320, 420, 520]),  # a half of the budget pays for twelve
+        (25e-3, 1230, [520, 1020, 1221]),  # for two, and one at the end
+        (1e-3, 30, [28]),  # for one
         (1e-3, None, []),  # a run of unknown length
     ],
 )

@@ -120,12 +120,6 @@ def test_a_loss_of_0_without_a_gradient_is_no_fault():
     assert watched(net, lambda out, y: F.relu(1 - out).mean(), rate=1e-3).findings == []
 
 
-def test_a_gradient_of_0_has_no_cosine():
-    cosines = watched(After(torch.round), F.mse_loss).history["gradient_cosine"].rows
-    assert len(cosines)
-    assert (cosines != cosines).all()
-
-
 def test_only_a_run_that_does_not_learn_is_searched():
     history = watched(After(lambda x: x), F.mse_loss, steps=80).history
     assert "dead_share" in history.series
@@ -218,7 +212,7 @@ def recorded(ratio, rate, losses):
     again.record("lr", 0, ("group 0",), [rate])
     for step, loss in enumerate(losses):
         again.record("loss", step, ("loss",), [loss])
-        for quantity, value in (("update_ratio", ratio), ("gradient_cosine", 0.9), ("gradient_norm", 1.0)):
+        for quantity, value in (("update_ratio", ratio), ("gradient_norm", 1.0)):
             again.record(quantity, step, ("weight",), [value])
         again.record("weight_norm", step, ("weight",), [1.0])
     return again

@@ -202,8 +202,7 @@ class Measurements:
         """Measure the complete gradients before an optimizer changes the weights."""
         with self.schedule.gradients:
             with self.gradients:
-                readings = self.transfer.readings(step.index)
-                self.watched.probes[optimizer].before_step(readings, step.index, scale)
+                self.watched.probes[optimizer].before_step(self.transfer.readings(step.index), scale)
             if self.schedule.steps <= EARLY and not self.wiring.failed:
                 with self.wiring:
                     self._note(self.watched.wiring(step.index, optimizer, backward=step.losses > 0))

@@ -19,8 +19,8 @@ __all__ = [
 ]
 
 SAMPLE = 4096
-"""Entries of a parameter, evenly spread, on which updates and cosines are measured. All entries would need a
-copy of the model."""
+"""Entries of a parameter, evenly spread, on which updates are measured. All entries would need a copy of the
+model."""
 
 FROM_ZERO = 20
 """Measurements for which a weight that starts at zero, as in LoRA, has no size to compare an update with."""
@@ -97,9 +97,7 @@ class ParameterProbe:
         self._from_zero: Tensor | None = None
         self._measured = 0
         self._sizes: list[int] = []
-        self._places = torch.empty(0, dtype=torch.int64)
         self._stepped: list[int] = []
-        self._previous: tuple[int, list[int], Tensor, Tensor] | None = None
 
     def stale(self, readings: Readings) -> None:
         """Measure the gradients that are still present when a backward pass begins."""
@@ -119,12 +117,11 @@ class ParameterProbe:
         """The number of trainable parameters."""
         return sum(p.requires_grad for p in self.parameters)
 
-    def before_step(self, readings: Readings, step: int, scale: Tensor | None = None) -> None:
+    def before_step(self, readings: Readings, scale: Tensor | None = None) -> None:
         """Measure gradients and weights, and keep a sample of the weights for `after_step`.
 
         Args:
             readings: receives the measurements.
-            step: the optimizer step.
             scale: the factor that is still in the gradients if the optimizer unscales them itself.
         """
         stepped = [i for i, p in enumerate(self.parameters) if p.grad is not None and p.numel()]
@@ -147,22 +144,9 @@ class ParameterProbe:
         if not sampled:
             return
         self._stepped = sampled
-        pieces = [_sample(self.parameters[i].grad) for i in sampled]
-        self._measure([piece.numel() for piece in pieces])
-        grad = torch.cat(pieces)
-        sizes = self._norms_of(grad)
-        unit = grad / self._spread(sizes)
-        if (
-            self._previous
-            and self._previous[:2] == (step - 1, sampled)
-            and (then := self._previous[2]).shape == unit.shape
-        ):
-            # From the length of a/|a| + b/|b|, because the product of small gradients would underflow.
-            cosine = self._norms_of(unit + then).square() / 2 - 1
-            cosine = torch.where((sizes > 0) & self._previous[3], cosine, float("nan"))  # 0 has no direction
-            readings.add("gradient_cosine", tuple(self.names[i] for i in sampled), cosine)
-        self._previous = (step, sampled, unit, sizes > 0)
-        self._before = torch.cat([_sample(self.parameters[i]) for i in sampled])
+        pieces = [_sample(self.parameters[i]) for i in sampled]
+        self._sizes = [piece.numel() for piece in pieces]
+        self._before = torch.cat(pieces)
 
     def after_step(self, readings: Readings, overflow: Tensor | None = None) -> None:
         """Measure how far the step changed the weights, relative to their size; NaN after an `overflow`."""
@@ -184,24 +168,13 @@ class ParameterProbe:
 
     def forget(self) -> None:
         """Drop what was kept of the last step."""
-        self._before = self._previous = None
+        self._before = None
 
     def _norms_of(self, packed: Tensor) -> Tensor:
         return norms(packed.split(self._sizes))
 
-    def _measure(self, sizes: list[int]) -> None:
-        """Compute the positions of each tensor in packed samples. Kept, because this waits for the device."""
-        if sizes != self._sizes:
-            self._sizes = sizes
-            self._places = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
 
-    def _spread(self, values: Tensor) -> Tensor:
-        self._places = self._places.to(values.device)
-        return values.clamp(min=1e-30).index_select(0, self._places)
-
-
-def _sample(tensor: Tensor | None) -> Tensor:
-    assert tensor is not None
+def _sample(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     flat = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).reshape(-1)
     sample = flat[:: max(1, flat.numel() // SAMPLE)]

@@ -45,7 +45,6 @@ QUANTITIES: dict[str, Quantity] = {
     "recurrent_growth": Quantity("activations", "layer", "recurrent layer"),
     "recurrent_gradient": Quantity("activations", "layer", "recurrent layer"),
     "gradient_norm": Quantity("gradients", "parameter", "gradient"),
-    "gradient_cosine": Quantity("gradients", "parameter", "gradient at two steps in a row"),
     "weight_norm": Quantity("gradients", "parameter", "gradient"),
     "update_ratio": Quantity("gradients", "parameter", "optimizer step"),
     "stale_gradient": Quantity("gradients", ("norm",), "backward pass"),

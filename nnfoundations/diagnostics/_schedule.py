@@ -59,9 +59,8 @@ MEMORY = 500
 REST = 50
 """Smallest number of steps between two closer inspections; doubled after each one beyond the budget."""
 
-SPREAD = 12
-"""Largest number of measurements, each of two steps, that are spread over a run of known length even if the
-account is empty."""
+SPREAD = 24
+"""Largest number of measurements that are spread over a run of known length even if the account is empty."""
 
 SPREAD_SHARE = 0.5
 """The share of the time budget of the whole run that they may take."""
@@ -117,7 +116,6 @@ class Schedule:
     own: float = 0.0  # seconds that diagnostics took since the last settlement
     _unpaid: int = 0  # steps since then
     _settled: float | None = None  # its time; None if the time since then is not training
-    _pair: bool = False
     _wanted: int = 0
     _jumped: bool = False  # the loss or the rate did, and activations were not measured since
     _again: int = 0  # length of the current chain of measurements of activations
@@ -126,15 +124,13 @@ class Schedule:
     _always: float = 0.0  # seconds that each step costs without measurements, a running mean
 
     def wants_gradients(self, step: int, total: float | None = None) -> bool:
-        """Decide for gradients. The step after each measurement measures too, for the cosine.
+        """Decide for gradients.
 
         Args:
             step: the current step.
             total: the number of steps of the run, if it is known.
         """
         if self._wanted or self.steps <= DENSE or self.steps - self._inspected in AGAIN:
-            return True
-        if self._pair:
             return True
         account = self.gradients
         since = step - account.last
@@ -149,9 +145,9 @@ class Schedule:
         of it is kept for measurements until the end.
         """
         allowed = SPREAD_SHARE * max(FREE_BELOW * total, self.budget * self.trained * total / self.steps)
-        pairs = min(allowed / (2 * self.gradients.price), SPREAD) if self.gradients.price else 0.0
-        at_the_end = step >= total - STRIDE - 2 and since >= total / SPREAD
-        return pairs >= 1 and (at_the_end or since >= total / pairs)
+        number = min(allowed / self.gradients.price, SPREAD) if self.gradients.price else 0.0
+        at_the_end = step >= total - STRIDE - 1 and since >= max(total / SPREAD, STRIDE)
+        return number >= 1 and (at_the_end or since >= total / number)
 
     def wants_activations(
         self, step: int, total: float | None = None, *, still: bool = False, unsettled: bool = False
@@ -218,7 +214,6 @@ class Schedule:
     def measured(self, step: int) -> None:
         """Spend the budget for the measurements of this step."""
         if self.gradients.seconds:
-            self._pair = not self._pair and self.steps > DENSE
             self._wanted = max(0, self._wanted - 1)
             self.gradients.pay(step)
         if self.activations.seconds:
