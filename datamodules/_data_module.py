@@ -2,6 +2,8 @@
 
 The values stay in one tensor, pixels as uint8. Training, validation and test parts are row numbers of it, not
 copies.
+
+The file is longer than usual because of the docstrings of the arguments, which all data sets share.
 """
 
 import math

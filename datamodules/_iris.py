@@ -1,6 +1,6 @@
 """Iris, the classic small data set, from scikit-learn."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -27,7 +27,7 @@ class IrisDataModule(SingleSplitDataModule):
     name = "iris"
     shape: tuple[int, ...] = (4,)
     num_classes = 3
-    class_names = ("setosa", "versicolor", "virginica")
+    class_names: ClassVar[tuple[str, ...]] = ("setosa", "versicolor", "virginica")
     feature_names: tuple[str, ...] = ("sepal length", "sepal width", "petal length", "petal width")
     mean: tuple[float, ...] = (5.8433, 3.0573, 3.7580, 1.1993)  # of all flowers
     std: tuple[float, ...] = (0.8281, 0.4359, 1.7653, 0.7622)

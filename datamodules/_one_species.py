@@ -16,7 +16,7 @@ class SetosaDataModule(IrisDataModule):
 
     name = "setosa"
     num_classes = 2
-    class_names = ("other", "setosa")  # type: ignore[assignment]  # two, where Iris has three
+    class_names = ("other", "setosa")
 
     def read(self) -> LabelledSet:
         return _against_the_rest(super().read(), 0)
@@ -30,7 +30,7 @@ class VersicolorDataModule(IrisDataModule):
 
     name = "versicolor"
     num_classes = 2
-    class_names = ("other", "versicolor")  # type: ignore[assignment]  # two, where Iris has three
+    class_names = ("other", "versicolor")
 
     def read(self) -> LabelledSet:
         return _against_the_rest(super().read(), 1)

@@ -21,13 +21,13 @@ def flowers(data: IrisDataModule) -> tuple[torch.Tensor, torch.Tensor]:
     ("features", "columns"), [("sepals", [0, 1]), ("petals", [2, 3]), ("all", [0, 1, 2, 3])]
 )
 def test_features(features: str, columns: list[int]) -> None:
-    data = IrisDataModule(features=features, normalize=False)  # type: ignore[arg-type]
+    data = IrisDataModule(features=features, normalize=False)
     x, _ = flowers(data)
     assert data.dims == (len(columns),)
     assert len(data.feature_names) == len(columns)
     published = {tuple(row) for row in load_iris().data[:, columns].astype(np.float32).tolist()}
     assert {tuple(row) for row in x.tolist()} <= published
-    standardized = IrisDataModule(features=features)  # type: ignore[arg-type]
+    standardized = IrisDataModule(features=features)
     torch.testing.assert_close(flowers(standardized)[0].mean(0), torch.zeros(len(columns)), atol=0.15, rtol=0)
     assert IrisDataModule().dims == (4,), "another instance keeps all features"
 
@@ -71,6 +71,6 @@ def test_the_range_is_that_of_the_training_samples() -> None:
 
 def test_wrong_options() -> None:
     with pytest.raises(ValueError, match="features must be one of all, sepals, petals; got 'sepal'"):
-        IrisDataModule(features="sepal")  # type: ignore[arg-type]
+        IrisDataModule(features="sepal")
     with pytest.raises(ValueError, match="normalize must be one of true, false, min-max; got 'minmax'"):
-        IrisDataModule(normalize="minmax")  # type: ignore[arg-type]
+        IrisDataModule(normalize="minmax")

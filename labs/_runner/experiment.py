@@ -151,7 +151,7 @@ def _carry_out_all(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Row]]:
 
 @contextmanager
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that import torch anew, and that end with this one however it ends."""
+    """Start processes that import torch themselves and end with this one, even if it is killed."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     others = set(active_children())
