@@ -120,7 +120,7 @@ LAB = Lab(
         Arm("versicolor", "versicolor, standardized"),
     ),
     presets={
-        "smoke": Preset(1, 5, ("--trainer.max_epochs", "15"), notebook=False),
+        "smoke": Preset(1, 5, ("--trainer.max_epochs", "5"), notebook=False),
         "quick": Preset(5, 70),
         "full": Preset(20, 370),
     },
