@@ -11,11 +11,13 @@ from nnfoundations.labs._runner.report import (
     write_figures,
     write_verdicts,
 )
-from nnfoundations.labs._runner.results import Results
+from nnfoundations.labs._runner.results import ArmNotRun, Results
 from nnfoundations.labs._runner.run import Stopped
+from nnfoundations.labs._runner.scalars import logged_by_epoch
 
 __all__ = [
     "Arm",
+    "ArmNotRun",
     "Experiment",
     "Lab",
     "Measured",
@@ -28,6 +30,7 @@ __all__ = [
     "ended_runs",
     "find_labs",
     "has_notebook_packages",
+    "logged_by_epoch",
     "write_figures",
     "write_notebook",
     "write_verdicts",

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import time
+from importlib import import_module
 from pathlib import Path
 
 import cli_process
@@ -68,6 +69,8 @@ def test_every_arm_has_a_config_and_every_preset_is_there(lab):
     configs = {path.stem for path in (lab_folder(lab.name) / "configs").glob("*.yaml")}
     assert configs == {(arm.config or f"{lab.name}/{arm.name}").partition("/")[2] for arm in lab.arms}
     assert list(lab.presets) == ["smoke", "quick", "full"]
+    assert all(set(preset.arms) <= {arm.name for arm in lab.arms} for preset in lab.presets.values())
+    assert not lab.presets["full"].arms, "it runs all"
     assert lab.presets["quick"].seeds >= 5
     assert lab.presets["quick"].seconds <= 120, "60 s on two cores"
 
@@ -140,7 +143,8 @@ def test_smoke_takes_seconds_and_leaves_results(lab, smoke):
     assert code == 0
     assert seconds < 10
     results = Results(out)
-    assert results.arms == [arm.name for arm in lab.arms]
+    assert results.arms == [arm.name for arm in lab.arms_of("smoke")]
+    assert (out / "figures" / f"{lab.main_figure}.png").exists()
     assert not results.failures
     assert {one["verdict"] for one in json.loads((out / "claims.json").read_text())["claims"]} == {
         "not shown"
@@ -202,8 +206,22 @@ def test_committed_verdicts_follow_from_the_committed_results(lab, tmp_path):
     assert (tmp_path / "claims.json").read_bytes() == (folder / "claims.json").read_bytes()
     machine = json.loads((folder / "machine.json").read_text())
     assert machine["preset"] == "full"
-    assert machine["runs"] == machine["planned"] == len(lab.arms) * lab.presets["full"].seeds
+    assert machine["runs"] == machine["planned"] == len(lab.arms_of("full")) * lab.presets["full"].seeds
     assert all("+changes" not in one["revision"]["nnfoundations"] for one in machine["machines"])
+
+
+@each_lab
+@pytest.mark.parametrize("preset", ["smoke", "quick"])
+def test_the_main_figure_needs_only_arms_of_the_preset(lab, preset, tmp_path):
+    folder, arms = ROOT / "docs" / "labs" / lab.name, [arm.name for arm in lab.arms_of(preset)]
+    for name in ("results.csv", "curves.csv"):
+        header, *lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.partition(",")[0] in arms]
+        (tmp_path / name).write_text("\n".join([header, *kept]), encoding="utf-8")
+    for name in ("timings.csv", "machine.json"):
+        shutil.copy(folder / name, tmp_path)
+    figures = import_module(f"nnfoundations.labs.{lab.name}.figures").FIGURES
+    assert figures[lab.main_figure](Results(tmp_path)).axes
 
 
 @each_lab

@@ -41,9 +41,9 @@ class Experiment:
         self, lab: Lab, preset: str, out: Path, *, seeds: int | None = None, mine: Sequence[Path] = ()
     ) -> None:
         self.lab, self.preset, self.out = lab, preset, out
-        arms = [_complete(arm, lab) for arm in lab.arms]
+        arms = [_complete(arm, lab) for arm in lab.arms_of(preset)]
         for path in mine:
-            if path.stem in {arm.name for arm in arms}:
+            if path.stem in {arm.name for arm in lab.arms}:
                 raise OptionError(
                     f"an arm of {lab.name} is already named `{path.stem}`.\nRename the file `{path}`."
                 )

@@ -92,10 +92,12 @@ def _print_list(labs: "dict[str, Lab]") -> None:
     for name, lab in labs.items():
         print(f"{name}\n  {lab.question}")
         for preset, chosen in lab.presets.items():
-            runs = len(lab.arms) * chosen.seeds
+            arms = len(lab.arms_of(preset))
+            part = f" ({arms} of {len(lab.arms)} arms)" if arms < len(lab.arms) else ""
             done = ended_runs(_default_out(name, preset))
             state = f", {done} done" if done else ""
-            print(f"  {preset:<6} {runs} runs, {duration(chosen.seconds)} of CPU time{state}")
+            time = duration(chosen.seconds)
+            print(f"  {preset:<6} {arms * chosen.seeds} runs{part}, {time} of CPU time{state}")
     print("\nRun one:  nnfoundations lab NAME --preset quick --jobs 2")
 
 
@@ -128,12 +130,16 @@ def _say_stopped(code: int) -> int:
 
 
 def _check_arms(experiment: "Experiment", only: Sequence[str]) -> None:
-    arms = list(dict.fromkeys(run.arm.name for run in experiment.runs))
+    lab, arms = experiment.lab, list(dict.fromkeys(run.arm.name for run in experiment.runs))
     for name in only:
+        if name in {arm.name for arm in lab.arms} - set(arms):
+            raise CommandError(
+                f"--only: the preset `{experiment.preset}` does not run `{name}`.\nGive --preset full."
+            )
         if name not in arms:
             near = get_close_matches(name, arms, n=1)
             fix = f"Did you mean `{near[0]}`?" if near else f"Arms: {', '.join(arms)}."
-            raise CommandError(f"--only: {experiment.lab.name} has no arm `{name}`.\n{fix}")
+            raise CommandError(f"--only: {lab.name} has no arm `{name}`.\n{fix}")
 
 
 def _report(lab: "Lab", out: Path, given: argparse.Namespace) -> int:
