@@ -2,15 +2,19 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import ttest_rel
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import nnfoundations.labs
 from nnfoundations.cli import main
 from nnfoundations.labs import ArmNotRun, Page, Results, find_labs, write_figures, write_verdicts
+from nnfoundations.labs._runner.threads import one_thread
 
 pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
 OWN = Path(__file__).parent / "own_labs"
@@ -29,6 +33,18 @@ def smoke(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("tiny")
     assert main(["lab", "tiny", "--preset", "smoke", "--out", str(out)]) == 0
     return out
+
+
+def test_a_run_has_one_thread(request):
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info()} | {torch.get_num_threads()}
+
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    with threadpool_limits(2):  # also where the environment says one
+        torch.set_num_threads(2)
+        with one_thread():
+            assert threads() == {1}
+        assert threads() == {2}
 
 
 # -- presets that run some of the arms -----------------------------------------------------------------------

@@ -17,6 +17,7 @@ from nnfoundations.errors import OptionError
 from nnfoundations.labs._runner.lab import Arm, Lab
 from nnfoundations.labs._runner.progress import Progress
 from nnfoundations.labs._runner.run import Row, Run, carry_out, write_whole
+from nnfoundations.labs._runner.threads import environment_of_one_thread
 
 __all__ = ["CURVES", "MACHINE", "RESULTS", "TIMINGS", "Experiment", "ended_runs"]
 
@@ -152,21 +153,17 @@ def _carry_out_all(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Row]]:
 @contextmanager
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Start processes that import torch themselves and end with this one, even if it is killed."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
     others = set(active_children())
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_the_parent)
     try:
-        yield pool
+        with environment_of_one_thread():
+            yield pool
     except BaseException:  # their runs would go on for minutes
         for worker in set(active_children()) - others:
             worker.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        os.environ.pop("OMP_NUM_THREADS")
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _end_with_the_parent() -> None:

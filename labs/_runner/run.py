@@ -14,6 +14,7 @@ from shutil import rmtree
 from typing import Any
 
 from nnfoundations.labs._runner.lab import Arm, Measured
+from nnfoundations.labs._runner.threads import one_thread
 
 __all__ = ["Row", "Run", "Stopped", "carry_out", "write_whole"]
 
@@ -121,11 +122,11 @@ class Run:
         return row if saved["fingerprint"] == self.fingerprint and row.state == FINISHED else None
 
 
+@one_thread()
 def carry_out(run: Run) -> Row:
     """Train, measure and record one run.
 
-    An earlier attempt that a signal has ended is removed first. The run uses one thread, so that results do
-    not depend on the number of cores or of other runs.
+    An earlier attempt that a signal has ended is removed first. The run uses one thread.
 
     Args:
         run: which one.
@@ -136,24 +137,18 @@ def carry_out(run: Run) -> Row:
     Raises:
         Stopped: a signal ended the run; nothing is recorded.
     """
-    import torch
-
     from nnfoundations.cli import main
 
     folder = run.root / run.name
     if folder.exists():
         rmtree(folder)
-    printed, problems, threads = StringIO(), StringIO(), torch.get_num_threads()
+    printed, problems = StringIO(), StringIO()
     wall, cpu = time.perf_counter(), time.process_time()
-    torch.set_num_threads(1)
-    try:
-        with redirect_stdout(printed), redirect_stderr(problems):
-            code = main([
-                *("fit", "--quiet", *run.arguments),
-                *("--trainer.default_root_dir", str(run.root), "--name", run.name),
-            ])  # fmt: skip
-    finally:
-        torch.set_num_threads(threads)
+    with redirect_stdout(printed), redirect_stderr(problems):
+        code = main([
+            *("fit", "--quiet", *run.arguments),
+            *("--trainer.default_root_dir", str(run.root), "--name", run.name),
+        ])  # fmt: skip
     if code in _SIGNALS:
         raise Stopped(code)
     attempt = next(iter(sorted(path.parent for path in folder.glob("*/run.json"))), None)
