@@ -1,7 +1,8 @@
 """Experiments with a report, a folder each, run by `nnfoundations lab`. docs/labs.md: how to write one."""
 
+from nnfoundations.labs._runner.choice import run_tests
 from nnfoundations.labs._runner.experiment import Experiment, ended_runs
-from nnfoundations.labs._runner.lab import Arm, Lab, Measured, Preset, find_labs
+from nnfoundations.labs._runner.lab import Arm, Choice, Lab, Measured, Preset, find_labs
 from nnfoundations.labs._runner.notebook import write_notebook
 from nnfoundations.labs._runner.page import Page
 from nnfoundations.labs._runner.progress import duration
@@ -18,6 +19,7 @@ from nnfoundations.labs._runner.scalars import logged_by_epoch
 __all__ = [
     "Arm",
     "ArmNotRun",
+    "Choice",
     "Experiment",
     "Lab",
     "Measured",
@@ -31,6 +33,7 @@ __all__ = [
     "find_labs",
     "has_notebook_packages",
     "logged_by_epoch",
+    "run_tests",
     "write_figures",
     "write_notebook",
     "write_verdicts",

@@ -15,6 +15,7 @@ import pytest
 
 from nnfoundations.cli import main
 from nnfoundations.labs import Experiment, Page, Results, find_labs, write_figures, write_notebook
+from nnfoundations.labs._runner.choice import choose, chosen_arms
 from nnfoundations.labs._runner.claims import Claims
 from nnfoundations.labs._runner.lab import lab_folder
 from nnfoundations.labs._runner.notebook import build
@@ -83,6 +84,7 @@ def test_every_page_has_the_same_parts(lab):
     parts = ["question", "prediction", "keep", "our_prediction", "setup", "figure"]
     assert shown[: len(parts)] == parts, "nothing is shown before a prediction is kept"
     assert {"table", "differences", "verdicts", "answers", "failed", "cost", "command"} <= set(shown)
+    assert ("tested" in shown) == bool(lab.choices)
     assert f'page.figure("{lab.main_figure}"' in source
 
 
@@ -200,14 +202,24 @@ def test_committed_verdicts_follow_from_the_committed_results(lab, tmp_path):
     from nnfoundations.labs import write_verdicts
 
     folder = ROOT / "docs" / "labs" / lab.name
-    for name in ("results.csv", "curves.csv", "timings.csv", "machine.json"):
-        shutil.copy(folder / name, tmp_path)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "claims.json").unlink()
     write_verdicts(lab, tmp_path)
     assert (tmp_path / "claims.json").read_bytes() == (folder / "claims.json").read_bytes()
     machine = json.loads((folder / "machine.json").read_text())
     assert machine["preset"] == "full"
     assert machine["runs"] == machine["planned"] == len(lab.arms_of("full")) * lab.presets["full"].seeds
     assert all("+changes" not in one["revision"]["nnfoundations"] for one in machine["machines"])
+
+
+@each_lab
+def test_the_committed_choice_follows_from_the_committed_results(lab):
+    results = Results(ROOT / "docs" / "labs" / lab.name)
+    assert {arm for choice in lab.choices for arm in choice.among} <= set(results.arms)
+    assert results.choices == choose(lab, results)
+    runs = [(arm, str(seed)) for arm in chosen_arms(results.choices) for seed in results.finished(arm)]
+    assert sorted((row["arm"], row["seed"]) for row in results.tests) == sorted(runs)
+    assert len(results.readings) == (1 if runs else 0), "the test data are read once"
 
 
 @each_lab

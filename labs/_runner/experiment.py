@@ -19,9 +19,20 @@ from nnfoundations.labs._runner.progress import Progress
 from nnfoundations.labs._runner.run import Row, Run, carry_out, write_whole
 from nnfoundations.labs._runner.threads import environment_of_one_thread
 
-__all__ = ["CURVES", "MACHINE", "RESULTS", "TIMINGS", "Experiment", "ended_runs"]
+__all__ = [
+    "CHOICE",
+    "CURVES",
+    "MACHINE",
+    "RESULTS",
+    "TESTS",
+    "TIMINGS",
+    "Experiment",
+    "ended_runs",
+    "write_rows",
+]
 
 RESULTS, TIMINGS, CURVES, MACHINE = "results.csv", "timings.csv", "curves.csv", "machine.json"
+TESTS, CHOICE = "test.csv", "choice.json"
 
 
 class Experiment:
@@ -91,10 +102,7 @@ class Experiment:
     def write(self) -> None:
         """Write the tables: results, curves, timings, and the machine of each run."""
         rows = self.rows
-        names = list(dict.fromkeys(name for row in rows for name in row.values))
-        cells = ((row.arm, row.seed, row.state, *row.numbers(names), row.cause, row.command) for row in rows)
-        header = ("arm", "seed", "state", *names, "cause", "command")
-        write_whole(self.out / RESULTS, _table(header, cells))
+        write_rows(self.out / RESULTS, rows)
         points = (
             (row.arm, row.seed, name, x, y)
             for row in rows
@@ -108,6 +116,18 @@ class Experiment:
         report = {"preset": self.preset, "runs": len(rows), "planned": len(self.runs),
                   "machines": [json.loads(machine) for machine in sorted(machines)]}  # fmt: skip
         write_whole(self.out / MACHINE, json.dumps(report, indent=2) + "\n")
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write a table with a row for each run.
+
+    Args:
+        path: of the file.
+        rows: the runs, or their tests.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    cells = ((row.arm, row.seed, row.state, *row.numbers(names), row.cause, row.command) for row in rows)
+    write_whole(path, _table(("arm", "seed", "state", *names, "cause", "command"), cells))
 
 
 def ended_runs(out: Path) -> int:

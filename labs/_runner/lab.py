@@ -6,8 +6,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import Literal
 
-__all__ = ["Arm", "Lab", "Measured", "Preset", "find_labs", "lab_folder"]
+__all__ = ["Arm", "Choice", "Lab", "Measured", "Preset", "find_labs", "lab_folder"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,21 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A rule that chooses the arm to be tested. It is written before the runs, as the claims are.
+
+    Args:
+        column: a column of `results.csv`, measured on validation data.
+        best: `largest` or `smallest`: which mean over the seeds is chosen.
+        among: names of arms; of equal means the first one is chosen.
+    """
+
+    column: str
+    best: Literal["largest", "smallest"]
+    among: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Lab:
     """An experiment with a report.
 
@@ -73,6 +89,7 @@ class Lab:
         table: the columns of `results.csv` in the table of the report, with their headings.
         comparisons: pairs of arms; the report shows the first minus the second, paired by seed.
         main_figure: the figure that answers the question.
+        choices: which arms are tested on the test data, once, after all runs; none by default.
     """
 
     name: str
@@ -84,6 +101,7 @@ class Lab:
     table: dict[str, str]
     comparisons: tuple[tuple[str, str], ...]
     main_figure: str
+    choices: tuple[Choice, ...] = ()
 
     def arms_of(self, preset: str) -> list[Arm]:
         """Find the arms that a preset runs.

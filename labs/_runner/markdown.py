@@ -6,12 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfoundations.labs._runner.lab import Lab
 from nnfoundations.labs._runner.statistics import Interval
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-__all__ = ["interval_text", "markdown", "markdown_table", "mean_text", "number", "p_text", "rule_text"]
+__all__ = [
+    "choice_text",
+    "interval_text",
+    "markdown",
+    "markdown_table",
+    "mean_text",
+    "measured_text",
+    "number",
+    "p_text",
+    "rule_text",
+]
 
 
 def number(value: float) -> str:
@@ -48,6 +59,24 @@ def rule_text(claim: dict[str, Any]) -> str:
         claim["quantity"], f"{claim['quantity']} of"
     )
     return f"{quantity} {claim['column'].replace('_', ' ')} {relation} {number(claim['number'])}{margin}"
+
+
+def measured_text(measured: dict[str, Any]) -> str:
+    """What a claim in `claims.json` has measured, with its interval."""
+    if measured["estimate"] is None:
+        return "-"
+    low, high = (math.inf if end is None else end for end in (measured["low"], measured["high"]))
+    return f"{number(measured['estimate'])} [{number(low)}, {number(high)}]"
+
+
+def choice_text(lab: Lab, choice: dict[str, Any]) -> str:
+    """A choice from `choice.json` with its rule and the means of its arms."""
+    means = "; ".join(
+        f"{lab.label(arm)} {'-' if mean is None else number(mean)}" for arm, mean in choice["means"].items()
+    )
+    chosen = "no arm" if choice["chosen"] is None else lab.label(choice["chosen"])
+    what = lab.table.get(choice["column"], choice["column"])
+    return f"Chosen by the {choice['best']} mean of {what}: **{chosen}**. Means: {means}."
 
 
 def markdown_table(

@@ -1,24 +1,26 @@
 """The parts of a lab's page that are the same in all labs, computed from the files beside the notebook."""
 
 import json
-import math
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnfoundations.labs._runner.choice import chosen_arms
 from nnfoundations.labs._runner.lab import find_labs
 from nnfoundations.labs._runner.markdown import (
+    choice_text,
     interval_text,
     markdown,
     markdown_table,
     mean_text,
+    measured_text,
     number,
     p_text,
     rule_text,
 )
 from nnfoundations.labs._runner.progress import duration
-from nnfoundations.labs._runner.results import LEAST_SEEDS, Results
+from nnfoundations.labs._runner.results import LEAST_SEEDS, TEST, Results
 from nnfoundations.labs._runner.statistics import holm, mean_interval, p_value
 
 if TYPE_CHECKING:
@@ -201,6 +203,27 @@ class Page:
         heads = (head, "mean", "95 % interval", "p (Holm)")
         return markdown_table(heads, rows, right=(1, 2, 3), below=below if rest else "")
 
+    def tested(self) -> "Markdown":
+        """Which arms were chosen by which rule, and their test metrics: mean, s.d. and 95 % interval.
+
+        Returns:
+            The table, or a sentence.
+        """
+        choices, readings = self.results.choices, self.results.readings
+        arms = chosen_arms(choices)
+        if not arms:
+            return markdown(f"No arm was tested: a choice needs all runs and {LEAST_SEEDS} seeds.")
+        rows = []
+        for arm in arms:
+            for column in self.results.test_columns:
+                values = self.results.values(arm, f"{TEST}{column}")
+                cells = mean_text(values), interval_text(mean_interval(values)), str(len(values))
+                rows.append((self.lab.label(arm), column.replace("_", " "), *cells))
+        heads = ("tested arm", "metric on the test data", "mean ± s.d.", "95 % interval of the mean", "n")
+        lines = [choice_text(self.lab, choice) for choice in choices]
+        lines += [f"Test data were read {one['reason']}, for {one['tested']} runs." for one in readings]
+        return markdown_table(heads, rows, right=(2, 3, 4), below="\n\n".join(lines))
+
     def _comparisons(self) -> list[tuple[str, str]]:
         known = {arm.name for arm in self.lab.arms}
         own = [arm for arm in self.results.arms if arm not in known]
@@ -217,15 +240,9 @@ class Page:
         """
         rows = []
         for one in self._claims["claims"]:
-            measured = one["measured"]
-            found = "-"
-            if measured["estimate"] is not None:
-                low, high = (math.inf if end is None else end for end in (measured["low"], measured["high"]))
-                found = f"{number(measured['estimate'])} [{number(low)}, {number(high)}]"
             why = f" ({one['reason']})" if one["reason"] else ""
-            rows.append(
-                (f"{one['claim']} *{one['source']}*", rule_text(one), found, f"**{one['verdict']}**{why}")
-            )
+            claim, verdict = f"{one['claim']} *{one['source']}*", f"**{one['verdict']}**{why}"
+            rows.append((claim, rule_text(one), measured_text(one["measured"]), verdict))
         return markdown_table(("claim and source", "rule", "measured", "verdict"), rows)
 
     def answers(self) -> "Markdown":

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nnfoundations.labs._runner.experiment import CURVES, MACHINE, RESULTS, TIMINGS
+from nnfoundations.labs._runner.experiment import CHOICE, CURVES, MACHINE, RESULTS, TESTS, TIMINGS
 
-__all__ = ["LEAST_SEEDS", "ArmNotRun", "Results"]
+__all__ = ["LEAST_SEEDS", "TEST", "ArmNotRun", "Results"]
 
+TEST = "test/"
+NOT_METRICS = ("arm", "seed", "state", "cause", "command")
 LEAST_SEEDS = 5
 """Below this number of paired seeds nothing is ranked."""
 
@@ -37,6 +39,12 @@ class Results:
         self.machine: dict[str, Any] = json.loads((folder / MACHINE).read_text(encoding="utf-8"))
         self.preset: str = self.machine.get("preset", "")
         self.arms = list(dict.fromkeys(row["arm"] for row in self.rows))
+        self.tests = list(_read(folder / TESTS)) if (folder / TESTS).exists() else []
+        self.choices: list[dict[str, Any]] = []
+        self.readings: list[dict[str, Any]] = []
+        if (folder / CHOICE).exists():
+            record = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
+            self.choices, self.readings = record["choices"], record["readings"]
         self._curves: dict[tuple[str, int, str], list[tuple[float, float]]] = {}
         for row in _read(folder / CURVES):
             key = row["arm"], int(row["seed"]), row["curve"]
@@ -47,15 +55,18 @@ class Results:
 
         Args:
             arm: the name of the arm.
-            column: a column of `results.csv`.
+            column: a column of `results.csv`, or of `test.csv` with `test/` before it.
 
         Returns:
-            The value of each seed; NaN for a run that failed.
+            The value of each seed; NaN for a run that failed. Nothing if the arm was not tested.
 
         Raises:
             ArmNotRun: there are no runs of the arm.
         """
-        return {int(row["seed"]): float(row.get(column, "nan")) for row in self._rows_of(arm)}
+        rows = self._rows_of(arm)
+        if column.startswith(TEST):
+            rows, column = [row for row in self.tests if row["arm"] == arm], column.removeprefix(TEST)
+        return {int(row["seed"]): float(row.get(column, "nan")) for row in rows}
 
     def values(self, arm: str, column: str) -> np.ndarray:
         """Find the values of an arm as an array.
@@ -142,9 +153,14 @@ class Results:
         return [row for row in self.rows if row["arm"] == arm]
 
     @property
+    def test_columns(self) -> list[str]:
+        """The columns of `test.csv` that are metrics."""
+        return [name for name in self.tests[0] if name not in NOT_METRICS] if self.tests else []
+
+    @property
     def failures(self) -> list[dict[str, str]]:
-        """The rows of runs that failed."""
-        return [row for row in self.rows if row["state"] == "failed"]
+        """The rows of runs and of tests that failed."""
+        return [row for row in self.rows + self.tests if row["state"] == "failed"]
 
 
 def _read(path: Path) -> Iterator[dict[str, str]]:

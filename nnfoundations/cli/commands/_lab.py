@@ -102,7 +102,7 @@ def _print_list(labs: "dict[str, Lab]") -> None:
 
 
 def _run(lab: "Lab", given: argparse.Namespace) -> int:
-    from nnfoundations.labs import Experiment, Stopped
+    from nnfoundations.labs import Experiment, Stopped, run_tests
 
     for path in given.arm:
         if not path.is_file():
@@ -115,6 +115,7 @@ def _run(lab: "Lab", given: argparse.Namespace) -> int:
             experiment = Experiment(lab, given.preset, out, seeds=given.seeds, mine=given.arm)
             _check_arms(experiment, given.only)
             experiment.run(given.only, given.jobs)
+            run_tests(experiment)
         return _report(lab, out, given)
     except OptionError as error:
         raise CommandError(f"lab: {error}") from None
@@ -151,7 +152,11 @@ def _report(lab: "Lab", out: Path, given: argparse.Namespace) -> int:
         )
     for one in write_verdicts(lab, out):
         print(f"{one.verdict:<13} {one.claim.claim}" + (f" ({one.reason})" if one.reason else ""))
-    failed = Results(out).failures
+    results = Results(out)
+    for choice in results.choices:
+        among = f"{choice['best']} {choice['column']} of {', '.join(choice['means'])}"
+        print(f"{'chosen':<13} {choice['chosen'] or 'none'}: {among}")
+    failed = results.failures
     for row in failed:
         print(f"failed: {row['arm']} seed {row['seed']}: {row['cause']}", file=sys.stderr)
     _draw(lab, out, given)

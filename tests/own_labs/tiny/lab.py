@@ -1,6 +1,6 @@
-"""Two widths, and a third one that only the full preset runs."""
+"""Two widths, and a third one that only the full preset runs. A notebook's kernel would not find this lab."""
 
-from nnfoundations.labs import Arm, Lab, Measured, Preset, logged_by_epoch
+from nnfoundations.labs import Arm, Choice, Lab, Measured, Preset, logged_by_epoch
 
 __all__ = ["LAB"]
 
@@ -23,11 +23,12 @@ LAB = Lab(
     ),
     presets={
         "smoke": Preset(1, 2, SHORT, arms=("narrow", "wide"), notebook=False),
-        "quick": Preset(5, 10, SHORT, arms=("narrow", "wide")),
-        "full": Preset(5, 15, SHORT),
+        "quick": Preset(5, 10, SHORT, arms=("narrow", "wide"), notebook=False),
+        "full": Preset(5, 15, SHORT, notebook=False),
     },
     measure=measure,
     table={"accuracy": "validation accuracy"},
     comparisons=(("wide", "narrow"), ("wide", "middle")),
     main_figure="accuracy",
+    choices=(Choice("accuracy", "largest", among=("narrow", "middle", "wide")),),
 )
