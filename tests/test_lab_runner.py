@@ -238,7 +238,7 @@ def test_test_data_are_not_read_again(copy):
 
 
 @pytest.mark.slow
-def test_a_stopped_test_continues(copy):
+def test_a_stopped_test_continues_and_each_can_be_repeated_alone(copy, monkeypatch):
     """As kill -9 leaves it: two tests not run, and the log one behind."""
     before, record = state(copy), choice(copy)
     for seed in (1, 4):
@@ -248,6 +248,11 @@ def test_a_stopped_test_continues(copy):
     assert main(["lab", "tiny", "--out", str(copy)]) == 0
     assert state(copy)[1] == before[1]
     assert len(folders(copy)) == len(before[0]) + 2
+
+    monkeypatch.chdir(copy)
+    program, *args = Results(copy).tests[3]["command"].split()
+    assert (program, main(args)) == ("nnfoundations", 0)
+    assert len([one for one in folders(copy) if one.startswith("runs/wide/seed_3/")]) == 3
 
 
 @pytest.mark.slow

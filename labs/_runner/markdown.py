@@ -72,7 +72,7 @@ def measured_text(measured: dict[str, Any]) -> str:
 def choice_text(lab: Lab, choice: dict[str, Any]) -> str:
     """A choice from `choice.json` with its rule and the means of its arms."""
     means = "; ".join(
-        f"{lab.label(arm)} {'-' if mean is None else number(mean)}" for arm, mean in choice["means"].items()
+        f"{lab.label(arm)} {'-' if mean is None else f'{mean:.4g}'}" for arm, mean in choice["means"].items()
     )
     chosen = "no arm" if choice["chosen"] is None else lab.label(choice["chosen"])
     what = lab.table.get(choice["column"], choice["column"])
