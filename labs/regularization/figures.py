@@ -97,10 +97,11 @@ def gains(results: Results) -> "Figure":
             axis.plot((interval.low, interval.high), (i, i), color=COLOURS[0], linewidth=1.5)
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(arms)), [LAB.label(arm) for arm in reversed(arms)])
+    axis.set_ylim(-0.6, len(arms) - 0.4)
     axis.set_xscale("symlog", linthresh=5)
-    axis.set_xticks(
-        (-50, -20, -10, -5, -2.5, 0, 2.5, 5), ("-50", "-20", "-10", "-5", "-2.5", "0", "2.5", "5")
-    )
+    ends, ticks = axis.get_xlim(), (-50, -20, -10, -5, -2.5, 0, 2.5, 5)
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_xlim(ends)
     axis.minorticks_off()
     axis.set_xlabel("validation accuracy minus that of none, points (linear up to 5, then logarithmic)")
     return figure
