@@ -129,7 +129,8 @@ page.table()
 page.differences("accuracy")
 
 # %% [markdown]
-# The chosen arms on the test data, and the arm without a remedy for comparison:
+# The chosen arms on the test data, and the arm without a remedy for comparison. These are fractions, not
+# percent:
 
 # %% tags=["page"]
 page.tested()
@@ -198,7 +199,8 @@ checks.check_penalty_gradient(penalty_gradient)
 
 # %% [markdown]
 # It works before your eyes: one layer of softmax on 100 digits of 8x8 pixels, 300 steps of gradient descent
-# at each strength.
+# at each strength. The norm shrinks with the strength. A single layer over-fits little, so there is little to
+# gain here, and a strong penalty under-fits.
 
 # %%
 x, y, other_x, other_y = few_digits()
