@@ -54,10 +54,11 @@ def strengths(results: Results) -> "Figure":
         x = np.array([float(strength) for strength in sweep.strengths])
         for axis, kind in zip(column, ("accuracy", "loss"), strict=True):
             for name, colour, style in ((f"fit_{kind}", TRAINING, "--"), (kind, VALIDATION, "-")):
-                values = np.array([results.values(arm, name) for arm in sweep.arms])
-                axis.plot(x, values, ".", color=colour, markersize=3, alpha=0.5)
-                axis.plot(x, values.mean(1), style, color=colour,
-                          label="training" if "fit" in name else "validation")  # fmt: skip
+                values = [results.values(arm, name) for arm in sweep.arms]
+                for at, one in zip(x, values, strict=True):
+                    axis.plot(np.full(len(one), at), one, ".", color=colour, markersize=3, alpha=0.5)
+                label = "training" if "fit" in name else "validation"
+                axis.plot(x, [one.mean() for one in values], style, color=colour, label=label)
             axis.axhline(results.values("none", kind).mean(), color="black", linewidth=0.8, linestyle=":",
                          label="validation, none")  # fmt: skip
         _mark_flat(column[0], results, sweep, x)
@@ -67,7 +68,7 @@ def strengths(results: Results) -> "Figure":
     axes[0, 3].invert_xaxis()  # the smaller the limit, the stronger
     axes[0, 0].set_ylabel("accuracy, %")
     axes[1, 0].set(yscale="log", ylabel="loss (data term)")
-    axes[1, 0].legend(loc="upper left", fontsize=6.5)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 
@@ -98,12 +99,7 @@ def gains(results: Results) -> "Figure":
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(arms)), [LAB.label(arm) for arm in reversed(arms)])
     axis.set_ylim(-0.6, len(arms) - 0.4)
-    axis.set_xscale("symlog", linthresh=5)
-    ends, ticks = axis.get_xlim(), (-50, -20, -10, -5, -2.5, 0, 2.5, 5)
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set_xlim(ends)
-    axis.minorticks_off()
-    axis.set_xlabel("validation accuracy minus that of none, points (linear up to 5, then logarithmic)")
+    axis.set_xlabel("validation accuracy minus that of none, points")
     return figure
 
 
@@ -139,8 +135,10 @@ def weights(results: Results) -> "Figure":
     arms = ("none", "dropout_0.5", "augmentation", "max_norm_0.5", "l2_0.003", "l2_0.03", "l1_0.001")
     for arm, colour in zip(arms, COLOURS, strict=True):
         _curve(panels[0], results, arm, "norm", colour, LAB.label(arm))
-    panels[0].set(xlabel="epoch", ylabel="norm of all weights", yscale="log")
-    panels[0].legend(fontsize=6.5, loc="lower left")
+    panels[0].set(xlabel="epoch", ylabel="norm of all weights", yscale="log", ylim=(1.5, 45))
+    panels[0].set_yticks((2, 5, 10, 20, 40), ("2", "5", "10", "20", "40"))
+    panels[0].minorticks_off()
+    panels[0].legend(fontsize=7, loc="lower left", ncols=2)
     sweep = SWEEPS[0]
     x = [float(strength) for strength in sweep.strengths]
     for column, label, colour, style in (
@@ -151,7 +149,7 @@ def weights(results: Results) -> "Figure":
         panels[1].plot(x, [results.values(arm, column).mean() for arm in sweep.arms], style, color=colour,
                        marker="o", markersize=3, label=label)  # fmt: skip
     panels[1].set(xscale="log", yscale="log", xlabel=sweep.symbol, ylabel="at the last epoch")
-    panels[1].legend(fontsize=6.5)
+    panels[1].legend(fontsize=7)
     return figure
 
 

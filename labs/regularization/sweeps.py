@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from nnfoundations.labs._runner.markdown import interval_text, markdown, markdown_table, number
 from nnfoundations.labs._runner.results import LEAST_SEEDS, Results
 from nnfoundations.labs._runner.statistics import mean_interval
@@ -59,7 +61,8 @@ def flat_region(results: Results, arms: Sequence[str]) -> tuple[str, list[str]]:
         difference from it has a 95 % interval that reaches 0; below five seeds nothing is ranked, and there
         are none.
     """
-    best = max(arms, key=lambda arm: float(results.values(arm, "accuracy").mean()))
+    means = {arm: float(results.values(arm, "accuracy").mean()) for arm in arms}
+    best = max(arms, key=lambda arm: np.nan_to_num(means[arm], nan=-np.inf))  # NaN: a run failed
     flat = []
     for arm in arms:
         first, second = results.pairs(arm, best, "accuracy")
