@@ -160,7 +160,8 @@ page.failed()
 
 # %% [markdown]
 # The learning rate is the same for all arms; Srivastava et al. raise it for dropout and max-norm, and drop a
-# fifth of the inputs. A remedy with a rate of its own could gain more than it does here.
+# fifth of the inputs. A remedy with a rate of its own could gain more than it does here. In a trial of one
+# seed, though, the rate 0.1 cost dropout 0.5 about 1.7 points, and 0.02 changed it by 0.1.
 
 # %% [markdown]
 # ## Cost
