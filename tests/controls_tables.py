@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from cases import Case, Control
+from sklearn.datasets import load_iris
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam
@@ -166,6 +167,16 @@ def positive_outputs() -> Case:
     )
 
 
+def one_column() -> Case:
+    """One input from 0 to 1: eight of ten units are dead by the signs of their weights, and two suffice."""
+    x, y = torch.as_tensor(load_iris().data[:, 2:], dtype=torch.float32).split(1, dim=1)
+    net = mlp(1, 10, 10, 1)
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([1.5] * 2 + [-0.5] * 8)[:, None])
+        net[0].bias.zero_()
+    return run_of(net, F.mse_loss, adam(0.01), batches((x - x.min()) / (x.max() - x.min()), y))
+
+
 class Words(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -205,5 +216,6 @@ TABLE_CONTROLS = (
     Control("healthy/positive-outputs", "no gradient", positive_outputs),
     Control("healthy/raw-table-before-norm", "bad initialization", raw_table_before_norm),
     Control("healthy/deep-autoencoder", "vanishing gradients", deep_autoencoder),
+    Control("healthy/one-column", "dead units", one_column),
 )
 """Appended to the controls of `controls.py`."""
