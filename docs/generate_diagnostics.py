@@ -288,19 +288,19 @@ def cost() -> str:
         )
     device = f"{rows[0]['device']}, {rows[0]['threads']} thread, torch {rows[0]['torch']}"
     steps = [
-        "| net, batch | steps | ms per step | added, whole run | own clock "
+        "| net, batch | pairs | steps | ms per step | added, whole run | own clock "
         "| added after step 100 | own clock |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in read("diagnostics_step"):
-        cells = [row["net"], row["steps"], f"{float(row['bare_ms']):.2f}"]
+        cells = [row["net"], row["pairs"], row["steps"], f"{float(row['bare_ms']):.2f}"]
         for part in ("whole", "steady"):
             added, error, own = (float(row[f"{part}_{name}_us"]) for name in ("added", "error", "own"))
             share = float(row[f"{part}_ratio"]) - 1
             cells += [f"{added:.0f} ± {error:.0f} us ({share:.1%})", f"{own:.0f} us"]
         steps.append(f"| {' | '.join(cells)} |")
     return (
-        "Two equal trainings run in turn, 25 steps at a time, one of them with diagnostics. The table\n"
+        "Pairs of equal trainings run in turn, 25 steps at a time, one of each with diagnostics. The table\n"
         "shows the difference in CPU time with its standard error, and the cost that diagnostics measured\n"
         "with their own clock ([rows](results/diagnostics_step.csv), `benchmarks/diagnostics_step.py`):\n\n"
         + "\n".join(steps)

@@ -9,6 +9,7 @@ from nnfoundations.diagnostics import History, Monitor, diagnose
 from nnfoundations.diagnostics._constant import ConstantLoss
 from nnfoundations.diagnostics._history import LayerFacts, ParameterFacts
 from nnfoundations.diagnostics._schedule import END, Schedule
+from nnfoundations.diagnostics._transfer import LossBuffer
 from nnfoundations.diagnostics.rules import RULES
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 
@@ -188,6 +189,18 @@ def test_activations_are_measured_after_a_jump():
     jumped = schedule(500)
     jumped.inspect(2)
     assert jumped.wants_activations(501)
+
+
+@pytest.mark.parametrize(
+    ("losses", "jumps"), [([1, 1, 9, 1, 9, 1], []), ([1, 1, 9, 9, 1], [3]), ([1, 9, 27], [2])]
+)
+def test_two_high_losses_in_a_row_are_a_jump(losses, jumps):
+    buffer = LossBuffer(torch.device("cpu"))
+    found = []
+    for step, loss in enumerate(losses):
+        buffer.write(step, torch.tensor(float(loss)), None)
+        found += [step] * buffer.jumped
+    assert found == jumps
 
 
 def test_a_suspicion_is_settled_by_a_few_measurements_and_no_more():

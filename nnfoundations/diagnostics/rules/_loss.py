@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History, LossTerm
-from nnfoundations.diagnostics.rules._loss_rule import AFTERWARDS, LossRule, first_step, named, place, said
+from nnfoundations.diagnostics.rules._loss_rule import (
+    CONSEQUENCES,
+    LossRule,
+    first_step,
+    named,
+    place,
+    with_module,
+)
 from nnfoundations.diagnostics.rules._rule import STEPS, Rule
 
 __all__ = [
@@ -17,7 +24,7 @@ __all__ = [
 ]
 
 
-SQUASHES = ("relu", "sigmoid", "softmax", "tanh")
+NOT_LOG_PROBABILITIES = ("relu", "sigmoid", "softmax", "tanh")
 """Activations whose outputs are not log-probabilities."""
 
 
@@ -53,7 +60,7 @@ class SoftmaxOverOneUnit(LossRule):
         else:
             which = "softmax" if term.activation == "softmax" else "division by the sum"
             evidence = (
-                f"The {said(which, term)} before the loss runs over axis {term.axis} of length 1, "
+                f"The {with_module(which, term)} before the loss runs over axis {term.axis} of length 1, "
                 "so its output is 1 for every input."
             )
             remedy = (
@@ -96,7 +103,7 @@ class SoftmaxOverBatch(LossRule):
         return self.suspect(
             first_step(history),
             place(term),
-            f"The {said(kind, term)} before the loss runs over axis {axis} of an output of shape "
+            f"The {with_module(kind, term)} before the loss runs over axis {axis} of an output of shape "
             f"{term.shape}. This is over the {samples} samples of the batch, not over {outputs}.",
             "The probabilities of a sample then depend on the other samples, and do not sum to 1 over its "
             "classes.",
@@ -111,7 +118,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
     """A loss that expects logits gets probabilities, so softmax (or sigmoid) is applied twice."""
 
     fault, family, needs = "softmax-before-cross-entropy", Family.LOSS, ("loss",)
-    explains = (*AFTERWARDS, "no-gradient")
+    explains = (*CONSEQUENCES, "no-gradient")
     exact = True
 
     def judge(self, history: History) -> Suspicion | None:
@@ -176,12 +183,12 @@ class LossNeedsLogProbabilities(LossRule):
     def _of_scores(self, history: History, term: LossTerm) -> Suspicion | None:
         if term.kind not in ("negative-log-likelihood", "kl-divergence") or term.normalized:
             return None
-        known = term.layer if not term.activation else term.activation in SQUASHES
+        known = term.layer if not term.activation else term.activation in NOT_LOG_PROBABILITIES
         above = term.highest > 1e-3
         if not (known or above):
             return None
         loss = "NLLLoss" if term.kind == "negative-log-likelihood" else "KLDivLoss"
-        what = f"the output of a {said(named(term.activation), term)}" if term.activation else _raw(term)
+        what = _taken(term)
         evidence = f"{loss} gets {what}, of which no log-softmax was taken"
         if above:
             evidence += f": it takes {term.highest:.3g} for a log-probability, which cannot be above 0"
@@ -210,7 +217,7 @@ class LossNeedsLogProbabilities(LossRule):
         target = term.target
         if target is not None and not target.in_unit and not target.whole:
             return None  # not a likelihood of classes
-        what = f"the output of a {said(named(term.activation), term)}" if term.activation else _raw(term)
+        what = _taken(term)
         least = f": its smallest input is {term.lowest:.2g}" if term.lowest == term.lowest else ""
         return self.suspect(
             first_step(history),
@@ -235,7 +242,7 @@ class LossNeedsLogProbabilities(LossRule):
         return self.suspect(
             first_step(history),
             place(term),
-            f"The loss takes the logarithm of one of {width} outputs of a {said('sigmoid', term)}. "
+            f"The loss takes the logarithm of one of {width} outputs of a {with_module('sigmoid', term)}. "
             "They do not sum to 1, and no other part of the loss makes them small.",
             "Such a loss is 0 if every output is 1, whatever the input. Use probabilities that sum to 1.",
             "Use CrossEntropyLoss on the output of the last layer, without the sigmoid, or BCELoss with "
@@ -243,6 +250,11 @@ class LossNeedsLogProbabilities(LossRule):
             Severity.ERROR,
             outputs=float(width),
         )
+
+
+def _taken(term: LossTerm) -> str:
+    """Say what the loss takes in place of log-probabilities."""
+    return f"the output of a {with_module(named(term.activation), term)}" if term.activation else _raw(term)
 
 
 def _raw(term: LossTerm) -> str:

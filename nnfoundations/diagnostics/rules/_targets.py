@@ -9,7 +9,7 @@ from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History, LossTerm, TargetFacts
 from nnfoundations.diagnostics.rules._loss_rule import (
-    AFTERWARDS,
+    CONSEQUENCES,
     REGRESSION,
     LossRule,
     first_step,
@@ -37,7 +37,7 @@ class TargetsOutOfRange(LossRule):
         "output-activation-mismatch",
         "unscaled-targets",
         "unstable-loss-function",
-        *AFTERWARDS,
+        *CONSEQUENCES,
         *STEPS,
         Family.NON_FINITE,
     )
@@ -86,7 +86,7 @@ class ConstantTargets(Rule):
     """All targets seen so far have the same value, so there is nothing to learn."""
 
     fault, family, needs = "constant-targets", Family.DATA, ("target", "loss")
-    explains = ("constant-inputs", *AFTERWARDS)
+    explains = ("constant-inputs", *CONSEQUENCES)
     exact = True
     samples: int = 1000  # samples needed, or those of an epoch: a rare value occurs later; a judgement
 
@@ -123,7 +123,7 @@ class ShapeBroadcastInLoss(LossRule):
     """Outputs of shape (N, 1) meet targets of shape (N,), so each output is compared with all targets."""
 
     fault, family = "shape-broadcast-in-loss", Family.LOSS
-    explains = ("loss-unfit-for-targets", "output-activation-mismatch", "unscaled-targets", *AFTERWARDS)
+    explains = ("loss-unfit-for-targets", "output-activation-mismatch", "unscaled-targets", *CONSEQUENCES)
 
     def judge(self, history: History) -> Suspicion | None:
         term = next((t for t in self.terms(history) if self._mixes_samples(t)), None)
@@ -166,7 +166,7 @@ class LossUnfitForTargets(LossRule):
     """A regression loss compares several outputs with a single class index."""
 
     fault, family = "loss-unfit-for-targets", Family.LOSS
-    explains = ("output-activation-mismatch", "unscaled-targets", *AFTERWARDS)
+    explains = ("output-activation-mismatch", "unscaled-targets", *CONSEQUENCES)
 
     def judge(self, history: History) -> Suspicion | None:
         term = next((t for t in self.terms(history) if self._takes_class_indices(t)), None)
@@ -205,7 +205,7 @@ class UnscaledTargets(LossRule):
 
     fault, family = "unscaled-targets", Family.DATA
     exact = False
-    explains = AFTERWARDS
+    explains = CONSEQUENCES
     rms: float = 10.0  # root mean square of the targets; healthy regressions with 3 learn without scaling
     learned: float = 1.2  # loss over that of the best constant, which a network reaches first; a judgement
     run_share: float = 0.5  # share of the run needed, if its length is known; a judgement
