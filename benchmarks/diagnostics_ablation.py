@@ -209,7 +209,8 @@ def margins(recorded: list[Recorded], rules: Iterable[Rule]) -> Iterator[dict[st
             ends.append(moved(rule, limit.name, [value / f for f in FACTORS], seen))
             (low, below), (high, above) = sorted(ends, key=lambda end: end[0])
             yield {
-                "rule": rule.fault, "limit": limit.name, "value": value, "low": low, "high": high,
+                "rule": rule.fault, "limit": limit.name, "value": value,
+                "low": f"{low:.3g}", "high": f"{high:.3g}",
                 "lost_below": below, "lost_above": above,
                 "runs": len(seen), "data": " ".join(sorted({r.data for r in seen})),
             }  # fmt: skip
