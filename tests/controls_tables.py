@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from cases import Case, Control
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_breast_cancer, load_iris
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam
@@ -167,14 +167,27 @@ def positive_outputs() -> Case:
     )
 
 
-def one_column() -> Case:
-    """One input from 0 to 1: eight of ten units are dead by the signs of their weights, and two suffice."""
-    x, y = torch.as_tensor(load_iris().data[:, 2:], dtype=torch.float32).split(1, dim=1)
-    net = mlp(1, 10, 10, 1)
+def with_dead_units(net: nn.Sequential, dead: int) -> nn.Sequential:
+    """Let only some units of the first layer respond to an input from 0 to 1."""
     with torch.no_grad():
-        net[0].weight.copy_(torch.tensor([1.5] * 2 + [-0.5] * 8)[:, None])
+        net[0].weight.copy_(torch.where(torch.arange(len(net[0].weight)) < dead, -0.5, 1.5)[:, None])
         net[0].bias.zero_()
-    return run_of(net, F.mse_loss, adam(0.01), batches((x - x.min()) / (x.max() - x.min()), y))
+    return net
+
+
+def one_petal() -> Case:
+    """The signs of their weights decide that eight of ten units are dead, and two suffice."""
+    x, y = torch.as_tensor(load_iris().data[:, 2:], dtype=torch.float32).split(1, dim=1)
+    data = batches((x - x.min()) / (x.max() - x.min()), y)
+    return run_of(with_dead_units(mlp(1, 10, 10, 1), 8), F.mse_loss, adam(0.01), data)
+
+
+def one_column_of_cancer() -> Case:
+    """Ten of twelve units are dead; the worst perimeter alone tells most tumours apart."""
+    x, y = load_breast_cancer(return_X_y=True)
+    column = torch.as_tensor(x[:, 22:23], dtype=torch.float32)
+    data = batches((column - column.min()) / (column.max() - column.min()), torch.as_tensor(y))
+    return run_of(with_dead_units(mlp(1, 12, 2), 10), F.cross_entropy, adam(0.03), data)
 
 
 class Words(nn.Module):
@@ -216,6 +229,7 @@ TABLE_CONTROLS = (
     Control("healthy/positive-outputs", "no gradient", positive_outputs),
     Control("healthy/raw-table-before-norm", "bad initialization", raw_table_before_norm),
     Control("healthy/deep-autoencoder", "vanishing gradients", deep_autoencoder),
-    Control("healthy/one-column", "dead units", one_column),
+    Control("healthy/one-petal", "dead units", one_petal),
+    Control("healthy/one-column-of-cancer", "dead units", one_column_of_cancer),
 )
 """Appended to the controls of `controls.py`."""

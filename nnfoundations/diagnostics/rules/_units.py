@@ -31,8 +31,10 @@ class DeadUnits(Rule):
     fault, family, needs = "dead-units", Family.UNITS, ("dead_share", "loss")
     explains = ("vanishing-gradients", "learning-rate-too-low", "no-learning")
     share: float = 0.8  # share of dead units in a layer; healthy digits reach 0.52
-    chance: float = 3.0  # standard errors above the half that dies where all inputs have one sign; Iris
-    wait: int = 60  # losses after which so few responding units count if the loss is still stuck; Iris
+    chance: float = (
+        3.0  # standard errors above half: inputs of one sign kill units by chance; Iris, breast cancer
+    )
+    wait: int = 60  # losses after which they count if the loss is still stuck; Iris, breast cancer
     min_spread: float = 1e-3  # spread over the samples: units are not dead if these are equal; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
