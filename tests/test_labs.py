@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import time
+from importlib import import_module
 from pathlib import Path
 
 import cli_process
@@ -14,6 +15,7 @@ import pytest
 
 from nnfoundations.cli import main
 from nnfoundations.labs import Experiment, Page, Results, find_labs, write_figures, write_notebook
+from nnfoundations.labs._runner.choice import choose, chosen_arms
 from nnfoundations.labs._runner.claims import Claims
 from nnfoundations.labs._runner.lab import lab_folder
 from nnfoundations.labs._runner.notebook import build
@@ -68,6 +70,8 @@ def test_every_arm_has_a_config_and_every_preset_is_there(lab):
     configs = {path.stem for path in (lab_folder(lab.name) / "configs").glob("*.yaml")}
     assert configs == {(arm.config or f"{lab.name}/{arm.name}").partition("/")[2] for arm in lab.arms}
     assert list(lab.presets) == ["smoke", "quick", "full"]
+    assert all(set(preset.arms) <= {arm.name for arm in lab.arms} for preset in lab.presets.values())
+    assert not lab.presets["full"].arms, "it runs all"
     assert lab.presets["quick"].seeds >= 5
     assert lab.presets["quick"].seconds <= 120, "60 s on two cores"
 
@@ -80,6 +84,7 @@ def test_every_page_has_the_same_parts(lab):
     parts = ["question", "prediction", "keep", "our_prediction", "setup", "figure"]
     assert shown[: len(parts)] == parts, "nothing is shown before a prediction is kept"
     assert {"table", "differences", "verdicts", "answers", "failed", "cost", "command"} <= set(shown)
+    assert ("tested" in shown) == bool(lab.choices)
     assert f'page.figure("{lab.main_figure}"' in source
 
 
@@ -140,7 +145,8 @@ def test_smoke_takes_seconds_and_leaves_results(lab, smoke):
     assert code == 0
     assert seconds < 10
     results = Results(out)
-    assert results.arms == [arm.name for arm in lab.arms]
+    assert results.arms == [arm.name for arm in lab.arms_of("smoke")]
+    assert (out / "figures" / f"{lab.main_figure}.png").exists()
     assert not results.failures
     assert {one["verdict"] for one in json.loads((out / "claims.json").read_text())["claims"]} == {
         "not shown"
@@ -196,14 +202,38 @@ def test_committed_verdicts_follow_from_the_committed_results(lab, tmp_path):
     from nnfoundations.labs import write_verdicts
 
     folder = ROOT / "docs" / "labs" / lab.name
-    for name in ("results.csv", "curves.csv", "timings.csv", "machine.json"):
-        shutil.copy(folder / name, tmp_path)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "claims.json").unlink()
     write_verdicts(lab, tmp_path)
     assert (tmp_path / "claims.json").read_bytes() == (folder / "claims.json").read_bytes()
     machine = json.loads((folder / "machine.json").read_text())
     assert machine["preset"] == "full"
-    assert machine["runs"] == machine["planned"] == len(lab.arms) * lab.presets["full"].seeds
+    assert machine["runs"] == machine["planned"] == len(lab.arms_of("full")) * lab.presets["full"].seeds
     assert all("+changes" not in one["revision"]["nnfoundations"] for one in machine["machines"])
+
+
+@each_lab
+def test_the_committed_choice_follows_from_the_committed_results(lab):
+    results = Results(ROOT / "docs" / "labs" / lab.name)
+    assert {arm for choice in lab.choices for arm in choice.among} <= set(results.arms)
+    assert results.choices == choose(lab, results)
+    runs = [(arm, str(seed)) for arm in chosen_arms(results.choices) for seed in results.finished(arm)]
+    assert sorted((row["arm"], row["seed"]) for row in results.tests) == sorted(runs)
+    assert len(results.readings) == (1 if runs else 0), "the test data are read once"
+
+
+@each_lab
+@pytest.mark.parametrize("preset", ["smoke", "quick"])
+def test_the_main_figure_needs_only_arms_of_the_preset(lab, preset, tmp_path):
+    folder, arms = ROOT / "docs" / "labs" / lab.name, [arm.name for arm in lab.arms_of(preset)]
+    for name in ("results.csv", "curves.csv"):
+        header, *lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.partition(",")[0] in arms]
+        (tmp_path / name).write_text("\n".join([header, *kept]), encoding="utf-8")
+    for name in ("timings.csv", "machine.json"):
+        shutil.copy(folder / name, tmp_path)
+    figures = import_module(f"nnfoundations.labs.{lab.name}.figures").FIGURES
+    assert figures[lab.main_figure](Results(tmp_path)).axes
 
 
 @each_lab
@@ -254,9 +284,31 @@ def test_ctrl_c_keeps_finished_runs(tmp_path):
     assert rows(tmp_path / "out")[0]["state"] == "finished"
 
 
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @pytest.mark.slow
-def test_two_jobs_equal_one(smoke, tmp_path):
-    assert main([*SMOKE, "--out", str(tmp_path), "--jobs", "2"]) == 0
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
+def test_two_jobs_equal_one_also_after_kill_9(smoke, tmp_path):
+    args = [*SMOKE, "--out", str(tmp_path), "--jobs", "2"]
+    process = cli_process.start(args, tmp_path)
+    cli_process.wait_for(tmp_path / "results.csv", "finished")
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    workers = [int(pid) for children in tasks for pid in children.read_text().split()]
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert len(workers) >= 2
+    end = time.monotonic() + 30
+    while any(map(is_running, workers)):
+        assert time.monotonic() < end, "the workers go on without their parent"
+        time.sleep(0.05)
+
+    assert 0 < len(rows(tmp_path)) < 6
+    assert main(args) == 0
     whole, _, _ = smoke(LABS["perceptron"])
     for name in ("results.csv", "curves.csv", "claims.json"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()

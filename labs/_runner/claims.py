@@ -40,7 +40,7 @@ class Claim:
         quantity: `mean` of an arm; `difference` or `ratio` of two arms, paired by seed (for a ratio the mean
             of the logarithms); `share` of the seeds whose value is not 0; `every` single value.
         relation: `at_least`, `at_most` or `equal`.
-        column: a column of `results.csv`.
+        column: a column of `results.csv`, or of `test.csv` with `test/` before it.
         arms: the arms that are meant; `difference` and `ratio` take two, the first minus or over the second.
         family: claims of one family are tested together, with Holm's correction.
     """
@@ -156,10 +156,14 @@ def judge(claims: Claims, results: Results) -> list[Judged]:
     return [_with_verdict(one) for one in judged]
 
 
+_NOTHING = Interval(math.nan, math.nan, math.nan, 0)
+
+
 def _measure(claim: Claim, results: Results) -> Judged:
     if missing := [arm for arm in claim.arms if arm not in results.arms]:
-        nothing = Interval(math.nan, math.nan, math.nan, 0)
-        return Judged(claim, NOT_SHOWN, nothing, reason=f"no runs of {', '.join(missing)}")
+        return Judged(claim, NOT_SHOWN, _NOTHING, reason=f"no runs of {', '.join(missing)}")
+    if missing := [arm for arm in claim.arms if not len(results.values(arm, claim.column))]:
+        return Judged(claim, NOT_SHOWN, _NOTHING, reason=f"not tested: {', '.join(missing)}")
     interval, p = _ESTIMATE[claim.quantity](claim, results)
     seeds = interval.n // (len(claim.arms) if claim.quantity == "every" else 1)
     reason = ""

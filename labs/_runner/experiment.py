@@ -17,10 +17,22 @@ from nnfoundations.errors import OptionError
 from nnfoundations.labs._runner.lab import Arm, Lab
 from nnfoundations.labs._runner.progress import Progress
 from nnfoundations.labs._runner.run import Row, Run, carry_out, write_whole
+from nnfoundations.labs._runner.threads import environment_of_one_thread
 
-__all__ = ["CURVES", "MACHINE", "RESULTS", "TIMINGS", "Experiment", "ended_runs"]
+__all__ = [
+    "CHOICE",
+    "CURVES",
+    "MACHINE",
+    "RESULTS",
+    "TESTS",
+    "TIMINGS",
+    "Experiment",
+    "ended_runs",
+    "write_rows",
+]
 
 RESULTS, TIMINGS, CURVES, MACHINE = "results.csv", "timings.csv", "curves.csv", "machine.json"
+TESTS, CHOICE = "test.csv", "choice.json"
 
 
 class Experiment:
@@ -41,9 +53,9 @@ class Experiment:
         self, lab: Lab, preset: str, out: Path, *, seeds: int | None = None, mine: Sequence[Path] = ()
     ) -> None:
         self.lab, self.preset, self.out = lab, preset, out
-        arms = [_complete(arm, lab) for arm in lab.arms]
+        arms = [_complete(arm, lab) for arm in lab.arms_of(preset)]
         for path in mine:
-            if path.stem in {arm.name for arm in arms}:
+            if path.stem in {arm.name for arm in lab.arms}:
                 raise OptionError(
                     f"an arm of {lab.name} is already named `{path.stem}`.\nRename the file `{path}`."
                 )
@@ -90,10 +102,7 @@ class Experiment:
     def write(self) -> None:
         """Write the tables: results, curves, timings, and the machine of each run."""
         rows = self.rows
-        names = list(dict.fromkeys(name for row in rows for name in row.values))
-        cells = ((row.arm, row.seed, row.state, *row.numbers(names), row.cause, row.command) for row in rows)
-        header = ("arm", "seed", "state", *names, "cause", "command")
-        write_whole(self.out / RESULTS, _table(header, cells))
+        write_rows(self.out / RESULTS, rows)
         points = (
             (row.arm, row.seed, name, x, y)
             for row in rows
@@ -107,6 +116,18 @@ class Experiment:
         report = {"preset": self.preset, "runs": len(rows), "planned": len(self.runs),
                   "machines": [json.loads(machine) for machine in sorted(machines)]}  # fmt: skip
         write_whole(self.out / MACHINE, json.dumps(report, indent=2) + "\n")
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write a table with a row for each run.
+
+    Args:
+        path: of the file.
+        rows: the runs, or their tests.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    cells = ((row.arm, row.seed, row.state, *row.numbers(names), row.cause, row.command) for row in rows)
+    write_whole(path, _table(("arm", "seed", "state", *names, "cause", "command"), cells))
 
 
 def ended_runs(out: Path) -> int:
@@ -152,21 +173,17 @@ def _carry_out_all(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Row]]:
 @contextmanager
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Start processes that import torch themselves and end with this one, even if it is killed."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
     others = set(active_children())
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_the_parent)
     try:
-        yield pool
+        with environment_of_one_thread():
+            yield pool
     except BaseException:  # their runs would go on for minutes
         for worker in set(active_children()) - others:
             worker.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        os.environ.pop("OMP_NUM_THREADS")
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _end_with_the_parent() -> None:

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
+from typing import Literal
 
-__all__ = ["Arm", "Lab", "Measured", "Preset", "find_labs", "lab_folder"]
+__all__ = ["Arm", "Choice", "Lab", "Measured", "Preset", "find_labs", "lab_folder"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,14 @@ class Preset:
         seeds: runs of each arm, with the seeds 0, 1, ...
         seconds: CPU time of all runs, measured.
         options: further options of `fit` for every arm.
+        arms: names of the arms that it runs; empty means all. `full` runs all.
         notebook: whether the notebook is executed, which takes some seconds more.
     """
 
     seeds: int
     seconds: int
     options: tuple[str, ...] = ()
+    arms: tuple[str, ...] = ()
     notebook: bool = True
 
 
@@ -56,6 +61,21 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A rule that chooses the arm to be tested. It is written before the runs, as the claims are.
+
+    Args:
+        column: a column of `results.csv`, measured on validation data.
+        best: `largest` or `smallest`: which mean over the seeds is chosen.
+        among: names of arms; of equal means the first one is chosen.
+    """
+
+    column: str
+    best: Literal["largest", "smallest"]
+    among: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Lab:
     """An experiment with a report.
 
@@ -69,6 +89,7 @@ class Lab:
         table: the columns of `results.csv` in the table of the report, with their headings.
         comparisons: pairs of arms; the report shows the first minus the second, paired by seed.
         main_figure: the figure that answers the question.
+        choices: which arms are tested on the test data, once, after all runs; none by default.
     """
 
     name: str
@@ -80,6 +101,19 @@ class Lab:
     table: dict[str, str]
     comparisons: tuple[tuple[str, str], ...]
     main_figure: str
+    choices: tuple[Choice, ...] = ()
+
+    def arms_of(self, preset: str) -> list[Arm]:
+        """Find the arms that a preset runs.
+
+        Args:
+            preset: its name.
+
+        Returns:
+            The arms, in the order of the lab.
+        """
+        names = self.presets[preset].arms
+        return [arm for arm in self.arms if not names or arm.name in names]
 
     def label(self, arm: str) -> str:
         """Find the label of an arm.
@@ -99,15 +133,20 @@ def lab_folder(name: str) -> Path:
     Args:
         name: the lab.
     """
-    return Path(__file__).parent.parent / name
+    spec = find_spec(f"nnfoundations.labs.{name}")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
 
 
 def find_labs() -> dict[str, Lab]:
-    """Find the labs: every folder with a `lab.py`, this one aside.
+    """Find the labs: every package beside this one that has a `lab.py`.
 
     Returns:
         Each lab by its name, sorted.
     """
-    here = Path(__file__).parent
-    names = sorted(path.parent.name for path in here.parent.glob("*/lab.py") if path.parent != here)
+    import nnfoundations.labs
+
+    packages = [entry.name for entry in iter_modules(nnfoundations.labs.__path__) if entry.ispkg]
+    names = sorted(name for name in packages if name != "_runner" and (lab_folder(name) / "lab.py").exists())
     return {name: import_module(f"nnfoundations.labs.{name}.lab").LAB for name in names}

@@ -1,18 +1,27 @@
 """The parts of a lab's page that are the same in all labs, computed from the files beside the notebook."""
 
 import json
-import math
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from nnfoundations.labs._runner.choice import chosen_arms
 from nnfoundations.labs._runner.lab import find_labs
+from nnfoundations.labs._runner.markdown import (
+    choice_text,
+    interval_text,
+    markdown,
+    markdown_table,
+    mean_text,
+    measured_text,
+    number,
+    p_text,
+    rule_text,
+)
 from nnfoundations.labs._runner.progress import duration
-from nnfoundations.labs._runner.results import LEAST_SEEDS, Results
-from nnfoundations.labs._runner.statistics import Interval, holm, mean_interval, p_value
+from nnfoundations.labs._runner.results import LEAST_SEEDS, TEST, Results
+from nnfoundations.labs._runner.statistics import holm, mean_interval, p_value
 
 if TYPE_CHECKING:
     from IPython.display import HTML, Image, Markdown
@@ -47,7 +56,7 @@ class Page:
         Returns:
             The text.
         """
-        return _markdown(f"**{self.lab.question}**")
+        return markdown(f"**{self.lab.question}**")
 
     def prediction(self) -> "Markdown":
         """The question whose answer is to be predicted, with its options.
@@ -57,7 +66,7 @@ class Page:
         """
         prediction = self._claims["prediction"]
         options = [f"- **{letter}** {one['text']}." for letter, one in prediction["options"].items()]
-        return _markdown("\n".join([prediction["question"], "", *options]))
+        return markdown("\n".join([prediction["question"], "", *options]))
 
     def our_prediction(self) -> "Markdown":
         """What we predicted before the full runs.
@@ -66,7 +75,7 @@ class Page:
             The text.
         """
         ours = self._claims["prediction"]["ours"]
-        return _markdown(f"Our prediction, written before the runs: **{ours}**.")
+        return markdown(f"Our prediction, written before the runs: **{ours}**.")
 
     def keep(self, choice: str) -> "Markdown":
         """Keep the reader's prediction. The first one counts.
@@ -87,7 +96,7 @@ class Page:
         if not file.exists():
             file.write_text(json.dumps({"choice": choice}) + "\n", encoding="utf-8")
         kept = json.loads(file.read_text(encoding="utf-8"))["choice"]
-        return _markdown(f"Your prediction is kept: **{kept}**.")
+        return markdown(f"Your prediction is kept: **{kept}**.")
 
     def setup(self) -> "Markdown":
         """The set-up table.
@@ -97,10 +106,10 @@ class Page:
         """
         rows = [*self.lab.setup.items(), ("arms", "; ".join(map(self.lab.label, self.results.arms)))]
         rows.append(("seeds", f"{max(len(self.results.seeds(arm)) for arm in self.results.arms)} per arm"))
-        return _table(("what", "how"), rows)
+        return markdown_table(("what", "how"), rows)
 
-    def figure(self, name: str, alt: str) -> "Image":
-        """A figure of the lab.
+    def figure(self, name: str, alt: str) -> "Image | Markdown":
+        """A figure of the lab, or a sentence if the preset does not run its arms.
 
         Args:
             name: of its file in `figures`.
@@ -111,10 +120,15 @@ class Page:
         """
         from IPython.display import Image
 
-        return Image(filename=str(self.folder / "figures" / f"{name}.png"), alt=alt)
+        file = self.folder / "figures" / f"{name}.png"
+        if self._may_lack(file):
+            return self._left_out("figure")
+        return Image(filename=str(file), alt=alt)
 
-    def animation(self, name: str, alt: str) -> "HTML":
-        """A figure that moves, as HTML: exporters leave out outputs of type image/gif.
+    def animation(self, name: str, alt: str) -> "HTML | Markdown":
+        """A figure that moves, or a sentence if the preset does not run its arms.
+
+        It is HTML, because exporters leave out outputs of type image/gif.
 
         Args:
             name: of its file in `figures`.
@@ -125,8 +139,20 @@ class Page:
         """
         from IPython.display import HTML
 
-        content = b64encode((self.folder / "figures" / f"{name}.gif").read_bytes()).decode()
+        file = self.folder / "figures" / f"{name}.gif"
+        if self._may_lack(file):
+            return self._left_out("animation")
+        content = b64encode(file.read_bytes()).decode()
         return HTML(f'<img alt="{alt}" src="data:image/gif;base64,{content}">')
+
+    def _may_lack(self, file: Path) -> bool:
+        return bool(self.lab.presets[self.results.preset].arms) and not file.exists()
+
+    def _left_out(self, what: str) -> "Markdown":
+        return markdown(
+            f"*This {what} needs arms that the preset `{self.results.preset}` does not run. "
+            "The preset `full` runs them.*"
+        )
 
     def table(self) -> "Markdown":
         """Mean and standard deviation of each column for each arm.
@@ -140,39 +166,71 @@ class Page:
             cells = [self.lab.label(arm), str(len(self.results.seeds(arm)))]
             for column in self.lab.table:
                 values = self.results.values(arm, column)
-                cells.append(_mean(values))
+                cells.append(mean_text(values))
             rows.append(cells)
-        return _table(heads, rows, right=range(1, len(heads)))
+        return markdown_table(heads, rows, right=range(1, len(heads)))
 
-    def differences(self, column: str) -> "Markdown":
-        """The comparisons of the lab: paired differences with 95 % intervals, p-values by Holm.
-
-        An arm of the reader is compared with the baseline of the first comparison.
+    def differences(self, column: str, pairs: Sequence[tuple[str, str]] = ()) -> "Markdown":
+        """Paired differences of arms with 95 % intervals; the p-values by Holm over the pairs.
 
         Below five seeds there is no ranking, so nothing is compared.
 
         Args:
             column: a column of `results.csv`.
+            pairs: the first arm minus the second. By default the comparisons of the lab, and each arm of
+                the reader minus the second arm of the first comparison.
 
         Returns:
             The table, or a sentence.
         """
-        known = {arm.name for arm in self.lab.arms}
-        baseline = self.lab.comparisons[0][1]
-        planned = [*self.lab.comparisons, *((a, baseline) for a in self.results.arms if a not in known)]
+        planned = pairs or self._comparisons()
         compared = [pair for pair in planned if set(pair) <= set(self.results.arms)]
-        pairs = [self.results.pairs(arm, against, column) for arm, against in compared]
-        seeds = min((len(first) for first, _ in pairs), default=0)
+        if not compared:
+            return self._left_out("comparison")
+        values = [self.results.pairs(arm, against, column) for arm, against in compared]
+        seeds = min(len(first) for first, _ in values)
         if seeds < LEAST_SEEDS:
-            return _markdown(f"{seeds} seeds: nothing is ranked below {LEAST_SEEDS}.")
-        intervals = [mean_interval(first - second) for first, second in pairs]
-        p_values = holm([p_value(first - second, 0) for first, second in pairs])
+            return markdown(f"{seeds} seeds: nothing is ranked below {LEAST_SEEDS}.")
+        intervals = [mean_interval(first - second) for first, second in values]
+        p_values = holm([p_value(first - second, 0) for first, second in values])
         rows = [
-            (f"{self.lab.label(arm)}, minus {self.lab.label(against)}", *_ends(interval), _p(p))
-            for (arm, against), interval, p in zip(compared, intervals, p_values, strict=True)
+            (self._minus(*pair), number(interval.estimate), interval_text(interval), p_text(p))
+            for pair, interval, p in zip(compared, intervals, p_values, strict=True)
         ]
         head = f"difference of {self.lab.table.get(column, column)}"
-        return _table((head, "mean", "95 % interval", "p (Holm)"), rows, right=(1, 2, 3))
+        rest = "; ".join(self._minus(*pair) for pair in planned if pair not in compared)
+        below = f"*Left out, because the preset `{self.results.preset}` does not run both arms: {rest}.*"
+        heads = (head, "mean", "95 % interval", "p (Holm)")
+        return markdown_table(heads, rows, right=(1, 2, 3), below=below if rest else "")
+
+    def tested(self) -> "Markdown":
+        """Which arms were chosen by which rule, and their test metrics: mean, s.d. and 95 % interval.
+
+        Returns:
+            The table, or a sentence.
+        """
+        choices, readings = self.results.choices, self.results.readings
+        arms = chosen_arms(choices)
+        if not arms:
+            return markdown(f"No arm was tested: a choice needs all runs and {LEAST_SEEDS} seeds.")
+        rows = []
+        for arm in arms:
+            for column in self.results.test_columns:
+                values = self.results.values(arm, f"{TEST}{column}")
+                cells = mean_text(values), interval_text(mean_interval(values)), str(len(values))
+                rows.append((self.lab.label(arm), column.replace("_", " "), *cells))
+        heads = ("tested arm", "metric on the test data", "mean ± s.d.", "95 % interval of the mean", "n")
+        lines = [choice_text(self.lab, choice) for choice in choices]
+        lines += [f"Test data were read {one['reason']}, for {one['tested']} runs." for one in readings]
+        return markdown_table(heads, rows, right=(2, 3, 4), below="\n\n".join(lines))
+
+    def _comparisons(self) -> list[tuple[str, str]]:
+        known = {arm.name for arm in self.lab.arms}
+        own = [arm for arm in self.results.arms if arm not in known]
+        return [*self.lab.comparisons, *((arm, self.lab.comparisons[0][1]) for arm in own)]
+
+    def _minus(self, arm: str, against: str) -> str:
+        return f"{self.lab.label(arm)}, minus {self.lab.label(against)}"
 
     def verdicts(self) -> "Markdown":
         """Every claim with its rule, what was measured, and the verdict.
@@ -182,16 +240,10 @@ class Page:
         """
         rows = []
         for one in self._claims["claims"]:
-            measured = one["measured"]
-            found = "-"
-            if measured["estimate"] is not None:
-                low, high = (math.inf if end is None else end for end in (measured["low"], measured["high"]))
-                found = f"{number(measured['estimate'])} [{number(low)}, {number(high)}]"
             why = f" ({one['reason']})" if one["reason"] else ""
-            rows.append(
-                (f"{one['claim']} *{one['source']}*", _rule(one), found, f"**{one['verdict']}**{why}")
-            )
-        return _table(("claim and source", "rule", "measured", "verdict"), rows)
+            claim, verdict = f"{one['claim']} *{one['source']}*", f"**{one['verdict']}**{why}"
+            rows.append((claim, rule_text(one), measured_text(one["measured"]), verdict))
+        return markdown_table(("claim and source", "rule", "measured", "verdict"), rows)
 
     def answers(self) -> "Markdown":
         """The options of the prediction with their verdicts, and what the reader chose.
@@ -206,7 +258,7 @@ class Page:
             (letter + (" (yours)" if letter == chosen else ""), one["text"], one["verdict"])
             for letter, one in prediction["options"].items()
         ]
-        return _table(("", "prediction", "verdict"), rows)
+        return markdown_table(("", "prediction", "verdict"), rows)
 
     def failed(self) -> "Markdown":
         """The runs that failed, with the first cause of each.
@@ -216,8 +268,8 @@ class Page:
         """
         rows = [(self.lab.label(row["arm"]), row["seed"], row["cause"]) for row in self.results.failures]
         if not rows:
-            return _markdown(f"No run failed; {len(self.results.rows)} runs ended.")
-        return _table(("arm", "seed", "first cause"), rows)
+            return markdown(f"No run failed; {len(self.results.rows)} runs ended.")
+        return markdown_table(("arm", "seed", "first cause"), rows)
 
     def cost(self) -> "Markdown":
         """Time and machine of the runs.
@@ -231,7 +283,7 @@ class Page:
             versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
             revision = machine["revision"]["nnfoundations"] or "not in a repository"
             lines.append(f"{machine['device']}, {machine['cores']} cores; {versions}; revision {revision}.")
-        return _markdown("\n\n".join(lines))
+        return markdown("\n\n".join(lines))
 
     def command(self) -> "Markdown":
         """The commands that repeat all of it, and one run alone.
@@ -240,51 +292,4 @@ class Page:
             The text.
         """
         lab = f"nnfoundations lab {self.lab.name} --preset {self.results.machine['preset']} --jobs 2"
-        return _markdown(f"```sh\n{lab}\n{self.results.rows[0]['command']}\n```")
-
-
-def number(value: float) -> str:
-    """A number in three digits, or in full if it is a large whole one."""
-    if not math.isfinite(value):
-        return "∞" if value > 0 else "-∞" if value < 0 else "NaN"
-    return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:.3g}"
-
-
-def _mean(values: np.ndarray) -> str:
-    mean, n = float(values.mean()), len(values)
-    spread = float(values.std(ddof=1)) if n > 1 else 0.0
-    if math.isnan(mean):
-        return "-"
-    return number(mean) + (f" ± {number(spread)}" if spread > 1e-9 * abs(mean) else "")
-
-
-def _ends(interval: Interval) -> tuple[str, str]:
-    return number(interval.estimate), f"[{number(interval.low)}, {number(interval.high)}]"
-
-
-def _p(value: float) -> str:
-    return "NaN" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _rule(claim: dict[str, Any]) -> str:
-    relation = {"at_least": "≥", "at_most": "≤", "equal": "="}[claim["relation"]]
-    margin = f" ± {number(claim['margin'])}" if claim["margin"] else ""
-    quantity = {"every": "each", "difference": "difference of", "ratio": "ratio of"}.get(
-        claim["quantity"], f"{claim['quantity']} of"
-    )
-    return f"{quantity} {claim['column'].replace('_', ' ')} {relation} {number(claim['number'])}{margin}"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> "Markdown":
-    ends = set(right)
-    ruler = ["---:" if i in ends else "---" for i in range(len(heads))]
-    lines = [heads, ruler, *rows]
-    return _markdown(
-        "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    )
-
-
-def _markdown(text: str) -> "Markdown":
-    from IPython.display import Markdown
-
-    return Markdown(text)
+        return markdown(f"```sh\n{lab}\n{self.results.rows[0]['command']}\n```")

@@ -1,5 +1,7 @@
 """From the tables of a lab to its claims, figures, notebook and report."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 from nnfoundations.labs._runner.claims import Claims, Judged, write_claims
 from nnfoundations.labs._runner.figures import animate, save, style
 from nnfoundations.labs._runner.lab import Lab, lab_folder
-from nnfoundations.labs._runner.results import Results
+from nnfoundations.labs._runner.results import ArmNotRun, Results
 
 __all__ = ["arms_without_results", "has_notebook_packages", "write_figures", "write_verdicts"]
 
@@ -28,7 +30,9 @@ def write_verdicts(lab: Lab, out: Path) -> list[Judged]:
 
 
 def write_figures(lab: Lab, out: Path) -> None:
-    """Draw the figures of a lab, once every arm has a run that was measured.
+    """Draw the figures of a lab, once every arm of the preset has a run that was measured.
+
+    A figure of arms that the preset does not run is left out; an older file of it is removed.
 
     Args:
         lab: the lab.
@@ -37,17 +41,28 @@ def write_figures(lab: Lab, out: Path) -> None:
     drawn = import_module(f"nnfoundations.labs.{lab.name}.figures")
     results, folder = Results(out), out / "figures"
     for name, draw in drawn.FIGURES.items():
-        with style():
-            figure = draw(results)
-        save(figure, folder, name)
+        with _left_out_if_not_run(folder, name):
+            with style():
+                figure = draw(results)
+            save(figure, folder, name)
     for name, frames in getattr(drawn, "ANIMATIONS", {}).items():
-        with style():
-            figures = list(frames(results))
-        animate(figures, folder / f"{name}.gif", [FRAME] * (len(figures) - 1) + [LAST_FRAME])
+        with _left_out_if_not_run(folder, name):
+            with style():
+                figures = list(frames(results))
+            animate(figures, folder / f"{name}.gif", [FRAME] * (len(figures) - 1) + [LAST_FRAME])
+
+
+@contextmanager
+def _left_out_if_not_run(folder: Path, name: str) -> Iterator[None]:
+    try:
+        yield
+    except ArmNotRun:
+        for file in folder.glob(f"{name}.*"):
+            file.unlink()
 
 
 def arms_without_results(lab: Lab, out: Path) -> list[str]:
-    """Find the arms that cannot be drawn yet.
+    """Find the arms of the preset that cannot be drawn yet.
 
     Args:
         lab: the lab.
@@ -57,7 +72,8 @@ def arms_without_results(lab: Lab, out: Path) -> list[str]:
         The names of the arms without a run that was measured.
     """
     results = Results(out)
-    return [arm.name for arm in lab.arms if not results.finished(arm.name)]
+    names = [arm.name for arm in lab.arms_of(results.preset)]
+    return [name for name in names if name not in results.arms or not results.finished(name)]
 
 
 def has_notebook_packages() -> bool:

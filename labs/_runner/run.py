@@ -14,10 +14,13 @@ from shutil import rmtree
 from typing import Any
 
 from nnfoundations.labs._runner.lab import Arm, Measured
+from nnfoundations.labs._runner.scalars import logged_by_epoch
+from nnfoundations.labs._runner.threads import one_thread
 
-__all__ = ["Row", "Run", "Stopped", "carry_out", "write_whole"]
+__all__ = ["Row", "Run", "Stopped", "carry_out", "carry_out_test", "write_whole"]
 
 FINISHED, FAILED = "finished", "failed"
+NO_TEST = ("--test", "false")  # test data are read when arms are chosen
 _SIGNALS = (130, 143)  # the exit codes of `fit` after Ctrl-C and SIGTERM
 
 
@@ -88,20 +91,15 @@ class Run:
         """The run's name under the root, for example `raw/seed_3`."""
         return f"{self.arm.name}/seed_{self.seed}"
 
-    @property
-    def arguments(self) -> list[str]:
-        """The arguments of `fit`, without the place and the name of its folder."""
-        return [
-            *("--config", self.arm.config, "--seed_everything", str(self.seed)),
-            *("--test", "false"),  # the test set stays sealed until arms are chosen
-            *self.arm.options,
-            *self.options,
-        ]
+    def arguments(self, *further: str) -> list[str]:
+        """The arguments of `fit` and of `test`, without the place and the name of the folder."""
+        start = ("--config", self.arm.config, "--seed_everything", str(self.seed))
+        return [*start, *further, *self.arm.options, *self.options]
 
     @property
     def command(self) -> str:
         """The command that runs it alone."""
-        return " ".join(["nnfoundations fit", *self.arguments])
+        return " ".join(["nnfoundations fit", *self.arguments(*NO_TEST)])
 
     @property
     def fingerprint(self) -> str:
@@ -120,12 +118,19 @@ class Run:
         row = Row(**saved["row"])
         return row if saved["fingerprint"] == self.fingerprint and row.state == FINISHED else None
 
+    def tested(self) -> Row | None:
+        """Return the row of its test. A run that is repeated is not tested yet, and so is a failed test."""
+        try:
+            return Row(**json.loads((self.root / self.name / "test.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
 
+
+@one_thread()
 def carry_out(run: Run) -> Row:
     """Train, measure and record one run.
 
-    An earlier attempt that a signal has ended is removed first. The run uses one thread, so that results do
-    not depend on the number of cores or of other runs.
+    An earlier attempt that a signal has ended is removed first. The run uses one thread.
 
     Args:
         run: which one.
@@ -136,30 +141,14 @@ def carry_out(run: Run) -> Row:
     Raises:
         Stopped: a signal ended the run; nothing is recorded.
     """
-    import torch
-
-    from nnfoundations.cli import main
-
     folder = run.root / run.name
     if folder.exists():
         rmtree(folder)
-    printed, problems, threads = StringIO(), StringIO(), torch.get_num_threads()
     wall, cpu = time.perf_counter(), time.process_time()
-    torch.set_num_threads(1)
-    try:
-        with redirect_stdout(printed), redirect_stderr(problems):
-            code = main([
-                *("fit", "--quiet", *run.arguments),
-                *("--trainer.default_root_dir", str(run.root), "--name", run.name),
-            ])  # fmt: skip
-    finally:
-        torch.set_num_threads(threads)
-    if code in _SIGNALS:
-        raise Stopped(code)
+    cause, text = _command(run, "fit", run.arguments(*NO_TEST))
     attempt = next(iter(sorted(path.parent for path in folder.glob("*/run.json"))), None)
-    cause = "" if code == 0 else _first_cause(problems.getvalue())
     measured = Measured({})
-    if code == 0 and attempt is not None:
+    if not cause and attempt is not None:
         measured = run.measure(attempt)
     row = Row(
         arm=run.arm.name,
@@ -174,11 +163,60 @@ def carry_out(run: Run) -> Row:
         record=_record(attempt),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "output.txt").write_text(printed.getvalue() + problems.getvalue(), encoding="utf-8")
+    (folder / "output.txt").write_text(text, encoding="utf-8")
     write_whole(
         folder / "row.json", json.dumps({"fingerprint": run.fingerprint, "row": asdict(row)}, indent=1)
     )
     return row
+
+
+@one_thread()
+def carry_out_test(run: Run) -> Row:
+    """Test the best checkpoint of a finished run.
+
+    Args:
+        run: which one.
+
+    Returns:
+        Its row, which is also saved unless the test failed: the metrics, without `test/`.
+
+    Raises:
+        Stopped: a signal ended the test; nothing is recorded.
+    """
+    arguments = run.arguments("--ckpt_path", "best")
+    cause, text = _command(run, "test", arguments)
+    logged = {} if cause else logged_by_epoch(Path(text.splitlines()[0]))
+    row = Row(
+        arm=run.arm.name,
+        seed=run.seed,
+        state=FAILED if cause else FINISHED,
+        cause=cause,
+        command=" ".join(["nnfoundations test", *arguments, "--name", run.name]),
+        values={
+            name.removeprefix("test/"): points[-1][1]
+            for name, points in logged.items()
+            if name.startswith("test/")
+        },
+    )
+    if not cause:
+        write_whole(run.root / run.name / "test.json", json.dumps(asdict(row), indent=1))
+    return row
+
+
+def _command(run: Run, command: str, arguments: Sequence[str]) -> tuple[str, str]:
+    """Run `fit` or `test` in the folder of a run; return the first cause of a failure, and all text."""
+    from nnfoundations.cli import main
+
+    printed, problems = StringIO(), StringIO()
+    with redirect_stdout(printed), redirect_stderr(problems):
+        code = main([
+            *(command, "--quiet", *arguments),
+            *("--trainer.default_root_dir", str(run.root), "--name", run.name),
+        ])  # fmt: skip
+    if code in _SIGNALS:
+        raise Stopped(code)
+    cause = "" if code == 0 else _first_cause(problems.getvalue())
+    return cause, printed.getvalue() + problems.getvalue()
 
 
 def _first_cause(problems: str) -> str:

@@ -62,7 +62,7 @@ def measure(folder: Path) -> Measured:
     from nnfoundations.labs.perceptron.flowers import flowers
     from nnfoundations.numpy import novikoff_bound
 
-    saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     given = saved["datamodule_hyper_parameters"]
     x, y = flowers(given["species"], given["scaling"], given["features"])
     x = x.astype(np.float64)
@@ -121,8 +121,8 @@ LAB = Lab(
     ),
     presets={
         "smoke": Preset(1, 5, ("--trainer.max_epochs", "5"), notebook=False),
-        "quick": Preset(5, 70),
-        "full": Preset(20, 370),
+        "quick": Preset(5, 50),
+        "full": Preset(20, 200),
     },
     measure=measure,
     table={"updates": "updates", "epochs": "epochs", "errors": "errors", "bound": "Novikoff's bound"},

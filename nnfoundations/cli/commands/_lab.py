@@ -92,15 +92,17 @@ def _print_list(labs: "dict[str, Lab]") -> None:
     for name, lab in labs.items():
         print(f"{name}\n  {lab.question}")
         for preset, chosen in lab.presets.items():
-            runs = len(lab.arms) * chosen.seeds
+            arms = len(lab.arms_of(preset))
+            part = f" ({arms} of {len(lab.arms)} arms)" if arms < len(lab.arms) else ""
             done = ended_runs(_default_out(name, preset))
             state = f", {done} done" if done else ""
-            print(f"  {preset:<6} {runs} runs, {duration(chosen.seconds)} of CPU time{state}")
+            time = duration(chosen.seconds)
+            print(f"  {preset:<6} {arms * chosen.seeds} runs{part}, {time} of CPU time{state}")
     print("\nRun one:  nnfoundations lab NAME --preset quick --jobs 2")
 
 
 def _run(lab: "Lab", given: argparse.Namespace) -> int:
-    from nnfoundations.labs import Experiment, Stopped
+    from nnfoundations.labs import Experiment, Stopped, run_tests
 
     for path in given.arm:
         if not path.is_file():
@@ -113,6 +115,7 @@ def _run(lab: "Lab", given: argparse.Namespace) -> int:
             experiment = Experiment(lab, given.preset, out, seeds=given.seeds, mine=given.arm)
             _check_arms(experiment, given.only)
             experiment.run(given.only, given.jobs)
+            run_tests(experiment)
         return _report(lab, out, given)
     except OptionError as error:
         raise CommandError(f"lab: {error}") from None
@@ -128,12 +131,16 @@ def _say_stopped(code: int) -> int:
 
 
 def _check_arms(experiment: "Experiment", only: Sequence[str]) -> None:
-    arms = list(dict.fromkeys(run.arm.name for run in experiment.runs))
+    lab, arms = experiment.lab, list(dict.fromkeys(run.arm.name for run in experiment.runs))
     for name in only:
+        if name in {arm.name for arm in lab.arms} - set(arms):
+            raise CommandError(
+                f"--only: the preset `{experiment.preset}` does not run `{name}`.\nGive --preset full."
+            )
         if name not in arms:
             near = get_close_matches(name, arms, n=1)
             fix = f"Did you mean `{near[0]}`?" if near else f"Arms: {', '.join(arms)}."
-            raise CommandError(f"--only: {experiment.lab.name} has no arm `{name}`.\n{fix}")
+            raise CommandError(f"--only: {lab.name} has no arm `{name}`.\n{fix}")
 
 
 def _report(lab: "Lab", out: Path, given: argparse.Namespace) -> int:
@@ -145,7 +152,11 @@ def _report(lab: "Lab", out: Path, given: argparse.Namespace) -> int:
         )
     for one in write_verdicts(lab, out):
         print(f"{one.verdict:<13} {one.claim.claim}" + (f" ({one.reason})" if one.reason else ""))
-    failed = Results(out).failures
+    results = Results(out)
+    for choice in results.choices:
+        among = f"{choice['best']} {choice['column']} of {', '.join(choice['means'])}"
+        print(f"{'chosen':<13} {choice['chosen'] or 'none'}: {among}")
+    failed = results.failures
     for row in failed:
         print(f"failed: {row['arm']} seed {row['seed']}: {row['cause']}", file=sys.stderr)
     _draw(lab, out, given)
