@@ -190,6 +190,55 @@ def one_column_of_cancer() -> Case:
     return run_of(with_dead_units(mlp(1, 12, 2), 10), F.cross_entropy, adam(0.03), data)
 
 
+class Averaged(nn.Module):
+    """A network and the moving average of its weights, whose outputs it predicts (Grill et al. 2020)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.online, self.average = mlp(13, 32, 16), mlp(13, 32, 16)
+        self.average.load_state_dict(self.online.state_dict())
+        self.predict = mlp(16, 32, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.online.parameters(), strict=True):
+                slow.lerp_(fast, 0.05)
+            seen = self.average(x + 0.1 * torch.randn_like(x))
+        return torch.cat([self.predict(self.online(x)), seen], 1)
+
+
+def moving_average() -> Case:
+    """The averaged weights belong to the optimizer too, and get no gradient on purpose."""
+
+    def apart(out: Tensor, _: Tensor) -> Tensor:
+        a, b = F.normalize(out[:, :16], dim=1), F.normalize(out[:, 16:], dim=1)
+        return (a - b).square().sum(1).mean()
+
+    return run_of(
+        Averaged(), apart, adam(1e-3), batches(*table("wine")), 150, options={"limit_val_batches": 0}
+    )
+
+
+class TakingTurns(nn.Module):
+    """One recurrent layer reads the rows of an image, another its columns, in every other batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.columns = nn.GRU(8, 32, batch_first=True), nn.GRU(8, 32, batch_first=True)
+        self.head, self.calls = nn.Linear(32, 10), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        x = x.view(-1, 8, 8)
+        states = self.rows(x)[0] if self.calls % 2 else self.columns(x.transpose(1, 2))[0]
+        return self.head(states[:, -1])
+
+
+def taking_turns() -> Case:
+    x, y = digits()[:2]
+    return run_of(TakingTurns(), F.cross_entropy, adam(3e-3), batches(x, y, 64), 200)
+
+
 class Words(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -229,6 +278,8 @@ TABLE_CONTROLS = (
     Control("healthy/positive-outputs", "no gradient", positive_outputs),
     Control("healthy/raw-table-before-norm", "bad initialization", raw_table_before_norm),
     Control("healthy/deep-autoencoder", "vanishing gradients", deep_autoencoder),
+    Control("healthy/moving-average", "graph cut", moving_average),
+    Control("healthy/recurrent-layers-in-turn", "exploding gradients", taking_turns),
     Control("healthy/one-petal", "dead units", one_petal),
     Control("healthy/one-column-of-cancer", "dead units", one_column_of_cancer),
 )

@@ -180,6 +180,14 @@ def test_between_and_last_are_views_of_the_steps():
     assert len(series.between(20)) == 0
 
 
+@pytest.mark.parametrize("cause", ["vanishing-gradients", "dead-units", "saturated-units", "no-gradient"])
+def test_the_structural_cause_comes_before_a_rate(cause):
+    """No rate helps a network whose first layers get no gradient."""
+    assert told(learning_rate_too_low=0, **{cause.replace("-", "_"): 5}) == [
+        (cause, ("learning-rate-too-low",))
+    ]
+
+
 @pytest.mark.parametrize("rows", [1, 7, 100, 5000])
 def test_several_rows_at_once_are_kept_as_single_ones(rows):
     one, several = History(capacity=64), History(capacity=64)

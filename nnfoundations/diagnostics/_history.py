@@ -421,7 +421,7 @@ class History:
         self.settings, self.unavailable = dict(facts["settings"]), dict(facts["unavailable"])
         self.unseen = dict(facts.get("unseen", {}))  # missing in files of earlier versions
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write a ``.npz`` file with arrays ``QUANTITY/steps``, ``/rows``, ``/numbers`` and JSON ``facts``.
 
         The file appears complete or not at all.
@@ -429,6 +429,7 @@ class History:
         Args:
             path: path of the file.
         """
+        path = Path(path)
         part = path.with_name(f".{path.name}.part")
         try:
             with part.open("wb") as stream:

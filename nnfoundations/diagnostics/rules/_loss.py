@@ -88,7 +88,7 @@ class SoftmaxOverBatch(LossRule):
     explains = ("output-activation-mismatch", *STEPS, Family.GENERALIZATION)
 
     def judge(self, history: History) -> Suspicion | None:
-        term = next((t for t in self.terms(history) if t.over_batch and t.length > 1), None)
+        term = next((t for t in self.terms(history) if t.over_batch and t.length > 1 and not _ranks(t)), None)
         if term is None:
             return None
         kind = "softmax" if term.activation == "softmax" else "log-softmax"
@@ -98,7 +98,7 @@ class SoftmaxOverBatch(LossRule):
         classes = 1 if len(term.shape) == 4 and axis == 0 else -1  # images have shape (N, C, H, W)
         outputs = f"the {term.shape[classes]} outputs of each" if len(term.shape) > 1 else "single outputs"
         remedy = f"Set dim={classes} (now dim={axis}) in the {kind}."
-        if len(term.shape) < 2:
+        if len(term.shape) < 2 or term.shape[classes] == 1:
             remedy = "Use BCEWithLogitsLoss: cross-entropy takes scores of shape (N, C), with C classes."
         return self.suspect(
             first_step(history),
@@ -250,6 +250,11 @@ class LossNeedsLogProbabilities(LossRule):
             Severity.ERROR,
             outputs=float(width),
         )
+
+
+def _ranks(term: LossTerm) -> bool:
+    """Return whether the targets sum to 1 over the batch: its samples are then ranked against each other."""
+    return term.target is not None and term.target.rows_off == 0
 
 
 def _taken(term: LossTerm) -> str:

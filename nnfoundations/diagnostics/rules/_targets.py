@@ -55,7 +55,7 @@ class TargetsOutOfRange(LossRule):
         classes = int(target.high) + 1
         if target.low == -1 and target.high == 1:
             remedy = "Map the targets to 0 and 1: (targets + 1) / 2."
-        elif target.whole and target.low >= 0 and target.distinct and 2 < classes <= 4 * target.distinct:
+        elif _one_label_each(term, target) and 2 < classes <= 4 * target.distinct:
             remedy = (
                 f"For {classes} classes give the last layer {classes} outputs (out_features={classes}) and "
                 "use CrossEntropyLoss with the class indices (dtype int64, shape (N,))."
@@ -79,6 +79,12 @@ class TargetsOutOfRange(LossRule):
             low=target.low,
             high=target.high,
         )
+
+
+def _one_label_each(term: LossTerm, target: TargetFacts) -> bool:
+    """Return whether the targets may be class indices: whole numbers, one for each sample and output."""
+    single = target.shape[:1] == (math.prod(target.shape),) == (math.prod(term.shape),)
+    return single and target.whole and target.low >= 0
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,10 @@ class ShapeBroadcastInLoss(LossRule):
     explains = ("loss-unfit-for-targets", "output-activation-mismatch", "unscaled-targets", *CONSEQUENCES)
 
     def judge(self, history: History) -> Suspicion | None:
-        term = next((t for t in self.terms(history) if self._mixes_samples(t)), None)
-        if term is None:
-            return None
+        terms = self.terms(history)
+        term = next((t for t in terms if self._mixes_samples(t)), None)
+        if term is None or any(t.pairwise for t in terms):
+            return None  # a loss that also compares outputs with each other compares all pairs on purpose
         target = term.target
         outputs, broadcast = term.shape, term.broadcast
         targets = target.shape if target is not None else broadcast[1:]
