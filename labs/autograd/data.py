@@ -47,3 +47,4 @@ class DigitSplitsDataModule(DigitsDataModule):
     def __init__(self, batch_size: int = 32) -> None:
         seed = torch.initial_seed() % 2**31
         super().__init__(batch_size=batch_size, seed=seed, split_seed=seed)
+        self.save_hyperparameters({"split_seed": seed})  # for whoever reads the checkpoint
