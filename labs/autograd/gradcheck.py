@@ -100,7 +100,7 @@ def passes_gradcheck(net: autograd.MLP, x: Array, y: Array) -> bool:
             return torch.tensor(loss, dtype=torch.float64)
 
         @staticmethod
-        def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+        def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return tuple(grad * one for one in ctx.gradients)
 
     weights = tuple(torch.tensor(array, requires_grad=True) for array in kept.values())
