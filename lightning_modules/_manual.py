@@ -59,7 +59,7 @@ class _ManualOptimization(LightningModule):
                 f"{name} runs in one process, since nothing averages gradients between several; "
                 f"got {self.trainer.world_size}. Set --trainer.devices 1."
             )
-        made = super().configure_optimizers()
+        made: Any = super().configure_optimizers()  # those of the other base class
         optimizer, scheduler = made, None
         if isinstance(made, dict):  # under manual optimization Lightning does not step a schedule
             optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
