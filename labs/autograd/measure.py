@@ -7,17 +7,22 @@ import numpy as np
 import torch
 
 from nnfoundations.autograd import MLP
-from nnfoundations.datamodules import DigitsDataModule, NoisyCurveDataModule
+from nnfoundations.datamodules import NoisyCurveDataModule
+from nnfoundations.formulas import Array
 from nnfoundations.labs._runner.lab import Measured
-from nnfoundations.labs.autograd.data import xor_table
-from nnfoundations.labs.autograd.gradcheck import central_errors, gradient_error, passes_gradcheck
+from nnfoundations.labs.autograd.data import split_digits, xor_table
+from nnfoundations.labs.autograd.gradcheck import difference_errors, gradient_error, loss_of, passes_gradcheck
 
-__all__ = ["measure"]
+__all__ = ["read"]
 
-GRID = torch.linspace(-2, 2, 401).unsqueeze(1)
+Curves = dict[str, list[tuple[float, float]]]
+Task = tuple[dict[str, float], Curves, Array, Array]
+"""Values and curves of a task, and a batch to check the gradients on."""
+
+GRID = torch.linspace(-2, 2, 401, dtype=torch.float64).unsqueeze(1)
 
 
-def measure(folder: Path) -> Measured:
+def read(folder: Path) -> Measured:
     """Read a run of XOR, of the digits or of the curve: the number of inputs says which.
 
     Args:
@@ -29,47 +34,50 @@ def measure(folder: Path) -> Measured:
     saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     options = saved["hyper_parameters"]["net"]["init_args"] | {"dtype": "float64"}
     net = MLP(**options)
-    net.bind({name.removeprefix("net."): t.double().numpy() for name, t in saved["state_dict"].items()
-              if name.startswith("net.")})  # fmt: skip
+    state = {name.removeprefix("net."): tensor for name, tensor in saved["state_dict"].items()}
+    net.bind({name: state[name].double().numpy() for name in net.values})
     task = {2: _xor, 64: _digits}.get(options["sizes"][0], _curve)
     values, curves, x, y = task(net, saved["datamodule_hyper_parameters"])
-    errors = dict(central_errors(net, x, y))
+    function, arrays = loss_of(net, x, y), list(net.parameters.values())
+    errors = difference_errors(function, arrays)
+    tiny, usual = (max(dict(errors)[step], 1e-16) for step in (1e-12, 1e-5))
     values |= {
         "gradient_error": gradient_error(net, options.get("activation", "relu"), x, y),
-        "gradcheck": float(passes_gradcheck(net, x, y)),
-        "tiny_step_loss": float(np.log10(max(errors[1e-12], 1e-16) / max(errors[1e-5], 1e-16))),
+        "gradcheck": float(passes_gradcheck(function, arrays, fast=True)),
+        "tiny_step_loss": float(np.log10(tiny / usual)),
     }
-    curves |= {"step_error": list(errors.items()), "loss": _logged(folder)}
-    return Measured(values, curves)
+    curves |= {"loss": _logged(folder), "step_error": errors}
+    return Measured(values, {name: [(x, _short(y)) for x, y in points] for name, points in curves.items()})
 
 
-Task = tuple[dict[str, float], dict[str, list[tuple[float, float]]], Any, Any]
+def _short(number: float) -> float:
+    """Six digits are enough for a figure."""
+    return float(f"{number:.6g}")
 
 
 def _xor(net: MLP, given: dict[str, Any]) -> Task:
-    x, y = (t.numpy() for t in xor_table())
+    x, y = (tensor.numpy() for tensor in xor_table())
     x = x.astype(np.float64)
-    solved = (net.forward(x).argmax(1) == y).all()
-    return {"solved": float(solved), "loss": net.loss(net(x), y).item()}, {}, x, y
+    solved = bool((net.forward(x).argmax(1) == y).all())
+    # Where training ends, the gradients of the four patterns cancel. Those of three do not.
+    return {"solved": float(solved), "loss": net.loss(net(x), y).item()}, {}, x[:3], y[:3]
 
 
 def _digits(net: MLP, given: dict[str, Any]) -> Task:
-    data = DigitsDataModule(split_seed=given["split_seed"], batch_size=2000)
-    data.setup()
-    x, y = (t.numpy() for t in next(iter(data.test_dataloader())))
+    _, test = split_digits(given["split_seed"])
+    x, y = (tensor.numpy() for tensor in test)
     x = x.astype(np.float64)
     wrong = net.forward(x).argmax(1) != y
-    misses = [(float(d), 100 * float(wrong[y == d].mean())) for d in range(10)]
+    misses = [(float(digit), 100 * float(wrong[y == digit].mean())) for digit in range(10)]
     values = {"accuracy": 100 * float(1 - wrong.mean()), "loss": net.loss(net(x), y).item()}
     return values, {"misses": misses}, x[:32], y[:32]
 
 
 def _curve(net: MLP, given: dict[str, Any]) -> Task:
-    x = GRID.double().numpy()
-    y = NoisyCurveDataModule.function(GRID.double()).numpy()
+    x, y = GRID.numpy(), NoisyCurveDataModule.function(GRID).numpy()
     found = net.forward(x)
+    fit = [(float(a), float(b)) for a, b in zip(x[::10, 0], found[::10, 0], strict=True)]
     values = {"rmse": float(np.sqrt(np.square(found - y).mean())), "loss": net.loss(net(x), y).item()}
-    fit = [(float(a), float(b)) for a, b in zip(x[::8, 0], found[::8, 0], strict=True)]
     return values, {"fit": fit}, x[::20], y[::20]
 
 
@@ -77,9 +85,5 @@ def _logged(folder: Path) -> list[tuple[float, float]]:
     """The training loss of each epoch, from TensorBoard's files."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    for part in (folder, folder / "train"):
-        events = EventAccumulator(str(part)).Reload()
-        for tag in ("train/loss", "loss"):
-            if tag in events.Tags()["scalars"]:
-                return [(float(e + 1), one.value) for e, one in enumerate(events.Scalars(tag))]
-    return []
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return [(float(i + 1), one.value) for i, one in enumerate(events.Scalars("train/loss"))]
