@@ -13,6 +13,9 @@ __all__ = ["ACTIVATIONS", "LAB", "WIDTHS", "measure"]
 
 ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "tanh"}
 WIDTHS = (1, 4, 16, 64)
+SMOKE = ("xor_2_relu", "xor_2_gelu", "digits_gelu", "fit_4_skip")
+QUICK = ("xor_2_relu", "xor_2_gelu", "xor_2_silu", "xor_2_tanh", "xor_8_relu", "digits_relu", "digits_gelu",
+         "fit_4", "fit_4_skip")  # fmt: skip
 
 
 def measure(folder: Path) -> Measured:
@@ -75,12 +78,20 @@ LAB = Lab(
         *(arm for width in WIDTHS for arm in _fits(width)),
     ),
     presets={
-        "smoke": Preset(1, 10, ("--trainer.max_epochs", "1"), notebook=False),
-        "quick": Preset(5, 120),
-        "full": Preset(20, 1200),
+        "smoke": Preset(1, 4, ("--trainer.max_epochs", "1"), SMOKE, notebook=False),
+        "quick": Preset(5, 110, arms=QUICK),
+        "full": Preset(20, 1000),
     },
     measure=measure,
-    table={"solved": "solved", "accuracy": "accuracy, %", "rmse": "rmse", "loss": "loss"},
-    comparisons=(("xor_2_gelu", "xor_2_relu"),),
+    table={
+        "solved": "XOR solved",
+        "accuracy": "accuracy, %",
+        "rmse": "error of the fit",
+        "gradient_error": "error of gradients",
+    },
+    comparisons=(
+        *((f"xor_2_{name}", "xor_2_relu") for name in ("gelu", "silu", "tanh")),
+        *((f"xor_8_{name}", f"xor_2_{name}") for name in ACTIVATIONS),
+    ),
     main_figure="xor",
 )

@@ -10,6 +10,7 @@ from nnfoundations.autograd import MLP
 from nnfoundations.datamodules import NoisyCurveDataModule
 from nnfoundations.formulas import Array
 from nnfoundations.labs._runner.lab import Measured
+from nnfoundations.labs._runner.scalars import logged_by_epoch
 from nnfoundations.labs.autograd.data import split_digits, xor_table
 from nnfoundations.labs.autograd.gradcheck import difference_errors, gradient_error, loss_of, passes_gradcheck
 
@@ -46,7 +47,7 @@ def read(folder: Path) -> Measured:
         "gradcheck": float(passes_gradcheck(function, arrays, fast=True)),
         "tiny_step_loss": float(np.log10(tiny / usual)),
     }
-    curves |= {"loss": _logged(folder), "step_error": errors}
+    curves |= {"loss": logged_by_epoch(folder)["train/loss"], "step_error": errors}
     return Measured(values, {name: [(x, _short(y)) for x, y in points] for name, points in curves.items()})
 
 
@@ -79,11 +80,3 @@ def _curve(net: MLP, given: dict[str, Any]) -> Task:
     fit = [(float(a), float(b)) for a, b in zip(x[::10, 0], found[::10, 0], strict=True)]
     values = {"rmse": float(np.sqrt(np.square(found - y).mean())), "loss": net.loss(net(x), y).item()}
     return values, {"fit": fit}, x[::20], y[::20]
-
-
-def _logged(folder: Path) -> list[tuple[float, float]]:
-    """The training loss of each epoch, from TensorBoard's files."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    return [(float(i + 1), one.value) for i, one in enumerate(events.Scalars("train/loss"))]
