@@ -57,7 +57,7 @@ def loss(results: Results) -> "Figure":
             _band(axis, results, f"{task}_{name}", COLOUR[name], ACTIVATIONS[name])
         axis.set(yscale="log", title=title, xlabel="epoch")
     panels[0].set_ylabel("training loss")
-    panels[0].legend(loc="lower left")
+    panels[2].legend()
     return figure
 
 
@@ -65,7 +65,7 @@ def _band(axis: "Axes", results: Results, arm: str, colour: str, label: str) -> 
     runs = [results.curve(arm, seed, "loss") for seed in results.finished(arm)]
     low, median, high = np.quantile([y for _, y in runs], (0.25, 0.5, 0.75), axis=0)
     axis.plot(runs[0][0], median, color=colour, label=label)
-    axis.fill_between(runs[0][0], low, high, color=colour, alpha=0.2, linewidth=0)
+    axis.fill_between(runs[0][0], low, high, color=colour, alpha=0.12, linewidth=0)
 
 
 def graph(results: Results) -> "Figure":
@@ -131,7 +131,8 @@ def fits(results: Results) -> "Figure":
     x = linspace(-2, 2, 201)
     for row, (kind, label), colour in zip(axes, KINDS.items(), COLOURS, strict=False):
         for axis, units in zip(row, WIDTHS, strict=True):
-            axis.plot(x, NoisyCurveDataModule.function(x), color="black", linewidth=1, linestyle="--")
+            axis.plot(x, NoisyCurveDataModule.function(x), color="black", linewidth=1, linestyle="--",
+                      zorder=3)  # fmt: skip
             arm = f"fit_{units}{kind}"
             for seed in results.finished(arm)[:5]:
                 axis.plot(*results.curve(arm, seed, "fit"), color=colour, linewidth=1, alpha=0.7)

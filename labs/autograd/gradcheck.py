@@ -113,7 +113,7 @@ def difference_errors(
         leaves[i].data[place] = kept
         return abs((ends[0] - ends[1]) / (2 * step) - float(gradients[i][place]))
 
-    return [(step, max(error(*one, step) for one in chosen) / largest) for step in STEPS]
+    return [(step, max(error(i, place, step) for i, place in chosen) / largest) for step in STEPS]
 
 
 def passes_gradcheck(function: Function, arrays: Sequence[Array], *, fast: bool = False) -> bool:
