@@ -81,7 +81,9 @@ page.figure("loss", "Training loss by epoch for each activation on XOR with 2 an
 
 # %% [markdown]
 # **Which digits does each activation miss?** The mean over all splits, in percent of the held-out images of
-# the digit.
+# the digit. A first recipe, with one scale for all pixels and a tenth of the training rows held back,
+# reached 96.9 % in a trial of five splits. The full run uses the recipe of the probe that the claim names;
+# the claims are as they were.
 
 # %% tags=["page"]
 page.figure("misses", "Share of each digit that is missed, by activation")
@@ -105,9 +107,9 @@ operations_table()
 
 # %% [markdown]
 # **Which step?** A central difference is wrong by the third derivative times the square of the step, and by
-# rounding divided by the step. The first falls with the step, the second rises: the best step is between
-# 1e-6 and 1e-4. Each line is the largest error over ten weights of one trained network; the full colour is
-# the first seed.
+# rounding divided by the step. A smaller step makes the first smaller and the second larger; the best is
+# between 1e-6 and 1e-4. Each line is the largest error over ten weights of one trained network. The full
+# colour is the first seed.
 
 # %% tags=["page"]
 page.figure(
