@@ -42,7 +42,7 @@ def xor(results: Results) -> "Figure":
             axis.annotate(f"{count} of {len(solved)}", (i, share.estimate), (9, -3), fontsize=8,
                           textcoords="offset points")  # fmt: skip
         axis.set_xticks(range(len(ran)), [ACTIVATIONS[name] for name in ran])
-        axis.set(title=f"{units} hidden units", xlim=(-0.5, len(ran) - 0.2), ylim=(-0.03, 1.03))
+        axis.set(title=f"{units} hidden units", xlim=(-0.5, len(ran) - 0.1), ylim=(-0.03, 1.03))
         axis.grid(visible=False, axis="x")
     panels[0].set_ylabel("share of the runs that solve XOR")
     return figure

@@ -25,9 +25,9 @@ def measure(folder: Path) -> Measured:
         folder: of the run.
 
     Returns:
-        Values: `solved` (XOR), `accuracy` (digits, % of the held-out part) or `rmse` (curve); `loss` at the end;
-        the largest differences of the gradients from torch's, whether gradcheck passes, and how many powers
-        of ten a step of 1e-12 is worse than one of 1e-5. Curves: the loss of each epoch, the error of
+        Values: `solved` (XOR), `accuracy` (digits, % of the held-out part) or `rmse` (curve); `loss` at the
+        end; the largest difference of the gradients from torch's, whether gradcheck passes, and how many
+        powers of ten a step of 1e-12 is worse than one of 1e-5. Curves: the loss of each epoch, the error of
         differences for each step; misses of each digit in %; the fitted curve.
     """
     from nnfoundations.labs.autograd.measure import read  # imports torch

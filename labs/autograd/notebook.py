@@ -121,7 +121,8 @@ page.figure(
 # **Width.** A network of one hidden layer can come as near as you like to any continuous curve if the layer
 # is wide enough: the universal approximation theorem. It does not say how wide, nor that training finds the
 # weights. Dashed: sin 2x + x / 2. Solid: five seeds. A skip connection adds a linear map of the input, here
-# a x, so that the units need to learn only the rest.
+# a x, so that the units need to learn only the rest. In some runs with 1 unit, this line is all that is
+# left.
 
 # %% tags=["page"]
 page.figure("fits", "The curve fitted by 1, 4, 16 and 64 units, without and with a skip connection")
