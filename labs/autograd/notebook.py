@@ -143,7 +143,8 @@ page.table()
 page.differences("solved")
 
 # %% [markdown]
-# Accuracy on the held-out digits, in points:
+# Accuracy on the held-out digits, in points. The splits share images, so these intervals are somewhat too
+# narrow:
 
 # %% tags=["page"]
 page.differences("accuracy", [(f"digits_{name}", "digits_relu") for name in ("gelu", "silu", "tanh")])
