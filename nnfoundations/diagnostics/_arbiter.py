@@ -66,24 +66,20 @@ def _named_causes_first(
     ranked: list[tuple[Rule, "RuleState"]], starts: dict[int, int]
 ) -> list[tuple[Rule, "RuleState"]]:
     """Within a window, put a rule before another one that it names as its symptom."""
-    rest, ordered = list(ranked), []
-    while rest:
-        first = next((one for one in rest if not _has_named_cause(one, rest, starts)), rest[0])
-        rest.remove(first)
-        ordered.append(first)
+    ordered: list[tuple[Rule, RuleState]] = []
+    for rule, case in ranked:
+        symptoms = (
+            i
+            for i, (other, its) in enumerate(ordered)
+            if _names(rule, other) and starts[its.first_step] == starts[case.first_step]
+        )
+        ordered.insert(next(symptoms, len(ordered)), (rule, case))
     return ordered
 
 
-def _has_named_cause(
-    one: tuple[Rule, "RuleState"], others: list[tuple[Rule, "RuleState"]], starts: dict[int, int]
-) -> bool:
-    rule, case = one
-    return any(
-        rule.fault in other.explains
-        and not {other.fault, other.family} & set(rule.explains)
-        and starts[its.first_step] == starts[case.first_step]
-        for other, its in others
-    )
+def _names(cause: Rule, symptom: Rule) -> bool:
+    mutual = {cause.fault, cause.family} & set(symptom.explains)
+    return symptom.fault in cause.explains and not mutual and cause.family in list(Family)
 
 
 def _starts(steps: list[int]) -> dict[int, int]:
