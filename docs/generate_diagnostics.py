@@ -393,7 +393,7 @@ def section(rule: Rule, rows: list[dict[str, str]]) -> str:
         )
     if limits := limits_of(rule):
         table = ["| limit | value | may be | meaning |", "|---|---|---|---|"]
-        table += [f"| `{name}` | {value} | {may_be(rule, name)} | {why} |" for name, value, why in limits]
+        table += [f"| `{name}` | {value} | {range_of(rule, name)} | {why} |" for name, value, why in limits]
         parts.append("\n".join(table))
     needs = ", ".join(quantity.replace("_", " ") for quantity in rule.needs)
     return "\n\n".join(
@@ -404,7 +404,7 @@ def section(rule: Rule, rows: list[dict[str, str]]) -> str:
     )
 
 
-def may_be(rule: Rule, limit: str) -> str:
+def range_of(rule: Rule, limit: str) -> str:
     """Return the range of a limit in which no recorded run gets another result."""
     rows = read("diagnostics_margins")
     (row,) = (row for row in rows if (row["rule"], row["limit"]) == (rule.fault, limit))

@@ -1,4 +1,4 @@
-"""The four patterns of XOR, and digits that are split anew for each seed."""
+"""The four patterns of XOR, and the digits with a split of its own for each seed."""
 
 import torch
 from lightning.pytorch import LightningDataModule

@@ -188,7 +188,7 @@ class LossNeedsLogProbabilities(LossRule):
         if not (known or above):
             return None
         loss = "NLLLoss" if term.kind == "negative-log-likelihood" else "KLDivLoss"
-        what = _taken(term)
+        what = _input_of_loss(term)
         evidence = f"{loss} gets {what}, of which no log-softmax was taken"
         if above:
             evidence += f": it takes {term.highest:.3g} for a log-probability, which cannot be above 0"
@@ -217,7 +217,7 @@ class LossNeedsLogProbabilities(LossRule):
         target = term.target
         if target is not None and not target.in_unit and not target.whole:
             return None  # not a likelihood of classes
-        what = _taken(term)
+        what = _input_of_loss(term)
         least = f": its smallest input is {term.lowest:.2g}" if term.lowest == term.lowest else ""
         return self.suspect(
             first_step(history),
@@ -257,10 +257,8 @@ def _ranks(term: LossTerm) -> bool:
     return term.target is not None and term.target.rows_off == 0
 
 
-def _taken(term: LossTerm) -> str:
+def _input_of_loss(term: LossTerm) -> str:
     """Say what the loss takes in place of log-probabilities."""
-    return f"the output of a {with_module(named(term.activation), term)}" if term.activation else _raw(term)
-
-
-def _raw(term: LossTerm) -> str:
+    if term.activation:
+        return f"the output of a {with_module(named(term.activation), term)}"
     return f"the raw output of the last layer ({term.module})" if term.module else "raw outputs of a layer"
