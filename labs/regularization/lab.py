@@ -173,7 +173,7 @@ LAB = Lab(
         "smoke": Preset(1, 6, ("--trainer.max_epochs", "1"), ("none", "l2_0.003", "l2_0.1"), notebook=False),
         "quick": Preset(5, 110, ("--trainer.max_epochs", "20"),
                         ("none", "l2_0.003", "l2_0.1", "dropout_0.5", "augmentation")),
-        "full": Preset(5, 1100),
+        "full": Preset(5, 1180),
     },
     measure=measure,
     table={
