@@ -192,4 +192,5 @@ LAB = Lab(
         Choice("accuracy", "largest", tuple(arm.name for arm in (NONE, *SINGLE, *COMBINED))),
         Choice("accuracy", "largest", ("none",)),
     ),
+    data=("MNIST",),
 )  # fmt: skip
