@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
 from nnfoundations import nn
@@ -35,7 +36,7 @@ def read(folder: Path) -> Measured:
     if net["inputs"] == 64:  # digits
         return fit
     values, curves = dict(fit.values), dict(fit.curves)
-    seed = int(json.loads((folder / "run.json").read_text(encoding="utf-8"))["seed"])
+    seed = int(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["seed_everything"])
     for init in INITS:
         spread, gradients = signal(net["activation"], init, seed)
         numbered = range(1, DEPTH + 1)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["GRID", "RATE", "SEED", "rates", "trials"]
 
 SEED = 100
-GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
-WIDER = (0.0001, 0.0003, 0.001, *GRID, 1.0, 3.0)
+GRID = (0.01, 0.03, 0.1)
+WIDER = (0.0003, 0.001, 0.003, *GRID, 0.3, 1.0, 3.0)
 RATE = "--model.init_args.optimizer.init_args.lr"
 TABLE = Path(__file__).parent / "tuning.csv"
 COLUMNS = ("arm", "rate", "state", "accuracy", "loss")
