@@ -62,7 +62,13 @@ def depth(results: Results) -> "Figure":
         axis.plot(np.full(len(accuracy), 30), accuracy, "x", color="black", label="ReLU, Xavier", alpha=0.7)
     axis.axhline(10, color="black", linewidth=0.8, linestyle=":")
     axis.annotate("guessing", (DEPTHS[0], 11), fontsize=8)
-    axis.set(xlabel="hidden layers", ylabel="validation accuracy, %", xticks=DEPTHS, ylim=(0, 102))
+    axis.set(
+        xlabel="hidden layers",
+        ylabel="validation accuracy, %",
+        xticks=DEPTHS,
+        ylim=(0, 102),
+        xlim=(DEPTHS[0] - 3, DEPTHS[-1] + 3),
+    )
     axis.legend(loc="lower left", bbox_to_anchor=(0, 0.2))
     return figure
 
@@ -102,7 +108,7 @@ def initial_weights(results: Results) -> "Figure":
             _by_layer(column, results, f"net_{name}", init, colour, marker, SHOWN[init])
         column[0].set_title(ACTIVATIONS[name])
         column[1].set_xlabel("hidden layer")
-    _label(axes[:, 0])
+    _label(list(axes[:, 0]))
     for axis in axes.flat:
         axis.set(ylim=(1e-16, 1e16), xticks=(1, 10, 20))
     for axis in axes[0]:
@@ -131,28 +137,27 @@ def _label(panels: Sequence["Axes"]) -> None:
 
 def learning_rates(results: Results) -> "Figure":
     """The trials that chose the learning rate of each arm: one seed, which no run uses."""
-    figure, (panels,) = new_figure(1, 2, height=3, sharey=False)
-    for name, kind in ACTIVATIONS.items():
-        _trials(panels[0], f"net_{name}", COLOUR[name], MARKER[name], kind)
-    for i, number in enumerate(DEPTHS):
-        for name, line in (("relu", "-"), ("silu", "--")):
-            label = f"{number}, {ACTIVATIONS[name]}"
-            _trials(panels[1], f"deep_{number}_{name}", COLOURS[i], MARKER[name], label, line)
-    _trials(panels[1], "xavier_30", "black", "x", "30, ReLU, Xavier", ":")
+    figure, (panels,) = new_figure(1, 2, height=3.2)
+    deep = dict(zip((str(number) for number in DEPTHS), COLOURS, strict=False))
+    for arm, accuracies in trials().items():
+        task, _, name = arm.rpartition("_")
+        if task == "net":
+            axis, colour, line = panels[0], COLOUR[name], "-"
+        else:
+            axis, colour = panels[1], deep.get(task.removeprefix("deep_"), "black")
+            line = "--" if name == "silu" else "-"
+        points = sorted(accuracies.items())
+        marker = MARKER.get(name, "x")
+        axis.plot(*zip(*points, strict=True), line + marker, color=colour, markersize=3, linewidth=1,
+                  label=LAB.label(arm))  # fmt: skip
+        best = rates()[arm]
+        axis.plot(best, accuracies[best], marker, color=colour, markersize=8, fillstyle="none")
     for axis, title in zip(panels, ("clothes, 2 layers", "digits, by depth"), strict=True):
         axis.set(xscale="log", xlabel="learning rate at the start", title=title)
-        axis.legend(fontsize=6.5, ncols=2)
+        axis.legend(fontsize=7)
     panels[0].set(ylabel="validation accuracy, %", ylim=(60, 90))
     panels[1].set_ylim(0, 102)
     return figure
-
-
-def _trials(axis: "Axes", arm: str, colour: str, marker: str, label: str, line: str = "-") -> None:
-    points = dict(sorted(trials()[arm].items()))
-    axis.plot(list(points), list(points.values()), line + marker, color=colour, markersize=2.5, linewidth=1,
-              label=label)  # fmt: skip
-    best = rates()[arm]
-    axis.plot(best, points[best], marker, color=colour, markersize=7, fillstyle="none")
 
 
 FIGURES: dict[str, Draw] = {

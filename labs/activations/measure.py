@@ -1,6 +1,7 @@
 """Reads what counts from the folder of a run, and measures signal and gradients at initialization."""
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,11 @@ def read(folder: Path) -> Measured:
     Returns:
         Values and curves, as `lab.measure` describes them.
     """
-    fit, net = read_fit(folder), _network(folder)
+    fit, config = read_fit(folder), _config(folder)
+    net, seed = config["model"]["init_args"]["net"]["init_args"], config["seed_everything"]
     if net["inputs"] == 64:  # digits
         return fit
     values, curves = dict(fit.values), dict(fit.curves)
-    seed = int(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["seed_everything"])
     for init in INITS:
         spread, gradients = signal(net["activation"], init, seed)
         numbered = range(1, DEPTH + 1)
@@ -60,12 +61,11 @@ def read_fit(folder: Path) -> Measured:
     """
     logged = logged_by_epoch(folder)
     accuracy = [(epoch, 100 * value) for epoch, value in logged["val/accuracy"]]
-    saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     values = {
         "accuracy": accuracy[-1][1],
         "loss": logged["val/loss"][-1][1],
         "train_loss": logged["train/loss"][-1][1],
-        "steps": float(saved["global_step"]),
+        "steps": _steps(folder),
         "no_signal": float(bool(set(NO_SIGNAL) & _faults(folder))),
     }
     curves = {"train_loss": logged["train/loss"], "accuracy": accuracy}
@@ -89,13 +89,19 @@ def signal(activation: str, init: Init, seed: int) -> tuple[list[float], list[fl
         torch.manual_seed(seed)
         net = EqualLayers(DEPTH, activation, init)
     spread: list[float] = []
-    last = [layer for layer in net.layers if type(layer).__name__ == activation]
-    for layer in last:
-        layer.register_forward_hook(lambda _, __, y: spread.append(float(y.double().var(0).mean().sqrt())))
+
+    def keep(_layer: nn.Module, _input: object, y: Tensor) -> None:
+        spread.append(float(y.detach().double().var(0).mean().sqrt()))
+
+    for layer in net.layers:
+        if type(layer).__name__ == activation:
+            layer.register_forward_hook(keep)
     x, y = _images()
     nn.CrossEntropyLoss()(net(x), y).backward()
     maps = [layer for layer in net.layers if isinstance(layer, nn.Linear)][:-1]
-    return spread, [float(layer.weight.grad.double().norm()) for layer in maps]
+    return spread, [
+        float(torch.linalg.norm(grads.double())) for layer in maps if (grads := layer.weight.grad) is not None
+    ]
 
 
 @cache
@@ -106,10 +112,15 @@ def _images() -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _network(folder: Path) -> dict[str, Any]:
-    saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
-    options: dict[str, Any] = saved["hyper_parameters"]["net"]["init_args"]
-    return options
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return config
+
+
+def _steps(folder: Path) -> float:
+    """The steps of a run; NaN if it diverged, because no checkpoint of such weights is kept."""
+    file = folder / "checkpoints" / "best.ckpt"
+    return float(torch.load(file, weights_only=True)["global_step"]) if file.exists() else math.nan
 
 
 def _faults(folder: Path) -> set[str]:
