@@ -55,7 +55,7 @@ class EqualLayers(MLP):
         width: units of each hidden layer.
 
     Raises:
-        OptionError: the activation is unknown.
+        OptionError: the activation or the init is unknown.
 
     Example:
         >>> EqualLayers(2, "Tanh").sizes
@@ -66,10 +66,14 @@ class EqualLayers(MLP):
         self, depth: int, activation: str = "ReLU", init: Init = "own", inputs: int = 64, width: int = 64
     ) -> None:
         name, scale = {
-            "own": ("he", gain(activation) / 2**0.5),
+            "own": ("he", 1.0),
             "small": ("normal", 0.01),
             "large": ("normal", 1.0),
             "constant": ("constant", 1 / width),
         }.get(init, (init, 1.0))
         sizes = [inputs, *[width] * depth, 10]
         super().__init__(sizes, activation=activation, init=name, init_scale=scale)  # type: ignore[arg-type]
+        if init == "own":
+            for layer in self.layers:
+                if isinstance(layer, nn.Linear):
+                    layer.weight.data.mul_(gain(activation) / 2**0.5)

@@ -12,12 +12,14 @@ from nnfoundations.labs.activations.lab import LAB, NETS
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-__all__ = ["MARGIN", "VANISHED", "advice", "milliseconds", "recommendations"]
+__all__ = ["GROWN", "MARGIN", "VANISHED", "advice", "milliseconds", "recommendations"]
 
 MARGIN = 0.5
 """Points of accuracy that would matter."""
 VANISHED = 1e-3
 """First over last gradient in 20 layers below which a deep network needs another activation."""
+GROWN = 5.0
+"""Growth of the signal over 20 layers above which a deep network needs normalization."""
 DEARER = 1.1
 """Time per step, over that of ReLU, that is worth a remark."""
 
@@ -39,13 +41,14 @@ def milliseconds(results: Results, arm: str) -> np.ndarray:
     return np.array([1000 * seconds[seed] / steps[seed] for seed in steps])
 
 
-def advice(difference: Interval, gradient: float, time: float) -> str:
+def advice(difference: Interval, time: float, gradient: float, growth: float) -> str:
     """Say when to use an activation.
 
     Args:
         difference: its accuracy minus that of ReLU, points.
-        gradient: first over last gradient in 20 layers with its own initial weights.
         time: its time per step over that of ReLU.
+        gradient: first over last gradient in 20 layers with its own initial weights.
+        growth: last over first spread there.
 
     Returns:
         A sentence or more.
@@ -59,11 +62,15 @@ def advice(difference: Interval, gradient: float, time: float) -> str:
     else:
         found = "No difference from ReLU of half a point is shown, and none is excluded."
     cost = f" It costs {100 * (time - 1):.0f} % more time." if time > DEARER else ""
-    return f"{found}{cost} {_depth(gradient)}"
+    return f"{found}{cost} {_depth(gradient, growth)}"
 
 
-def _depth(gradient: float) -> str:
-    return "Not in deep networks: gradients vanish." if gradient < VANISHED else "Also in deep networks."
+def _depth(gradient: float, growth: float) -> str:
+    if gradient < VANISHED:
+        return "Not in deep networks: gradients vanish."
+    if growth > GROWN:
+        return "In deep networks with normalization: the signal grows."
+    return "Also in deep networks."
 
 
 def recommendations(results: Results) -> "Markdown":
@@ -84,10 +91,17 @@ def recommendations(results: Results) -> "Markdown":
         mine, base = results.pairs(arm, "net_relu", "accuracy")
         difference = mean_interval(mine - base)
         gradient = float(np.median(results.values(arm, "gradient_ratio_own")))
+        growth = float(np.median(results.values(arm, "spread_ratio_own")))
         time = float(np.median(milliseconds(results, arm)) / relu)
         is_relu = arm == "net_relu"
-        text = "The reference. " + _depth(gradient) if is_relu else advice(difference, gradient, time)
+        text = (
+            "The reference. " + _depth(gradient, growth)
+            if is_relu
+            else advice(difference, time, gradient, growth)
+        )
         shown = "-" if is_relu else f"{number(difference.estimate)} {interval_text(difference)}"
-        rows.append((LAB.label(arm), shown, f"{gradient:.1e}", f"{time:.2f}", text))
-    heads = ("activation", "accuracy minus ReLU", "first / last gradient", "time / ReLU", "recommendation")
-    return markdown_table(heads, rows, right=(1, 2, 3))
+        rows.append((LAB.label(arm), shown, f"{time:.2f}", f"{gradient:.1e}", f"{growth:.1e}", text))
+    heads = ("activation", "accuracy minus ReLU", "time / ReLU", "gradient", "signal", "recommendation")
+    below = "*Gradient: of the first of 20 layers over that of the last; signal: the spread of the last over "
+    below += "that of the first. Both with own initial weights, medians.*"
+    return markdown_table(heads, rows, right=(1, 2, 3, 4), below=below)

@@ -2,7 +2,7 @@
 
 `python -m nnfoundations.labs.activations.tuning FOLDER` runs the trials that the folder lacks and writes
 `tuning.csv` beside this file. Every arm gets the same grid. If the best rate is at an end, the grid of this
-arm is extended. A trial that failed counts as one.
+arm is extended. A trial that diverged counts as one, and says to go lower.
 """
 
 import csv
@@ -22,7 +22,7 @@ __all__ = ["GRID", "RATE", "SEED", "rates", "trials"]
 
 SEED = 100
 GRID = (0.01, 0.03, 0.1)
-WIDER = (0.0003, 0.001, 0.003, *GRID, 0.3, 1.0, 3.0)
+WIDER = (0.0001, 0.0003, 0.001, 0.003, *GRID, 0.3, 1.0, 3.0)
 RATE = "--model.init_args.optimizer.init_args.lr"
 TABLE = Path(__file__).parent / "tuning.csv"
 COLUMNS = ("arm", "rate", "state", "accuracy", "loss")
@@ -47,14 +47,14 @@ def rates() -> dict[str, float]:
     """Choose a rate for each arm: the highest accuracy; of equal ones the middle, the lower of two.
 
     Returns:
-        The rate by arm.
+        The rate by arm; the lowest if all trials of an arm diverged.
     """
     return {arm: _best(accuracies) for arm, accuracies in trials().items()}
 
 
 def _best(accuracies: dict[float, float]) -> float:
     top = max((value for value in accuracies.values() if not math.isnan(value)), default=math.nan)
-    equal = sorted(rate for rate, value in accuracies.items() if value == top) or sorted(accuracies)
+    equal = sorted(rate for rate, value in accuracies.items() if value == top) or [min(accuracies)]
     return equal[(len(equal) - 1) // 2]
 
 
@@ -65,7 +65,7 @@ def _tune(arm: Arm, folder: Path) -> Iterator["Row"]:
     while missing:
         for rate in missing:
             row = _trial(arm, rate, folder)
-            accuracies[rate] = row.values.get("accuracy", math.nan)
+            accuracies[rate] = _accuracy(row)
             yield row
         i = WIDER.index(_best(accuracies))
         missing = [rate for rate in WIDER[max(i - 1, 0) : i + 2] if rate not in accuracies]
@@ -78,6 +78,12 @@ def _trial(arm: Arm, rate: float, folder: Path) -> "Row":
     trial = Arm(f"{arm.name}_{rate}", arm.label, arm.config, (*arm.options[:-2], RATE, str(rate)))
     run = Run(trial, SEED, folder, (), read_fit)
     return run.ended() or carry_out(run)
+
+
+def _accuracy(row: "Row") -> float:
+    """NaN if the loss is: such weights guess the first class."""
+    accuracy, loss = row.numbers(("accuracy", "loss"))
+    return accuracy if math.isfinite(loss) else math.nan
 
 
 def main(folder: Path, only: list[str]) -> None:
@@ -94,8 +100,8 @@ def main(folder: Path, only: list[str]) -> None:
     for arm in LAB.arms:
         for row in _tune(arm, folder) if not only or arm.name in only else ():
             name, _, rate = row.arm.rpartition("_")
-            accuracy, loss = row.numbers(COLUMNS[3:])
-            lines.append(f"{name},{rate},{row.state},{accuracy:.6g},{loss:.6g}")
+            (loss,) = row.numbers(("loss",))
+            lines.append(f"{name},{rate},{row.state},{_accuracy(row):.6g},{loss:.6g}")
             print(lines[-1], f"{row.cpu_seconds:.1f} s", flush=True)
     if not only:
         write_whole(TABLE, "\n".join(lines) + "\n")
