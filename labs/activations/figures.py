@@ -56,10 +56,17 @@ def depth(results: Results) -> "Figure":
             axis.plot(np.full(len(accuracy), number + shift), accuracy, MARKER[name], color=COLOUR[name],
                       markersize=3.5, alpha=0.5)  # fmt: skip
         axis.plot(np.add(ran, shift), [accuracy.mean() for accuracy in values], "-", color=COLOUR[name],
-                  label=f"{ACTIVATIONS[name]}, own initial weights")  # fmt: skip
+                  label=ACTIVATIONS[name])  # fmt: skip
     if "xavier_30" in results.arms:
         accuracy = results.values("xavier_30", "accuracy")
-        axis.plot(np.full(len(accuracy), 30), accuracy, "x", color="black", label="ReLU, Xavier", alpha=0.7)
+        axis.plot(
+            np.full(len(accuracy), 30),
+            accuracy,
+            "x",
+            color="black",
+            label="ReLU, Xavier's initial weights",
+            alpha=0.7,
+        )
     axis.axhline(10, color="black", linewidth=0.8, linestyle=":")
     axis.annotate("guessing", (DEPTHS[0], 11), fontsize=8)
     axis.set(

@@ -46,7 +46,10 @@ def _arm(name: str, label: str, config: str, **options: object) -> Arm:
 
 def _deep(name: str, depth: int) -> Arm:
     kind = ACTIVATIONS[name]
-    return _arm(f"deep_{depth}_{name}", f"{depth} layers, {kind}", "deep", depth=depth, activation=kind)
+    init = {} if name == "relu" else {"init": "he"}  # for ReLU its own are He's
+    return _arm(
+        f"deep_{depth}_{name}", f"{depth} layers, {kind}", "deep", depth=depth, activation=kind, **init
+    )
 
 
 LAB = Lab(

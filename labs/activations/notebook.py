@@ -58,7 +58,9 @@ page.setup()
 # ## Main figure
 #
 # Validation accuracy on the digits against the number of hidden layers. Each point is a run, the line joins
-# the means.
+# the means. Both activations start from He's initial weights, which keep the size of ReLU's signal. SiLU's
+# shrinks. The weights that keep the mean square of SiLU at first (below) were tried before the runs, at 30
+# layers: with the trial seed they diverged at all rates from 0.001 to 0.1.
 
 # %% tags=["page"]
 page.figure("depth", "Validation accuracy against depth for ReLU and SiLU, and for Xavier's initial weights")
