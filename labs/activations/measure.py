@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from nnfoundations import nn
@@ -113,6 +112,8 @@ def _images() -> tuple[Tensor, Tensor]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
+    import yaml
+
     config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     return config
 

@@ -17,9 +17,9 @@ if "google.colab" in sys.modules:
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from nnfoundations import nn
+from nnfoundations.datamodules import DigitsDataModule
 from nnfoundations.labs import Page
 from nnfoundations.labs.activations import checks
 from nnfoundations.labs.activations.network import EqualLayers
@@ -305,8 +305,9 @@ checks.check_distinct(distinct)
 # weights.
 
 # %%
-x, y = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
-x = ((x - x.mean()) / x.std()).float()
+data = DigitsDataModule(batch_size=1000, seed=0)
+data.setup("fit")
+x, y = next(iter(data.train_dataloader()))
 loss_of = nn.CrossEntropyLoss()
 for init in ("he", "xavier", "constant"):
     torch.manual_seed(0)
