@@ -301,7 +301,7 @@ def distinct(weight):
 checks.check_distinct(distinct)
 
 # %% [markdown]
-# It learns before your eyes, or not: 30 layers of ReLU on the digits, 60 steps from three kinds of initial
+# It learns before your eyes, or not: 30 layers of ReLU on the digits, 120 steps from three kinds of initial
 # weights.
 
 # %%
@@ -314,7 +314,7 @@ for init in ("he", "xavier", "constant"):
     net = EqualLayers(30, "ReLU", init)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     losses = []
-    for _ in range(60):
+    for _ in range(120):
         rows = torch.randint(len(x), (64,))
         loss = loss_of(net(x[rows]), y[rows])
         optimizer.zero_grad()
