@@ -56,7 +56,7 @@ def test_every_arm_runs_at_its_own_tuned_rate():
         assert arm.options[-2:] == (RATE, str(chosen[arm.name]))
         tried = trials()[arm.name]
         assert set(GRID) <= set(tried), "the same grid for all"
-        assert min(tried) < chosen[arm.name] < max(tried) or tried[chosen[arm.name]] == min(tried.values())
+        assert min(tried) < chosen[arm.name] < max(tried), "not at an end of what was tried"
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ page.figure("nets", "Accuracy and CPU time per step of the same network with eac
 
 # %% [markdown]
 # **Each at its own rate.** The trials that chose the rates: one seed that no run uses. The open marker is the
-# chosen rate. In the left panel the vertical axis begins at 60 %.
+# chosen rate. Trials that diverged have no marker. In the left panel the vertical axis begins at 60 %.
 
 # %% tags=["page"]
 page.figure("learning_rates", "Validation accuracy against the learning rate for each arm")
