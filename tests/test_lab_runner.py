@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -112,6 +113,17 @@ def tables(folder, preset, **arms):
         with (folder / name).open("w", newline="") as stream:
             csv.writer(stream).writerows([header, *lines])
     (folder / "machine.json").write_text(json.dumps({"preset": preset, "machines": []}))
+
+
+def test_without_the_extra_labs_it_names_the_command_that_installs_it(tiny, tmp_path, monkeypatch, capsys):
+    for package in ("jupytext", "nbclient", "nbconvert", "nbformat", "ipykernel"):
+        monkeypatch.setitem(sys.modules, package, None)  # importing it fails, as if it were not installed
+    tables(tmp_path, "quick", narrow=[1] * 5, wide=[2] * 5)
+    assert main(["lab", "tiny", "--report-only", "--student", "--out", str(tmp_path)]) == 0
+    assert 'they need more packages. pip install "nnfoundations[labs]"' in capsys.readouterr().out
+    assert (tmp_path / "claims.json").exists()
+    assert (tmp_path / "figures/accuracy.png").exists()
+    assert not list(tmp_path.glob("*.ipynb"))
 
 
 def test_differences_are_paired_and_tested_together(tiny, tmp_path):
@@ -226,7 +238,7 @@ def test_test_data_are_not_read_again(copy):
 
 
 @pytest.mark.slow
-def test_a_stopped_test_continues(copy):
+def test_a_stopped_test_continues_and_each_can_be_repeated_alone(copy, monkeypatch):
     """As kill -9 leaves it: two tests not run, and the log one behind."""
     before, record = state(copy), choice(copy)
     for seed in (1, 4):
@@ -236,6 +248,11 @@ def test_a_stopped_test_continues(copy):
     assert main(["lab", "tiny", "--out", str(copy)]) == 0
     assert state(copy)[1] == before[1]
     assert len(folders(copy)) == len(before[0]) + 2
+
+    monkeypatch.chdir(copy)
+    program, *args = Results(copy).tests[3]["command"].split()
+    assert (program, main(args)) == ("nnfoundations", 0)
+    assert len([one for one in folders(copy) if one.startswith("runs/wide/seed_3/")]) == 3
 
 
 @pytest.mark.slow

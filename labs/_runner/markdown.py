@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "choice_text",
+    "claim_cells",
     "interval_text",
     "markdown",
     "markdown_table",
@@ -69,10 +70,17 @@ def measured_text(measured: dict[str, Any]) -> str:
     return f"{number(measured['estimate'])} [{number(low)}, {number(high)}]"
 
 
+def claim_cells(claim: dict[str, Any]) -> tuple[str, str, str, str]:
+    """A claim from `claims.json` as a row: claim and source, rule, measured, verdict."""
+    why = f" ({claim['reason']})" if claim["reason"] else ""
+    said, verdict = f"{claim['claim']} *{claim['source']}*", f"**{claim['verdict']}**{why}"
+    return said, rule_text(claim), measured_text(claim["measured"]), verdict
+
+
 def choice_text(lab: Lab, choice: dict[str, Any]) -> str:
     """A choice from `choice.json` with its rule and the means of its arms."""
     means = "; ".join(
-        f"{lab.label(arm)} {'-' if mean is None else number(mean)}" for arm, mean in choice["means"].items()
+        f"{lab.label(arm)} {'-' if mean is None else f'{mean:.4g}'}" for arm, mean in choice["means"].items()
     )
     chosen = "no arm" if choice["chosen"] is None else lab.label(choice["chosen"])
     what = lab.table.get(choice["column"], choice["column"])

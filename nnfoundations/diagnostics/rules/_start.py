@@ -143,10 +143,12 @@ def _better(history: History, name: str) -> str:
     facts, now = history.parameters.get(name), gain(history, name)
     if facts is None or now != now:
         return "Use torch.nn.init.kaiming_normal_ (ReLU) or xavier_uniform_ (tanh, sigmoid)."
-    size, good = now / facts.fan_in**0.5, (2 / facts.fan_in) ** 0.5
+    bounded = any(layer.module_class in ("Tanh", "Sigmoid") for layer in history.layers.values())
+    gain_of, init = (1, "xavier_normal_") if bounded else (2, "kaiming_normal_")
+    size, good = now / facts.fan_in**0.5, (gain_of / facts.fan_in) ** 0.5
     return (
-        f"The standard deviation of {name} is {size:.3g}. Use sqrt(2 / fan_in) = {good:.3g} "
-        "(torch.nn.init.kaiming_normal_), or add normalization between the layers."
+        f"The standard deviation of {name} is {size:.3g}. Use sqrt({gain_of} / fan_in) = {good:.3g} "
+        f"(torch.nn.init.{init}), or add normalization between the layers."
     )
 
 

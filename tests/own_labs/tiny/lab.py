@@ -11,7 +11,8 @@ def measure(folder):
     return Measured({"accuracy": accuracy[-1][1], "loss": curves["val/loss"][-1][1]}, {"accuracy": accuracy})
 
 
-SHORT = ("--trainer.max_epochs", "2", "--data.batch_size", "128", "--diagnostics.enabled", "false")
+SHORT = (*("--trainer.max_epochs", "2", "--data.batch_size", "128"),
+         *("--diagnostics.enabled", "false", "--figures.every_n_epochs", "0"))  # fmt: skip
 
 LAB = Lab(
     name="tiny",
