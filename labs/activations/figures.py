@@ -161,9 +161,10 @@ def learning_rates(results: Results) -> "Figure":
         axis.plot(best, accuracies[best], marker, color=colour, markersize=8, fillstyle="none")
     for axis, title in zip(panels, ("clothes, 2 layers", "digits, by depth"), strict=True):
         axis.set(xscale="log", xlabel="learning rate at the start", title=title)
-        axis.legend(fontsize=7)
     panels[0].set(ylabel="validation accuracy, %", ylim=(60, 90))
+    panels[0].legend(fontsize=7)
     panels[1].set_ylim(0, 102)
+    panels[1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))  # lines fill the panel
     return figure
 
 

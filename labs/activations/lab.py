@@ -81,7 +81,7 @@ LAB = Lab(
             1, 8, ("--trainer.max_epochs", "1"), ("deep_10_relu", "deep_10_silu"), notebook=False
         ),
         "quick": Preset(5, 110, arms=("net_sigmoid", "net_relu", "net_gelu", "deep_10_relu", "deep_10_silu")),
-        "full": Preset(5, 500),
+        "full": Preset(5, 662),
     },
     measure=measure,
     table={
@@ -92,4 +92,5 @@ LAB = Lab(
     comparisons=tuple((arm, "net_relu") for arm in NETS if arm != "net_relu"),
     main_figure="depth",
     choices=(Choice("accuracy", "largest", NETS),),
+    data=("FashionMNIST",),
 )
