@@ -29,6 +29,9 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parent.parent
 each_lab = pytest.mark.parametrize("lab", LABS.values(), ids=LABS)
+each_lab_with_its_data = pytest.mark.parametrize(
+    "lab", [pytest.param(lab, marks=pytest.mark.data(*lab.data)) for lab in LABS.values()], ids=LABS
+)
 HEADINGS = ["Question", "Prediction", "Set-up", "Main figure", "Results", "Verdict", "What failed", "Cost",
             "Command", "Tasks"]  # fmt: skip
 
@@ -113,6 +116,7 @@ def test_the_list_says_question_time_and_what_is_done(tmp_path, monkeypatch, cap
     for name, lab in LABS.items():
         assert f"{name}\n" in out
         assert lab.question.split()[0] in out
+        assert f"  data   {', '.join(lab.data)}" in out or not lab.data
     assert re.search(r"full +120 runs, \d+ min \d+ s of CPU time, 1 done", out)
 
 
@@ -140,7 +144,7 @@ def test_a_mistake_is_two_lines_and_runs_nothing(args, message, tmp_path, monkey
 
 
 @pytest.mark.slow
-@each_lab
+@each_lab_with_its_data
 def test_smoke_takes_seconds_and_leaves_results(lab, smoke):
     out, seconds, code = smoke(lab)
     assert code == 0
@@ -156,7 +160,7 @@ def test_smoke_takes_seconds_and_leaves_results(lab, smoke):
 
 
 @pytest.mark.slow
-@each_lab
+@each_lab_with_its_data
 def test_the_command_of_each_row_runs_alone(lab, smoke, tmp_path, monkeypatch):
     out, _, _ = smoke(lab)
     monkeypatch.chdir(tmp_path)
@@ -167,7 +171,7 @@ def test_the_command_of_each_row_runs_alone(lab, smoke, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@each_lab
+@each_lab_with_its_data
 def test_notebook_and_figures_are_the_same_each_time(lab, smoke, tmp_path):
     made = []
     for name in ("one", "two"):
@@ -184,7 +188,7 @@ def test_notebook_and_figures_are_the_same_each_time(lab, smoke, tmp_path):
 
 
 @pytest.mark.slow
-@each_lab
+@each_lab_with_its_data
 def test_a_student_chooses_before_anything_is_shown(lab, smoke, tmp_path):
     shutil.copytree(smoke(lab)[0], tmp_path / "out", ignore=shutil.ignore_patterns("runs"))
     page = Page(lab.name, str(tmp_path / "out"))
