@@ -1,6 +1,7 @@
 """The lab of activations: initial weights, tuning, recommendations, and the checks of its notebook."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from nnfoundations import nn
 from nnfoundations.errors import OptionError
+from nnfoundations.labs import Results
 from nnfoundations.labs._runner.statistics import Interval
 from nnfoundations.labs.activations import checks
 from nnfoundations.labs.activations.lab import ACTIVATIONS, LAB
@@ -104,3 +106,11 @@ def test_the_check_of_slopes_knows_that_sigmoid_s_takes_x():
 
     with pytest.raises(AssertionError, match="takes x"):
         checks.check_slopes(sigmoid, lambda x: x * (1 - x), leaky, leaky)
+
+
+def test_committed_runs_reach_the_goals_of_their_configs():
+    results = Results(Path(__file__).parent.parent / "docs" / "labs" / "activations")
+    assert results.values("deep_10_relu", "accuracy").min() >= 94
+    for arm in LAB.arms:
+        if arm.name.startswith("net_"):
+            assert results.values(arm.name, "accuracy").min() >= 82

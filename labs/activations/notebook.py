@@ -171,9 +171,9 @@ page.answers()
 page.failed()
 
 # %% [markdown]
-# In our first full run Diagnostics called every run from Xavier's initial weights `learning-rate-too-low`, and
+# In our first full run Diagnostics called each run from Xavier's initial weights `learning-rate-too-low`, and
 # named the missing signal in two of five. Its rule for initial weights was extended, on other runs as well,
-# and the runs with 10 and 30 layers of ReLU were repeated: all other numbers came out the same.
+# and the runs with 10 and 30 layers of ReLU were repeated. All other numbers came out the same.
 
 # %% [markdown]
 # ## Cost
