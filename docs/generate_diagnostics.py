@@ -27,6 +27,7 @@ ROWS, IMAGES = HERE / "results" / "diagnostics_faults.csv", HERE / "images"
 INJECTED = {
     "vanishing-gradients/tiny-weights": "all weights drawn with a standard deviation of 0.01",
     "bad-initialization/large-weights": "He initial values times 2.5",
+    "bad-initialization/xavier-with-relu": "Xavier's initial values in a ReLU net of 30 layers, SGD",
     "bad-initialization/unit-weights": "one hidden layer, all weights drawn with a standard deviation of 1",
     "symmetric-weights/zero": "all weights 0",
     "symmetric-weights/constant": "all parameters 0.05",
