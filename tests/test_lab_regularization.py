@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,3 +145,9 @@ def test_a_check_says_what_is_wrong(check, wrong, message):
 def test_rows_of_zeros_must_stay():
     with pytest.raises(AssertionError), np.errstate(invalid="ignore"):
         checks.check_max_norm(scaled_rows)
+
+
+def test_committed_runs_reach_the_goal_of_the_config():
+    results = Results(Path(__file__).parent.parent / "docs" / "labs" / "regularization")
+    assert results.values("none", "fit_accuracy").min() == 100
+    assert results.values("none", "accuracy").min() >= 89
