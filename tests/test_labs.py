@@ -199,6 +199,20 @@ def test_a_student_chooses_before_anything_is_shown(lab, smoke, tmp_path):
     assert "a (yours)" in page.answers().data
 
 
+@pytest.mark.weekly
+@each_lab_with_its_data
+def test_quick_ranks_and_takes_a_minute_on_two_cores(lab, tmp_path):
+    assert main(["lab", lab.name, "--preset", "quick", "--jobs", "2", "--out", str(tmp_path)]) == 0
+    results = Results(tmp_path)
+    assert results.arms == [arm.name for arm in lab.arms_of("quick")]
+    assert not results.failures
+    assert (tmp_path / "report.html").exists()
+    claims = json.loads((tmp_path / "claims.json").read_text())["claims"]
+    assert any(one["verdict"] != "not shown" for one in claims)
+    seconds = sum(float(row["cpu_seconds"]) for row in results.timings)
+    assert seconds < 2 * lab.presets["quick"].seconds, "a busy machine may take longer, but not twice"
+
+
 # -- the committed results -----------------------------------------------------------------------------------
 
 
