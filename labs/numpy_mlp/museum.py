@@ -161,6 +161,13 @@ class Overflowing(CrossEntropyLoss):
         return np.asarray((p - np.eye(x.shape[1])[target]) / len(x), x.dtype)
 
 
+def _unwarned() -> Loss:
+    """The loss warns if its first batch looks like probabilities, and this is what the exhibit is about."""
+    loss = CrossEntropyLoss()
+    loss(np.array([[-1.0, 1.0]]), np.array([0]))
+    return loss
+
+
 Received = Callable[[dict[str, Array], Mapping[str, Array], dict[str, Array]], dict[str, Array]]
 
 
@@ -231,11 +238,11 @@ class Exhibit(Sequential):
 
 
 def _net(generator: np.random.Generator, dtype: str, *, linear: type[Linear] = Linear, between: Any = None,
-         last: tuple[Layer, ...] = (), **options: Any) -> Exhibit:  # fmt: skip
+         last: Callable[[], Layer] | None = None, **options: Any) -> Exhibit:  # fmt: skip
     layers: list[Layer] = []
     for features, units in zip(SIZES[:-2], SIZES[1:-1], strict=True):
         layers += [linear(features, units, seed=generator, dtype=dtype), *(between or _relu)(units, dtype)]
-    return Exhibit(*layers, linear(*SIZES[-2:], gain=1.0, seed=generator, dtype=dtype), *last, **options)
+    return Exhibit(*layers, linear(*SIZES[-2:], gain=1.0, seed=generator, dtype=dtype), *([last()] if last else []), **options)
 
 
 def _relu(units: int, dtype: str) -> list[Layer]:
@@ -257,7 +264,7 @@ EXHIBITS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "never_divided": ("batch never divided (D1)", "sound", {"loss": SummedLoss}),
     "update_first": ("update before backward (D3)", "sound", {"linear": StaleLinear}),
     "no_mask": ("no ReLU mask", "sound", {"between": lambda u, d: [UnmaskedReLU()]}),
-    "softmax_layer": ("cross-entropy of probabilities (D6)", "sound", {"last": (Softmax(),)}),
+    "softmax_layer": ("cross-entropy of probabilities (D6)", "sound", {"last": Softmax, "loss": _unwarned}),
     "jacobian_twice": ("derivative of softmax twice (D6)", "sound", {"loss": JacobianTwice}),
     "overflow": ("softmax without shift", "sound", {"loss": Overflowing}),
     "not_zeroed": ("gradients not zeroed", "sound", {"received": _never_zeroed}),
@@ -305,7 +312,7 @@ def build(name: str, seed: int, dtype: str = "float32") -> Exhibit:
     return _net(np.random.default_rng(seed), dtype, **options)
 
 
-class Museum(Layer):
+class Museum(Sequential):
     """Exhibits side by side, each trained as if it were alone; the output is that of the first.
 
     Args:
@@ -313,11 +320,10 @@ class Museum(Layer):
     """
 
     def __init__(self, exhibits: Sequence[str] | None = None) -> None:
-        super().__init__()
         seed = int(np.random.randint(2**31))  # the run's seed decides
         self.exhibits = {name: build(name, seed) for name in exhibits or EXHIBITS}
+        super().__init__()
         self.generators = [one for net in self.exhibits.values() for one in net.generators]
-        self._collect()
 
     def _collect(self) -> None:
         for own in ("parameters", "buffers"):
