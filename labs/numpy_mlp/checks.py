@@ -110,7 +110,10 @@ def check_sgd(step: Callable[..., None]) -> None:
     Raises:
         AssertionError: it is wrong; the text says how.
     """
-    parameters, gradients = [np.array([1.0, 2.0]), np.array([[3.0]])], [np.array([1.0, -1.0]), np.array([[2.0]])]
+    parameters, gradients = (
+        [np.array([1.0, 2.0]), np.array([[3.0]])],
+        [np.array([1.0, -1.0]), np.array([[2.0]])],
+    )
     given = parameters[0]
     step(parameters, gradients, 0.1)
     assert parameters[0] is given, "change the arrays in place, p -= ...: a new array is not the network's"

@@ -65,7 +65,9 @@ def rates(results: Results) -> "Figure":
         panels[0].plot([rate] * len(accuracy), accuracy, "o", color=COLOURS[0], markersize=4, alpha=0.6)
     panels[0].set(xscale="log", xlabel="learning rate", ylabel="validation accuracy, %")
     sizes = ("linear", "plain", "wide", "deep")
-    labels = [LAB.label(arm).replace(" of", "\nof").replace(", ", "\n").replace("no ", "no\n") for arm in sizes]
+    labels = [
+        LAB.label(arm).replace(" of", "\nof").replace(", ", "\n").replace("no ", "no\n") for arm in sizes
+    ]
     points_by_arm(panels[1], labels, [100 * results.values(arm, "accuracy") for arm in sizes])
     return figure
 

@@ -80,7 +80,9 @@ def _of_regression(saved: dict[str, Any], values: dict[str, float], curves: Curv
     for name in ("MSE", "Huber", "L1"):
         net = MLP([1, 32, 1], activation="Tanh")
         start = f"by_loss.{name}."
-        state = {key.removeprefix(start): one for key, one in saved["state_dict"].items() if key.startswith(start)}
+        state = {
+            key.removeprefix(start): one for key, one in saved["state_dict"].items() if key.startswith(start)
+        }
         net.load_state_dict(state)
         with torch.no_grad():
             y = net(x)
@@ -98,10 +100,11 @@ def _of_museum(saved: dict[str, Any], values: dict[str, float], curves: Curves) 
     from nnfoundations.labs.numpy_mlp.catch import CHECKS, caught
     from nnfoundations.labs.numpy_mlp.museum import EXHIBITS
 
-    data = MNISTDataModule(**{**saved["datamodule_hyper_parameters"], "batch_size": 5000, "augment": []})
+    given = saved["datamodule_hyper_parameters"]
+    data = MNISTDataModule(root=given["root"], batch_size=5000)  # all of the validation part at once
     data.setup("fit")
     (x, y), *_ = data.val_dataloader()
-    rows, classes, seed = x.flatten(1).numpy(), y.numpy(), int(saved["datamodule_hyper_parameters"]["seed"] or 0)
+    rows, classes, seed = x.flatten(1).numpy(), y.numpy(), int(given["seed"] or 0)
     found = {}
     for i, name in enumerate(EXHIBITS):
         if f"net.{name}.0.weight" not in saved["state_dict"]:
@@ -155,7 +158,9 @@ LAB = Lab(
     arms=(
         Arm("unit", "pixels 0 to 1"),
         Arm("plain", "plain, rate .01", options=("--test", "true")),
-        Arm("rate_0001", "rate .001", "numpy_mlp/plain", ("--model.init_args.optimizer.init_args.lr", "0.001")),
+        Arm(
+            "rate_0001", "rate .001", "numpy_mlp/plain", ("--model.init_args.optimizer.init_args.lr", "0.001")
+        ),
         Arm("rate_01", "rate .1", "numpy_mlp/plain", ("--model.init_args.optimizer.init_args.lr", "0.1")),
         Arm("rate_1", "rate 1", "numpy_mlp/plain", ("--model.init_args.optimizer.init_args.lr", "1.0")),
         Arm("linear", "no hidden layer"),

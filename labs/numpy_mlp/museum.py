@@ -188,7 +188,9 @@ def _never_zeroed(
 def _gains_forgotten(
     new: dict[str, Array], parameters: Mapping[str, Array], kept: dict[str, Array]
 ) -> dict[str, Array]:
-    norms = {name.partition(".")[0] for name, p in parameters.items() if name.endswith("weight") and p.ndim == 1}
+    norms = {
+        name.partition(".")[0] for name, p in parameters.items() if name.endswith("weight") and p.ndim == 1
+    }
     return {n: np.zeros_like(g) if n.partition(".")[0] in norms else g for n, g in new.items()}
 
 
@@ -215,7 +217,11 @@ class Exhibit(Sequential):
     """
 
     def __init__(
-        self, *layers: Layer, loss: Loss | None = None, received: Received = _as_they_are, shuffled: bool = False
+        self,
+        *layers: Layer,
+        loss: Loss | None = None,
+        received: Received = _as_they_are,
+        shuffled: bool = False,
     ) -> None:
         super().__init__(*layers, loss=loss)
         self.received, self.shuffled, self._summed = received, shuffled, {}
@@ -242,7 +248,12 @@ def _net(generator: np.random.Generator, dtype: str, *, linear: type[Linear] = L
     layers: list[Layer] = []
     for features, units in zip(SIZES[:-2], SIZES[1:-1], strict=True):
         layers += [linear(features, units, seed=generator, dtype=dtype), *(between or _relu)(units, dtype)]
-    return Exhibit(*layers, linear(*SIZES[-2:], gain=1.0, seed=generator, dtype=dtype), *([last()] if last else []), **options)
+    return Exhibit(
+        *layers,
+        linear(*SIZES[-2:], gain=1.0, seed=generator, dtype=dtype),
+        *([last()] if last else []),
+        **options,
+    )
 
 
 def _relu(units: int, dtype: str) -> list[Layer]:
