@@ -30,7 +30,7 @@ def caught(name: str, x: Array, y: Array, seed: int) -> list[bool]:
 
 
 def _one_batch(name: str, x: Array, y: Array, seed: int) -> bool:
-    """200 steps on one batch must fit it: its rows right, and the loss in evaluation at a tenth of its start."""
+    """200 steps on one batch must fit it: its rows right, and the loss at a tenth of its start."""
     net = build(name, seed)
     wanted = np.roll(y, 1) if net.shuffled else y  # the check sees the labels that the training sees
     net.eval()
@@ -73,7 +73,7 @@ def _gradient(name: str, x: Array, y: Array, seed: int) -> bool:
 
 
 def _evaluation(name: str, x: Array, seed: int) -> bool:
-    """In evaluation a row has one output, alone or not; its mean over masks and statistics is that of training."""
+    """In evaluation a row has one output, near its mean in training; statistics are those of the data."""
     net = build(name, seed)
     for _ in range(400):
         net.forward(x[:8])

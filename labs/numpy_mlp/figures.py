@@ -20,7 +20,9 @@ def ladder(results: Results) -> "Figure":
     """Errors on the validation part, one column per rung, the untuned recipes on the left."""
     figure, axes = new_figure(height=3)
     arms = [arm for arm in ("unit", "plain", *LADDER) if arm in results.arms]
-    labels = [LAB.label(arm).replace(", ", "\n").replace(" ", "\n") for arm in arms]
+    labels = [
+        LAB.label(arm).replace(", ", "\n").replace("+ ", "+\n").replace(" for", "\nfor") for arm in arms
+    ]
     points_by_arm(axes[0, 0], labels, [100 * (1 - results.values(arm, "accuracy")) for arm in arms])
     axes[0, 0].set(yscale="log", ylabel="validation error, %")
     axes[0, 0].axvline(1.5, color="black", linewidth=0.8)
@@ -87,7 +89,9 @@ def museum(results: Results) -> "Figure":
     for row, i in enumerate(exhibits):
         if not entries[i][1]:
             panels[0].get_yticklabels()[row].set_fontweight("bold")
-    panels[0].set_xticks(range(len(CHECKS)), [check.replace(" ", "\n") for check in CHECKS])
+    panels[0].set_xticks(
+        range(len(CHECKS)), [check.replace(" ", "\n") for check in CHECKS], rotation=40, ha="left"
+    )
     panels[0].tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
     panels[0].grid(visible=False)
     for seed in seeds:

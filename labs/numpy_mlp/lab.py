@@ -12,7 +12,7 @@ from nnfoundations.labs._runner.lab import Arm, Lab, Measured, Preset
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["LADDER", "LAB"]
+__all__ = ["LAB", "LADDER"]
 
 LADDER = ("sgd", "momentum", "schedule", "adamw", "deform", "norm", "average")
 ACCURACY_LOST = 0.01

@@ -1,7 +1,7 @@
-"""Wrong gradients of published code, each as a small change of a sound network, and the sound ones beside them.
+"""Wrong gradients of published code, each as a small change of a sound network.
 
-Every exhibit trains on the same batches with the same initial values. A fault is in a layer, in the loss, or in
-the gradients that the optimizer receives.
+Sound networks are beside them. Every exhibit trains on the same batches with the same initial values. A fault
+is in a layer, in the loss, or in the gradients that the optimizer receives.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -224,9 +224,11 @@ class Exhibit(Sequential):
         shuffled: bool = False,
     ) -> None:
         super().__init__(*layers, loss=loss)
-        self.received, self.shuffled, self._summed = received, shuffled, {}
+        self.received, self.shuffled = received, shuffled
+        self._summed: dict[str, Array] = {}
 
     def differentiate(self, x: Array, target: Array) -> tuple[float, Array, dict[str, Array]]:
+        """Differentiate, with the labels of other rows if they are shuffled."""
         return super().differentiate(x, np.roll(target, 1) if self.shuffled else target)
 
     def given(self, x: Array, target: Array) -> dict[str, Array]:
@@ -367,11 +369,13 @@ class Museum(Sequential):
             return first.loss(output, target), output, given
 
     def train(self) -> None:
+        """Train all."""
         super().train()
         for net in self.exhibits.values():
             net.train()
 
     def eval(self) -> None:
+        """Evaluate all."""
         super().eval()
         for net in self.exhibits.values():
             net.eval()

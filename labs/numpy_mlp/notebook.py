@@ -51,7 +51,7 @@ page.setup()
 # %% [markdown]
 # ## Main figure
 #
-# Each point is one seed, the bar is the median. Left of the line: the plain recipe with a rate of 0.01, on pixels
+# Each point is one seed, the bar is the median. Left of the line: the plain recipe, on pixels
 # from 0 to 1 and standardized. Right: the ladder, one change per rung, 20 epochs each. Lower is better.
 
 # %% tags=["page"]
@@ -76,7 +76,7 @@ page.figure(
 )
 
 # %% [markdown]
-# **The museum.** Each row is a network whose gradient is wrong as in published code, or one of the sound networks
+# **The museum.** Each row is a network with a fault of published code, or one of the sound networks
 # (bold). A cell says in which share of the seeds a check raised an alarm. *One batch*: 200 steps must fit one
 # batch. *Gradient*: the slope of the loss by differences. *Evaluation*: a row has one output, and the running
 # statistics are those of the data. *Step*: what the optimizer receives is the gradient of this batch. *Large
@@ -233,7 +233,7 @@ def sgd(parameters, gradients, rate):
 
 # %% tags=["solution"]
 def sgd(parameters, gradients, rate):
-    for parameter, gradient in zip(parameters, gradients):
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter -= rate * gradient
 
 
