@@ -42,7 +42,10 @@ def measure(folder: Path) -> Measured:
         "test_accuracy": _last(curves, "test/accuracy"),
     }
     kept = {name.replace("/", "_"): curves[name] for name in ("val/accuracy", "val/loss") if name in curves}
-    saved = torch.load(folder / "checkpoints" / "end.ckpt", weights_only=True)
+    checkpoint = folder / "checkpoints" / "end.ckpt"
+    if not checkpoint.exists():  # the weights of a run that diverged are not saved
+        return Measured(values, kept)
+    saved = torch.load(checkpoint, weights_only=True)
     if any(name.startswith("by_loss.") for name in saved["state_dict"]):
         return _of_regression(saved, values, kept)
     if "net.sound.0.weight" in saved["state_dict"]:

@@ -363,7 +363,11 @@ class Museum(Sequential):
         given: dict[str, Any] = {}
         with np.errstate(all="ignore"):  # some diverge
             for name, net in self.exhibits.items():
-                given |= {f"{name}.{key}": value for key, value in net.given(rows, target).items()}
+                own = net.given(rows, target)
+                if not all(np.isfinite(value).all() for value in own.values()):
+                    # It stays where it is: weights that are not finite are not saved, not even those of others.
+                    own = {key: np.zeros_like(value) for key, value in own.items()}
+                given |= {f"{name}.{key}": value for key, value in own.items()}
             first = next(iter(self.exhibits.values()))
             output = first.forward(rows)
             return first.loss(output, target), output, given
