@@ -1,24 +1,20 @@
-"""Wrong gradients of published code, each as a small change of a sound network.
-
-Sound networks are beside them. Every exhibit trains on the same batches with the same initial values. A fault
-is in a layer, in the loss, or in the gradients that the optimizer receives.
-"""
+"""Networks with wrong gradients beside sound ones, trained on the same batches with the same initial weights."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from nnfoundations import formulas
 from nnfoundations.errors import OptionError
-from nnfoundations.formulas import numpy_namespace
+from nnfoundations.labs.numpy_mlp import faults, recipes
+from nnfoundations.labs.numpy_mlp.recipes import Recipe, unchanged
 from nnfoundations.numpy import (
-    GELU,
     BatchNorm,
     CrossEntropyLoss,
     Dropout,
-    HuberLoss,
     Layer,
+    LeakyReLU,
     Linear,
     Loss,
     ReLU,
@@ -26,139 +22,23 @@ from nnfoundations.numpy import (
     Softmax,
 )
 
-__all__ = ["EXHIBITS", "SOUND", "Exhibit", "Museum", "build"]
+__all__ = ["EXHIBITS", "Entry", "Exhibit", "Museum", "build"]
 
 SIZES = (784, 64, 32, 10)
-DECAY, BATCH = 1e-3, 64
 
 Array = np.ndarray
 
 
-class HalfGELU(GELU):
-    """The forward of the tanh approximation, the derivative of the exact function."""
-
-    _formula = formulas.gelu_tanh
+def _relu(units: int, dtype: str) -> list[Layer]:
+    return [ReLU()]
 
 
-class DividingLinear(Linear):
-    """Divides by the batch, although the loss has already."""
-
-    def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
-        grad = super().backward(grad_output, grad_input=grad_input)
-        self.gradients = {name: value / len(grad_output) for name, value in self.gradients.items()}
-        return grad
+def _norm(kind: type[BatchNorm]) -> Callable[[int, str], list[Layer]]:
+    return lambda units, dtype: [kind(units, dtype=dtype), ReLU()]
 
 
-class StaleLinear(Linear):
-    """Updates its weight first, and carries the gradient down with the new one."""
-
-    def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
-        super().backward(grad_output, grad_input=False)
-        new = self.parameters["weight"] - 0.05 * self.gradients["weight"]
-        return grad_output @ new if grad_input else None
-
-
-class UnmaskedReLU(ReLU):
-    """Passes the gradient of units that are off."""
-
-    def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
-        return grad_output if grad_input else None
-
-
-class MaskFromBefore(BatchNorm):
-    """BatchNorm and ReLU in one: the mask is the sign of the input of the norm."""
-
-    def forward(self, x: Array) -> Array:
-        return np.maximum(super().forward(x), 0)
-
-    def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
-        return super().backward(grad_output * (self.kept[0] > 0), grad_input=grad_input)
-
-
-class ConstantStatistics(BatchNorm):
-    """Differentiates as if mean and variance did not depend on the batch."""
-
-    def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
-        x, mean, variance, fixed = self.kept
-        self._kept = (x, mean[0], variance[0], True) if not fixed else self.kept
-        return super().backward(grad_output, grad_input=grad_input)
-
-
-class BiasedVariance(BatchNorm):
-    """Keeps the biased variance of a batch in the running one."""
-
-    def forward(self, x: Array) -> Array:
-        before = self.buffers["running_var"].copy()
-        y = super().forward(x)
-        if self.training:
-            biased = before + self.momentum * (x.var(0) - before)
-            self.buffers["running_var"][...] = biased
-        return y
-
-
-class DropoutAlways(Dropout):
-    """Drops units in evaluation too."""
-
-    def eval(self) -> None:
-        """Stay in training."""
-
-
-class DropoutUnscaled(Dropout):
-    """Does not divide by the share of units that stay."""
-
-    def forward(self, x: Array) -> Array:
-        y = super().forward(x)
-        return y * x.dtype.type(1 - self.p) if self.training else y
-
-    def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
-        grad = super().backward(grad_output, grad_input=grad_input)
-        return grad * grad.dtype.type(1 - self.p) if grad is not None and self.training else grad
-
-
-class SummedLoss(CrossEntropyLoss):
-    """Never divides by the batch."""
-
-    def backward(self) -> Array:
-        return super().backward() * len(self.kept[0])
-
-
-class JacobianTwice(CrossEntropyLoss):
-    """Applies the derivative of softmax to p - t, which contains it."""
-
-    def backward(self) -> Array:
-        p = formulas.softmax(self.kept[0], axis=-1, xp=numpy_namespace())
-        grad: Array = formulas.softmax_backward(super().backward(), p, axis=-1, xp=numpy_namespace())
-        return grad
-
-
-class OneHotHuber(HuberLoss):
-    """Huber loss of the outputs with the classes as 0 and 1."""
-
-    def forward(self, x: Array, target: Array) -> float:
-        return super().forward(x, np.eye(x.shape[1], dtype=x.dtype)[target])
-
-
-class HuberTwice(OneHotHuber):
-    """Applies the chain rule twice: the gradient of a residual r becomes r r, never negative."""
-
-    def backward(self) -> Array:
-        x, target = self.kept
-        return super().backward() * np.clip(x - target, -self.delta, self.delta)
-
-
-class Overflowing(CrossEntropyLoss):
-    """Softmax without subtracting the largest logit."""
-
-    def forward(self, x: Array, target: Array) -> float:
-        super().forward(x, target)
-        e = np.exp(x)
-        return float(-np.log(e[np.arange(len(x)), target] / e.sum(1)).mean())
-
-    def backward(self) -> Array:
-        x, target = self.kept
-        e = np.exp(x)
-        p = e / e.sum(1, keepdims=True)
-        return np.asarray((p - np.eye(x.shape[1])[target]) / len(x), x.dtype)
+def _dropout(kind: type[Dropout]) -> Callable[[int, str], list[Layer]]:
+    return lambda units, dtype: [ReLU(), kind(0.5, seed=units)]
 
 
 def _unwarned() -> Loss:
@@ -168,161 +48,151 @@ def _unwarned() -> Loss:
     return loss
 
 
-Received = Callable[[dict[str, Array], Mapping[str, Array], dict[str, Array]], dict[str, Array]]
+@dataclass(frozen=True)
+class Entry:
+    """How an exhibit differs from the plain network.
+
+    Args:
+        label: its name in figures.
+        sound: the sound exhibit that it is compared with; empty if it is sound itself.
+        linear: the class of its linear layers.
+        between: layers after each hidden one, from its number of units and the dtype.
+        last: a further layer at the end.
+        loss: its loss.
+        recipe: what the optimizer receives.
+        shuffled: whether it trains on the labels of other rows.
+    """
+
+    label: str
+    sound: str = ""
+    linear: type[Linear] = Linear
+    between: Callable[[int, str], list[Layer]] = _relu
+    last: type[Layer] | None = None
+    loss: Callable[[], Loss] = CrossEntropyLoss
+    recipe: Recipe = unchanged
+    shuffled: bool = False
 
 
-def _as_they_are(
-    new: dict[str, Array], parameters: Mapping[str, Array], kept: dict[str, Array]
-) -> dict[str, Array]:
-    return new
-
-
-def _never_zeroed(
-    new: dict[str, Array], parameters: Mapping[str, Array], kept: dict[str, Array]
-) -> dict[str, Array]:
-    for name, value in new.items():
-        kept[name] = kept.get(name, 0) + value
-    return {name: value.copy() for name, value in kept.items()}
-
-
-def _gains_forgotten(
-    new: dict[str, Array], parameters: Mapping[str, Array], kept: dict[str, Array]
-) -> dict[str, Array]:
-    norms = {
-        name.partition(".")[0] for name, p in parameters.items() if name.endswith("weight") and p.ndim == 1
-    }
-    return {n: np.zeros_like(g) if n.partition(".")[0] in norms else g for n, g in new.items()}
-
-
-def _clipped_by_element(
-    new: dict[str, Array], parameters: Mapping[str, Array], kept: dict[str, Array]
-) -> dict[str, Array]:
-    return {name: np.clip(value, -0.01, 0.01) for name, value in new.items()}
-
-
-def _decay_of_a_sum(
-    new: dict[str, Array], parameters: Mapping[str, Array], kept: dict[str, Array]
-) -> dict[str, Array]:
-    return {name: value + BATCH * DECAY * parameters[name] for name, value in new.items()}
+EXHIBITS = {
+    "sound": Entry("sound"),
+    "divided_twice": Entry("batch divided twice (D1)", "sound", linear=faults.DividingLinear),
+    "never_divided": Entry("batch never divided (D1)", "sound", loss=faults.SummedLoss),
+    "update_first": Entry("update before backward (D3)", "sound", linear=faults.StaleLinear),
+    "no_mask": Entry("no ReLU mask", "sound", between=lambda units, dtype: [faults.UnmaskedReLU()]),
+    "softmax_layer": Entry("loss of probabilities (D6)", "sound", last=Softmax, loss=_unwarned),
+    "jacobian_twice": Entry("softmax derived twice (D6)", "sound", loss=faults.JacobianTwice),
+    "overflow": Entry("softmax without shift", "sound", loss=faults.Overflowing),
+    "not_zeroed": Entry("gradients not zeroed", "sound", recipe=recipes.never_zero),
+    "shuffled": Entry("labels of other rows", "sound", shuffled=True),
+    "leaky": Entry("sound, leaky ReLU", between=lambda units, dtype: [LeakyReLU()]),
+    "other_slope": Entry(
+        "another slope at 0", "leaky", between=lambda units, dtype: [faults.OtherSlopeAtZero()]
+    ),
+    "gelu": Entry("sound, GELU (tanh)", between=lambda units, dtype: [faults.TanhGELU()]),
+    "half_gelu": Entry("derivative of another GELU (D4)", "gelu", between=lambda units, dtype: [faults.HalfGELU()]),
+    "norm": Entry("sound, batch norm", between=_norm(BatchNorm)),
+    "mask_before": Entry(
+        "ReLU mask from before the norm (D2)",
+        "norm",
+        between=lambda units, dtype: [faults.MaskFromBefore(units, dtype=dtype)],
+    ),
+    "constant_statistics": Entry(
+        "statistics taken as constant", "norm", between=_norm(faults.ConstantStatistics)
+    ),
+    "gains_forgotten": Entry(
+        "γ, β not given to SGD (D7)", "norm", between=_norm(BatchNorm), recipe=recipes.forget_gains
+    ),
+    "biased_variance": Entry("biased running variance (D7)", "norm", between=_norm(faults.BiasedVariance)),
+    "dropout": Entry("sound, dropout", between=_dropout(Dropout)),
+    "dropout_always": Entry("dropout in evaluation (D5)", "dropout", between=_dropout(faults.DropoutAlways)),
+    "unscaled": Entry("dropout not rescaled (D5)", "dropout", between=_dropout(faults.DropoutUnscaled)),
+    "clip": Entry("sound, clipping", recipe=recipes.clip),
+    "clip_layers": Entry("clipping by layer (D10)", "clip", recipe=recipes.clip_layers),
+    "clip_elements": Entry("clipping by element (D10)", "clip", recipe=recipes.clip_elements),
+    "decay": Entry("sound, decay", recipe=recipes.decay),
+    "decay_summed": Entry("decay times batch size", "decay", recipe=recipes.decay_summed),
+    "decay_half": Entry("half the decay", "decay", recipe=recipes.decay_half),
+    "decay_all": Entry("decay of biases too", "decay", recipe=recipes.decay_all),
+    "huber": Entry("sound, Huber loss", loss=faults.OneHotHuber),
+    "huber_twice": Entry("chain rule twice in Huber (D11)", "huber", loss=faults.HuberTwice),
+}
+"""By name; the order is that of the figure."""
 
 
 class Exhibit(Sequential):
-    """A network and what happens to its gradients on the way to the optimizer.
+    """A network of the museum.
 
     Args:
-        *layers: of the network.
-        loss: its loss.
-        received: makes from gradients what the optimizer receives.
-        shuffled: train on the labels of other rows.
+        entry: how it differs from the plain one.
+        seed: of the weights; exhibits with the same seed have the same weights.
+        dtype: of the parameters.
     """
 
-    def __init__(
-        self,
-        *layers: Layer,
-        loss: Loss | None = None,
-        received: Received = _as_they_are,
-        shuffled: bool = False,
-    ) -> None:
-        super().__init__(*layers, loss=loss)
-        self.received, self.shuffled = received, shuffled
-        self._summed: dict[str, Array] = {}
+    def __init__(self, entry: Entry, seed: int, dtype: str = "float32") -> None:
+        generator = np.random.default_rng(seed)
+        layers: list[Layer] = []
+        for features, units in pairwise(SIZES[:-1]):
+            layers.append(entry.linear(features, units, seed=generator, dtype=dtype))
+            layers += entry.between(units, dtype)
+        layers.append(entry.linear(*SIZES[-2:], gain=1.0, seed=generator, dtype=dtype))
+        super().__init__(*layers, *([entry.last()] if entry.last else []), loss=entry.loss())
+        self.entry = entry
+        self._memory: dict[str, Array] = {}
+
+    def labels(self, target: Array) -> Array:
+        """The classes that it trains on.
+
+        Args:
+            target: the true ones.
+
+        Returns:
+            The same, or those of other rows.
+        """
+        return np.roll(target, 1) if self.entry.shuffled else target
 
     def differentiate(self, x: Array, target: Array) -> tuple[float, Array, dict[str, Array]]:
-        """Differentiate, with the labels of other rows if they are shuffled."""
-        return super().differentiate(x, np.roll(target, 1) if self.shuffled else target)
+        """Do one forward and one backward pass, on the classes that it trains on.
 
-    def given(self, x: Array, target: Array) -> dict[str, Array]:
+        Args:
+            x: rows.
+            target: the true classes.
+
+        Returns:
+            The mean loss, the output, and the gradient of each parameter by name.
+        """
+        return super().differentiate(x, self.labels(target))
+
+    def received(self, x: Array, target: Array) -> dict[str, Array]:
         """What the optimizer receives for a batch.
 
         Args:
             x: rows.
-            target: classes.
+            target: the true classes.
 
         Returns:
             An array for each parameter.
         """
         _, _, gradients = self.differentiate(x, target)
-        return self.received(gradients, self.parameters, self._summed)
-
-
-def _net(generator: np.random.Generator, dtype: str, *, linear: type[Linear] = Linear, between: Any = None,
-         last: Callable[[], Layer] | None = None, **options: Any) -> Exhibit:  # fmt: skip
-    layers: list[Layer] = []
-    for features, units in zip(SIZES[:-2], SIZES[1:-1], strict=True):
-        layers += [linear(features, units, seed=generator, dtype=dtype), *(between or _relu)(units, dtype)]
-    return Exhibit(
-        *layers,
-        linear(*SIZES[-2:], gain=1.0, seed=generator, dtype=dtype),
-        *([last()] if last else []),
-        **options,
-    )
-
-
-def _relu(units: int, dtype: str) -> list[Layer]:
-    return [ReLU()]
-
-
-def _norm(kind: type[BatchNorm]) -> Callable[[int, str], list[Layer]]:
-    fused = kind is MaskFromBefore
-    return lambda units, dtype: [kind(units, dtype=dtype), *([] if fused else [ReLU()])]
-
-
-def _dropout(kind: type[Dropout]) -> Callable[[int, str], list[Layer]]:
-    return lambda units, dtype: [ReLU(), kind(0.5, seed=units)]
-
-
-EXHIBITS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "sound": ("sound", "", {}),
-    "divided_twice": ("batch divided twice (D1)", "sound", {"linear": DividingLinear}),
-    "never_divided": ("batch never divided (D1)", "sound", {"loss": SummedLoss}),
-    "update_first": ("update before backward (D3)", "sound", {"linear": StaleLinear}),
-    "no_mask": ("no ReLU mask", "sound", {"between": lambda u, d: [UnmaskedReLU()]}),
-    "softmax_layer": ("cross-entropy of probabilities (D6)", "sound", {"last": Softmax, "loss": _unwarned}),
-    "jacobian_twice": ("derivative of softmax twice (D6)", "sound", {"loss": JacobianTwice}),
-    "overflow": ("softmax without shift", "sound", {"loss": Overflowing}),
-    "not_zeroed": ("gradients not zeroed", "sound", {"received": _never_zeroed}),
-    "clip_element": ("clipping by element (D10)", "sound", {"received": _clipped_by_element}),
-    "summed_decay": ("decay times batch size", "sound", {"received": _decay_of_a_sum}),
-    "shuffled": ("labels of other rows", "sound", {"shuffled": True}),
-    "gelu": ("sound, GELU (tanh)", "", {"between": lambda u, d: [_TanhGELU()]}),
-    "half_gelu": ("derivative of another GELU (D4)", "gelu", {"between": lambda u, d: [HalfGELU()]}),
-    "norm": ("sound, BatchNorm", "", {"between": _norm(BatchNorm)}),
-    "mask_before": ("ReLU mask from before the norm (D2)", "norm", {"between": _norm(MaskFromBefore)}),
-    "constant_statistics": ("norm without its statistics' terms", "norm", {"between": _norm(ConstantStatistics)}),
-    "gains_forgotten": ("γ, β not given to SGD (D7)", "norm", {"between": _norm(BatchNorm),
-                        "received": _gains_forgotten}),
-    "biased_variance": ("biased running variance (D7)", "norm", {"between": _norm(BiasedVariance)}),
-    "dropout": ("sound, dropout", "", {"between": _dropout(Dropout)}),
-    "dropout_always": ("dropout in evaluation (D5)", "dropout", {"between": _dropout(DropoutAlways)}),
-    "unscaled": ("dropout not rescaled (D5)", "dropout", {"between": _dropout(DropoutUnscaled)}),
-    "huber": ("sound, Huber loss", "", {"loss": OneHotHuber}),
-    "huber_twice": ("chain rule twice in Huber (D11)", "huber", {"loss": HuberTwice}),
-}  # fmt: skip
-"""By name: label, the sound network that it is compared with (empty if it is sound), and how it is built."""
-SOUND = [name for name, (_, sound, _) in EXHIBITS.items() if not sound]
-
-
-class _TanhGELU(GELU):
-    _formula, _derivative = formulas.gelu_tanh, formulas.gelu_tanh_backward
+        return self.entry.recipe(gradients, self.parameters, self._memory)
 
 
 def build(name: str, seed: int, dtype: str = "float32") -> Exhibit:
-    """Build an exhibit; those with the same seed have the same weights.
+    """Build an exhibit.
 
     Args:
         name: a key of EXHIBITS.
         seed: of the weights.
         dtype: of the parameters.
 
+    Returns:
+        The network.
+
     Raises:
         OptionError: there is no such exhibit.
     """
     if name not in EXHIBITS:
         raise OptionError(f"an exhibit is one of {', '.join(EXHIBITS)}; got {name}.")
-    options = dict(EXHIBITS[name][2])
-    if "loss" in options:
-        options["loss"] = options["loss"]()
-    return _net(np.random.default_rng(seed), dtype, **options)
+    return Exhibit(EXHIBITS[name], seed, dtype)
 
 
 class Museum(Sequential):
@@ -344,9 +214,26 @@ class Museum(Sequential):
                                 for key, array in getattr(net, own).items()})  # fmt: skip
 
     def forward(self, x: Array) -> Array:
+        """The output of the first exhibit.
+
+        Args:
+            x: images.
+
+        Returns:
+            Logits, one row per image.
+        """
         return next(iter(self.exhibits.values())).forward(x.reshape(len(x), -1))
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
+        """Not possible for all at once.
+
+        Args:
+            grad_output: of one loss.
+            grad_input: not used.
+
+        Raises:
+            NotImplementedError: always.
+        """
         raise NotImplementedError("each exhibit has a loss of its own; call differentiate")
 
     def differentiate(self, x: Array, target: Array) -> tuple[float, Array, dict[str, Array]]:
@@ -363,9 +250,9 @@ class Museum(Sequential):
         given: dict[str, Any] = {}
         with np.errstate(all="ignore"):  # some diverge
             for name, net in self.exhibits.items():
-                own = net.given(rows, target)
+                own = net.received(rows, target)
                 if not all(np.isfinite(value).all() for value in own.values()):
-                    # It stays where it is: weights that are not finite are not saved, not even those of others.
+                    # It stays where it is: a checkpoint with weights that are not finite is not written.
                     own = {key: np.zeros_like(value) for key, value in own.items()}
                 given |= {f"{name}.{key}": value for key, value in own.items()}
             first = next(iter(self.exhibits.values()))
@@ -385,6 +272,11 @@ class Museum(Sequential):
             net.eval()
 
     def bind(self, arrays: Mapping[str, Array]) -> None:
+        """Use other arrays.
+
+        Args:
+            arrays: by `EXHIBIT.INDEX.NAME`.
+        """
         for name, net in self.exhibits.items():
             own = [*net.parameters, *net.buffers]
             net.bind({key: arrays[f"{name}.{key}"] for key in own})
