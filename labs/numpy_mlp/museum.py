@@ -1,4 +1,4 @@
-"""Networks with wrong gradients beside sound ones, trained on the same batches with the same initial weights."""
+"""Networks with wrong gradients beside sound ones, on the same batches and with the same initial weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from nnfoundations.errors import OptionError
-from nnfoundations.labs.numpy_mlp import faults, recipes
+from nnfoundations.labs.numpy_mlp import _faults, recipes
 from nnfoundations.labs.numpy_mlp.recipes import Recipe, unchanged
 from nnfoundations.numpy import (
     BatchNorm,
@@ -75,37 +75,39 @@ class Entry:
 
 EXHIBITS = {
     "sound": Entry("sound"),
-    "divided_twice": Entry("batch divided twice (D1)", "sound", linear=faults.DividingLinear),
-    "never_divided": Entry("batch never divided (D1)", "sound", loss=faults.SummedLoss),
-    "update_first": Entry("update before backward (D3)", "sound", linear=faults.StaleLinear),
-    "no_mask": Entry("no ReLU mask", "sound", between=lambda units, dtype: [faults.UnmaskedReLU()]),
+    "divided_twice": Entry("batch divided twice (D1)", "sound", linear=_faults.DividingLinear),
+    "never_divided": Entry("batch never divided (D1)", "sound", loss=_faults.SummedLoss),
+    "update_first": Entry("update before backward (D3)", "sound", linear=_faults.StaleLinear),
+    "no_mask": Entry("no ReLU mask", "sound", between=lambda units, dtype: [_faults.UnmaskedReLU()]),
     "softmax_layer": Entry("loss of probabilities (D6)", "sound", last=Softmax, loss=_unwarned),
-    "jacobian_twice": Entry("softmax derived twice (D6)", "sound", loss=faults.JacobianTwice),
-    "overflow": Entry("softmax without shift", "sound", loss=faults.Overflowing),
+    "jacobian_twice": Entry("softmax derived twice (D6)", "sound", loss=_faults.JacobianTwice),
+    "overflow": Entry("softmax without shift", "sound", loss=_faults.Overflowing),
     "not_zeroed": Entry("gradients not zeroed", "sound", recipe=recipes.never_zero),
     "shuffled": Entry("labels of other rows", "sound", shuffled=True),
     "leaky": Entry("sound, leaky ReLU", between=lambda units, dtype: [LeakyReLU()]),
     "other_slope": Entry(
-        "another slope at 0", "leaky", between=lambda units, dtype: [faults.OtherSlopeAtZero()]
+        "another slope at 0", "leaky", between=lambda units, dtype: [_faults.OtherSlopeAtZero()]
     ),
-    "gelu": Entry("sound, GELU (tanh)", between=lambda units, dtype: [faults.TanhGELU()]),
-    "half_gelu": Entry("derivative of another GELU (D4)", "gelu", between=lambda units, dtype: [faults.HalfGELU()]),
+    "gelu": Entry("sound, GELU (tanh)", between=lambda units, dtype: [_faults.TanhGELU()]),
+    "half_gelu": Entry(
+        "derivative of another GELU (D4)", "gelu", between=lambda units, dtype: [_faults.HalfGELU()]
+    ),
     "norm": Entry("sound, batch norm", between=_norm(BatchNorm)),
     "mask_before": Entry(
         "ReLU mask from before the norm (D2)",
         "norm",
-        between=lambda units, dtype: [faults.MaskFromBefore(units, dtype=dtype)],
+        between=lambda units, dtype: [_faults.MaskFromBefore(units, dtype=dtype)],
     ),
     "constant_statistics": Entry(
-        "statistics taken as constant", "norm", between=_norm(faults.ConstantStatistics)
+        "statistics taken as constant", "norm", between=_norm(_faults.ConstantStatistics)
     ),
     "gains_forgotten": Entry(
         "γ, β not given to SGD (D7)", "norm", between=_norm(BatchNorm), recipe=recipes.forget_gains
     ),
-    "biased_variance": Entry("biased running variance (D7)", "norm", between=_norm(faults.BiasedVariance)),
+    "biased_variance": Entry("biased running variance (D7)", "norm", between=_norm(_faults.BiasedVariance)),
     "dropout": Entry("sound, dropout", between=_dropout(Dropout)),
-    "dropout_always": Entry("dropout in evaluation (D5)", "dropout", between=_dropout(faults.DropoutAlways)),
-    "unscaled": Entry("dropout not rescaled (D5)", "dropout", between=_dropout(faults.DropoutUnscaled)),
+    "dropout_always": Entry("dropout in evaluation (D5)", "dropout", between=_dropout(_faults.DropoutAlways)),
+    "unscaled": Entry("dropout not rescaled (D5)", "dropout", between=_dropout(_faults.DropoutUnscaled)),
     "clip": Entry("sound, clipping", recipe=recipes.clip),
     "clip_layers": Entry("clipping by layer (D10)", "clip", recipe=recipes.clip_layers),
     "clip_elements": Entry("clipping by element (D10)", "clip", recipe=recipes.clip_elements),
@@ -113,8 +115,8 @@ EXHIBITS = {
     "decay_summed": Entry("decay times batch size", "decay", recipe=recipes.decay_summed),
     "decay_half": Entry("half the decay", "decay", recipe=recipes.decay_half),
     "decay_all": Entry("decay of biases too", "decay", recipe=recipes.decay_all),
-    "huber": Entry("sound, Huber loss", loss=faults.OneHotHuber),
-    "huber_twice": Entry("chain rule twice in Huber (D11)", "huber", loss=faults.HuberTwice),
+    "huber": Entry("sound, Huber loss", loss=_faults.OneHotHuber),
+    "huber_twice": Entry("chain rule twice in Huber (D11)", "huber", loss=_faults.HuberTwice),
 }
 """By name; the order is that of the figure."""
 
@@ -247,7 +249,7 @@ class Museum(Sequential):
             Loss and output of the first exhibit, and an array for each parameter.
         """
         rows = x.reshape(len(x), -1)
-        given: dict[str, Any] = {}
+        given: dict[str, Array] = {}
         with np.errstate(all="ignore"):  # some diverge
             for name, net in self.exhibits.items():
                 own = net.received(rows, target)

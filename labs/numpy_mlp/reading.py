@@ -1,9 +1,10 @@
-"""Reads what counts from the folder of a finished run: metrics, predictions, fits, and the museum's checks."""
+"""Reads the folder of a finished run: metrics, predictions, fits, and the checks of the museum."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnfoundations.labs._runner.lab import Measured
+from nnfoundations.labs._runner.scalars import logged_by_epoch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,22 +27,23 @@ def measure(folder: Path) -> Measured:
         folder: of a run.
 
     Returns:
-        Values: accuracy and loss on the validation part at the end, accuracy after epoch 5, errors in percent;
-        for the museum the share of the faults that each check caught; for the regression the errors of each
-        loss. Curves: accuracy and loss by epoch; predictions; fits; the museum's checks by exhibit.
+        Values: accuracy and loss on the validation part at the end, accuracy after epoch 5, errors in
+        percent; for the museum the share of the faults that each check caught; for the regression the errors
+        of each loss. Curves: accuracy and loss by epoch; predictions; fits; the museum's checks by exhibit.
     """
     import torch
 
-    scalars = _scalars(folder)
-    accuracy = scalars.get("val/accuracy", [])
+    scalars = logged_by_epoch(folder)
     values = {
         "accuracy": _last(scalars, "val/accuracy"),
         "error": 100 * (1 - _last(scalars, "val/accuracy")),
         "train_error": 100 * (1 - _last(scalars, "train/accuracy")),
-        "accuracy_epoch_5": accuracy[4][1] if len(accuracy) > 4 else float("nan"),
+        "accuracy_epoch_5": dict(scalars.get("val/accuracy", [])).get(5.0, float("nan")),
         "loss": _last(scalars, "val/loss"),
     }
-    curves = {name.replace("/", "_"): scalars[name] for name in ("val/accuracy", "val/loss") if name in scalars}
+    curves = {
+        name.replace("/", "_"): scalars[name] for name in ("val/accuracy", "val/loss") if name in scalars
+    }
     checkpoint = folder / "checkpoints" / "end.ckpt"
     if not checkpoint.exists():  # the weights of a run that diverged are not saved
         return Measured(values, curves)
@@ -55,18 +57,6 @@ def measure(folder: Path) -> Measured:
 
 def _last(curves: Curves, name: str) -> float:
     return curves[name][-1][1] if name in curves else float("nan")
-
-
-def _scalars(folder: Path) -> Curves:
-    """The metrics that were logged, by epoch from 1."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    found: dict[str, list[float]] = {}
-    for file in sorted(folder.glob("events*")):
-        events = EventAccumulator(str(file), size_guidance={"scalars": 0}).Reload()
-        for name in events.Tags()["scalars"]:
-            found.setdefault(name, []).extend(float(one.value) for one in events.Scalars(name))
-    return {name: [(float(i), y) for i, y in enumerate(values, 1)] for name, values in found.items()}
 
 
 def _seed(folder: Path) -> int:

@@ -46,7 +46,9 @@ def never_zero(gradients: Arrays, parameters: Mapping[str, Array], memory: Array
 
 def forget_gains(gradients: Arrays, parameters: Mapping[str, Array], memory: Arrays) -> Arrays:
     """Wrong: nothing for gain and shift of a norm, whose names the optimizer does not know."""
-    gains = {name.removesuffix("weight") for name, p in parameters.items() if p.ndim == 1 and "weight" in name}
+    gains = {
+        name.removesuffix("weight") for name, p in parameters.items() if p.ndim == 1 and "weight" in name
+    }
     return {
         name: np.zeros_like(gradient) if name.rpartition(".")[0] + "." in gains else gradient
         for name, gradient in gradients.items()
@@ -97,4 +99,6 @@ def clip_layers(gradients: Arrays, parameters: Mapping[str, Array], memory: Arra
 
 def clip_elements(gradients: Arrays, parameters: Mapping[str, Array], memory: Arrays) -> Arrays:
     """Wrong: cuts each number, which changes the direction."""
-    return {name: np.clip(gradient, -LARGEST_ELEMENT, LARGEST_ELEMENT) for name, gradient in gradients.items()}
+    return {
+        name: np.clip(gradient, -LARGEST_ELEMENT, LARGEST_ELEMENT) for name, gradient in gradients.items()
+    }

@@ -1,7 +1,7 @@
 """Chooses the learning rate of each arm on the validation part, with a seed that no run of the lab uses.
 
-`python -m nnfoundations.labs.numpy_mlp.tune FOLDER` runs what is missing in FOLDER and writes `tuning.csv` here.
-The configs have the rates that it found; a test compares them.
+`python -m nnfoundations.labs.numpy_mlp.tune FOLDER` runs what is missing in FOLDER and writes `tuning.csv`
+here. The configs have the rates that it found; a test compares them.
 """
 
 import csv

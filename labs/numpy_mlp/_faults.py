@@ -164,7 +164,8 @@ class HuberTwice(OneHotHuber):
 
     def backward(self) -> Array:
         x, target = self.kept
-        return super().backward() * np.clip(x - target, -self.delta, self.delta)
+        grad: Array = super().backward() * np.clip(x - target, -self.delta, self.delta)
+        return grad
 
 
 class Overflowing(CrossEntropyLoss):
