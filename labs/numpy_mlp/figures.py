@@ -8,7 +8,7 @@ import numpy as np
 from nnfoundations.labs._runner.figures import COLOURS, Draw, new_figure, points_by_arm
 from nnfoundations.labs._runner.results import Results
 from nnfoundations.labs.numpy_mlp.catch import CHECKS
-from nnfoundations.labs.numpy_mlp.lab import DEPTHS, LAB, LADDER, RATES, WIDTHS
+from nnfoundations.labs.numpy_mlp.lab import BY_HAND, DEPTHS, LAB, LADDER, RATES, WIDTHS
 from nnfoundations.labs.numpy_mlp.museum import EXHIBITS
 from nnfoundations.labs.numpy_mlp.reading import GALLERY
 from nnfoundations.labs.numpy_mlp.tune import TUNING
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FIGURES", "curves", "gallery", "ladder", "museum", "outliers", "sizes", "tuning"]
 
-BY_HAND = ("unit", "plain", "numpy_decay")
 LINES = [{"color": colour, "linestyle": style} for style in ("-", "--") for colour in COLOURS]
 LABELS = {"unit": "plain,\n0 to 1", "numpy_decay": "mom.,\ndecay"}
 

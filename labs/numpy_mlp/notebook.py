@@ -123,6 +123,12 @@ page.table()
 page.differences("error")
 
 # %% [markdown]
+# The test part was read once, after all runs, for the best network by hand and for the best rung:
+
+# %% tags=["page"]
+page.tested()
+
+# %% [markdown]
 # ## Verdict
 #
 # Claims and rules were written before the runs; the verdicts are computed. In brackets: the 95 % interval,

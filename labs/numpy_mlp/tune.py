@@ -37,18 +37,19 @@ class Grid(NamedTuple):
 PEAK = "--model.init_args.lr_scheduler.init_args.max_lr"
 GRIDS = {
     "sgd": Grid((0.05, 0.1, 0.2, 0.4)),
-    "momentum": Grid((0.005, 0.01, 0.02, 0.04)),
+    "momentum": Grid((0.005, 0.01, 0.02, 0.04, 0.08)),
     "schedule": Grid((0.02, 0.04, 0.08, 0.16), PEAK),
     "decay": Grid((0.02, 0.04, 0.08, 0.16), PEAK),
-    **{
-        arm: Grid((0.001, 0.002, 0.004, 0.008), PEAK)
-        for arm in ("adamw", "affine", "elastic", "norm", "average")
-    },
-    "numpy_decay": Grid((0.015, 0.03, 0.06), epochs=None),
-    **{
-        arm: Grid((0.02, 0.04, 0.08, 0.16), epochs=None)
-        for arm in ("linear", "width_16", "width_128", "width_1024", "depth_2", "depth_4", "depth_8")
-    },
+    **{arm: Grid((0.001, 0.002, 0.004, 0.008), PEAK) for arm in ("adamw", "affine", "elastic")},
+    "norm": Grid((0.001, 0.002, 0.004, 0.008, 0.016), PEAK),
+    "average": Grid((0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128), PEAK),
+    "linear": Grid((0.01, 0.02, 0.04, 0.08, 0.16), epochs=None),
+    "width_16": Grid((0.02, 0.04, 0.08, 0.16), epochs=None),
+    "width_128": Grid((0.02, 0.04, 0.08, 0.16, 0.32, 0.64), epochs=None),
+    "width_1024": Grid((0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28), epochs=None),
+    "depth_2": Grid((0.02, 0.04, 0.08, 0.16, 0.32), epochs=None),
+    "depth_4": Grid((0.02, 0.04, 0.08, 0.16, 0.32), epochs=None),
+    "depth_8": Grid((0.02, 0.04, 0.08, 0.16), epochs=None),
 }
 
 
@@ -79,7 +80,7 @@ def main(folder: Path) -> None:
     arms = {arm.name: arm for arm in LAB.arms}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(("arm", "rate", "seed", "accuracy", "loss", "command"))
+    table.writerow(("arm", "rate", "seed", "accuracy", "loss"))
     for name, grid in GRIDS.items():
         for rate in grid.rates:
             options = (*arms[name].options, grid.option, str(rate))
@@ -93,7 +94,7 @@ def main(folder: Path) -> None:
             )
             run = Run(arm, SEED, folder, (), LAB.measure)
             row = run.ended() or carry_out(run)
-            table.writerow((name, rate, SEED, *row.numbers(("accuracy", "loss")), row.command))
+            table.writerow((name, rate, SEED, *row.numbers(("accuracy", "loss"))))
             write_whole(TUNING, text.getvalue())
 
 
