@@ -119,7 +119,7 @@ def gallery(results: Results) -> "Figure":
             axis.set(xticks=[], yticks=[])
             axis.grid(visible=False)
         for axis, i, predicted, p in zip(axes, indices.astype(int), classes, probabilities, strict=False):
-            axis.imshow(x[i, 0], cmap="gray_r")
+            axis.imshow(x[i, 0].numpy(), cmap="gray_r")
             true = "" if kind == "right" else f", is {int(y[i])}"
             axis.set_title(f"{predicted:.0f}{true}\n{100 * p:.3g} %", fontsize=8)
     return figure
@@ -155,7 +155,7 @@ def outliers(results: Results) -> "Figure":
 
     figure, (panels,) = new_figure(1, 2, height=2.8, width_ratios=(1.6, 1))
     x, y = NoisyCurveDataModule().points_of("train")
-    panels[0].plot(x, y, ".", color="#bbbbbb", markersize=3)
+    panels[0].plot(x.numpy(), y.numpy(), ".", color="#bbbbbb", markersize=3)
     losses = ("MSE", "Huber", "L1")
     for name, colour in zip(losses, COLOURS, strict=False):
         grid, fit = results.curve("outliers", results.finished("outliers")[0], f"fit_{name}")

@@ -1,7 +1,6 @@
 """A network by hand: what each step of a recipe buys, and which check finds which wrong gradient.
 
-The layers are those of `nnfoundations.numpy`. The ladder adds one change at a time to the same 235,146
-weights.
+The layers are those of `nnfoundations.numpy`. The ladder adds one change at a time to the same network.
 The museum trains networks whose gradients are wrong as in published code.
 """
 
@@ -70,9 +69,10 @@ LAB = Lab(
             10,
             (
                 *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"),
-                *("--trainer.limit_val_batches", "1", "--figures.every_n_epochs", "0"),
+                *("--trainer.limit_val_batches", "1", "--trainer.log_every_n_steps", "1"),
+                *("--figures.every_n_epochs", "0"),
             ),
-            arms=("unit", "plain", "average", "outliers"),
+            arms=("plain", "average", "outliers"),
             notebook=False,
         ),
         "quick": Preset(
@@ -80,7 +80,7 @@ LAB = Lab(
             120,
             (
                 *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "200"),
-                *("--figures.every_n_epochs", "0"),
+                *("--trainer.log_every_n_steps", "4", "--figures.every_n_epochs", "0"),
             ),
             arms=("unit", "plain", "sgd", "adamw", "outliers"),
         ),
