@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FIGURES", "curves", "gallery", "ladder", "museum", "outliers", "sizes", "tuning"]
 
 LINES = [{"color": colour, "linestyle": style} for style in ("-", "--") for colour in COLOURS]
-LABELS = {"unit": "plain,\n0 to 1", "numpy_decay": "mom.,\ndecay"}
+LABELS = {"unit": "plain,\n0 to 1", "numpy_decay": "mom.,\ndecay", "momentum": "+\nmom."}
 
 
 def ladder(results: Results) -> "Figure":
@@ -66,7 +66,7 @@ def curves(results: Results) -> "Figure":
 
 def tuning(results: Results) -> "Figure":
     """What the rate of each arm was chosen from: one seed, which no run of the lab uses."""
-    figure, (panels,) = new_figure(1, 2, height=2.8)
+    figure, (panels,) = new_figure(1, 2, height=3.4)
     trials: dict[str, list[tuple[float, float]]] = {}
     with TUNING.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
@@ -74,11 +74,12 @@ def tuning(results: Results) -> "Figure":
     for panel, arms in zip(panels, (LADDER, {**WIDTHS, **DEPTHS}), strict=True):
         for arm, look in zip(arms, LINES, strict=False):
             points = sorted(trials[arm])
-            panel.plot(*zip(*points, strict=True), marker=".", linewidth=1, label=LAB.label(arm), **look)
+            label = LAB.label(arm).removeprefix("10k, ")
+            panel.plot(*zip(*points, strict=True), marker=".", linewidth=1, label=label, **look)
             panel.plot(*min(points, key=lambda point: point[1]), "o", color=look["color"])
         panel.set(xscale="log", yscale="log", xlabel="learning rate")
         _plain_ticks(panel)
-        panel.legend(fontsize=6.5, ncols=2)
+        panel.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2), handlelength=1)
     panels[0].set_ylabel("validation error, %")
     return figure
 
