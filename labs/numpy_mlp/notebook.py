@@ -261,27 +261,29 @@ def sgd(parameters, gradients, rate):
 checks.check_sgd(sgd)
 
 # %% [markdown]
-# It learns before your eyes, on the 8x8 digits of scikit-learn; every fifth digit is kept for validation:
+# It learns before your eyes, on the 8x8 digits of scikit-learn:
 
 # %%
-from sklearn.datasets import load_digits
+from nnfoundations.datamodules import DigitsDataModule
 
-x, y = load_digits(return_X_y=True)
-x = (x - x.mean()) / x.std()
-held = np.arange(len(x)) % 5 == 0
+data = DigitsDataModule(batch_size=32, val_size=0.2, flatten=True, seed=0)
+data.setup("fit")
 r = np.random.default_rng(0)
 w1, b1 = r.normal(0, np.sqrt(2 / 64), (32, 64)), np.zeros(32)
 w2, b2 = r.normal(0, np.sqrt(1 / 32), (10, 32)), np.zeros(10)
-rows = np.flatnonzero(~held)
 for epoch in range(1, 11):
-    for batch in np.array_split(r.permutation(rows), len(rows) // 32):
-        h = linear(x[batch], w1, b1)
-        value, grad = loss(linear(relu(h), w2, b2), y[batch])
+    for x, y in data.train_dataloader():
+        x, y = x.numpy(), y.numpy()
+        h = linear(x, w1, b1)
+        value, grad = loss(linear(relu(h), w2, b2), y)
         grad, grad_w2, grad_b2 = linear_backward(grad, relu(h), w2)
-        _, grad_w1, grad_b1 = linear_backward(relu_backward(grad, h), x[batch], w1)
+        _, grad_w1, grad_b1 = linear_backward(relu_backward(grad, h), x, w1)
         sgd([w1, b1, w2, b2], [grad_w1, grad_b1, grad_w2, grad_b2], 0.1)
-    right = linear(relu(linear(x[held], w1, b1)), w2, b2).argmax(1) == y[held]
-    print(f"epoch {epoch:2}: {right.mean():.1%} of the digits that were kept")
+    right = [
+        linear(relu(linear(x.numpy(), w1, b1)), w2, b2).argmax(1) == y.numpy()
+        for x, y in data.val_dataloader()
+    ]
+    print(f"epoch {epoch:2}: {np.concatenate(right).mean():.1%} of the validation digits")
 
 # %% [markdown]
 # ### 5. Questions
