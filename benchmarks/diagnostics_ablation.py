@@ -2,6 +2,7 @@
 
     python benchmarks/diagnostics_ablation.py record FOLDER [--seeds 1] [--data digits wine]
     python benchmarks/diagnostics_ablation.py ablate FOLDER [--output ROWS.csv] [--rules dead-units]
+    python benchmarks/diagnostics_ablation.py margins FOLDER [--output ROWS.csv] [--rules dead-units]
 
 `record` trains all faulty and healthy runs of tests/faults.py, tests/controls.py, other_runs.py and
 other_programs.py, and saves their histories; runs that are in the folder already are skipped. `ablate` judges
@@ -9,6 +10,8 @@ them again: once as they are, then with each limit of a rule at its extremes, an
 method that returns a suspicion or None) left out. It prints what changes: runs that were right and no longer
 are, the reverse, and runs whose root cause stays but gets another severity or remedy. A limit or case
 that no run needs is a candidate for deletion; one that a single run needs may be tuned to it.
+`margins` moves each limit away from its value until a run is lost: how much it could have been set otherwise,
+and which data say so.
 """
 
 import argparse
@@ -44,6 +47,9 @@ FIRST, MOST = 12, 36
 """Number of measurements at which the rules are asked again: all at the start of a run, later a part."""
 
 EXTREMES = {"high": 1e30, "low": -1e30}
+
+FACTORS = (1.25, 1.5, 2.0, 3.0)
+"""By how much a limit is moved, up and down, until a run is lost."""
 
 
 # -- recording -----------------------------------------------------------------------------------------------
@@ -190,6 +196,37 @@ def ablate(recorded: list[Recorded], rules: Iterable[Rule]) -> Iterator[dict[str
             }  # fmt: skip
 
 
+def margins(recorded: list[Recorded], rules: Iterable[Rule]) -> Iterator[dict[str, Any]]:
+    """Yield for each limit the range in which no recorded run is lost, and the data that end it."""
+    right = [r for r in recorded if r.outcome()[0]]
+    for rule in rules:
+        seen = [r for r in right if r.states[rule.fault].judged]
+        for limit in fields(rule):
+            value = getattr(rule, limit.name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            ends = [moved(rule, limit.name, [value * f for f in FACTORS], seen)]
+            ends.append(moved(rule, limit.name, [value / f for f in FACTORS], seen))
+            (low, below), (high, above) = sorted(ends, key=lambda end: end[0])
+            yield {
+                "rule": rule.fault, "limit": limit.name, "value": value,
+                "low": f"{low:.3g}", "high": f"{high:.3g}",
+                "lost_below": below, "lost_above": above,
+                "runs": len(seen), "data": " ".join(sorted({r.data for r in seen})),
+            }  # fmt: skip
+
+
+def moved(rule: Rule, limit: str, values: list[float], seen: list[Recorded]) -> tuple[float, str]:
+    """Return the last value that loses no run, and the data of the runs that the next one loses."""
+    kind, last = type(getattr(rule, limit)), getattr(rule, limit)
+    for value in map(kind, values):
+        changed = replace(rule, **{limit: value})
+        if lost := {r.data for r in seen if not r.outcome(changed)[0]}:
+            return last, " ".join(sorted(lost))
+        last = value
+    return last, ""
+
+
 def summary(rows: list[dict[str, Any]]) -> str:
     """Name the limits and cases that no run needs, that one run needs, and that only the advice needs."""
     lost: dict[str, int] = {}
@@ -209,7 +246,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["record", "ablate"])
+    parser.add_argument("what", choices=["record", "ablate", "margins"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--data", nargs="+", default=[])
@@ -231,14 +268,15 @@ def main() -> None:
     rows = []
     with (given.output or Path(os.devnull)).open("w", newline="", encoding="utf-8") as stream:
         writer: csv.DictWriter[str] | None = None
-        for row in ablate(recorded, rules):
+        for row in (ablate if given.what == "ablate" else margins)(recorded, rules):
             rows.append(row)
             if writer is None:
                 writer = csv.DictWriter(stream, list(row), lineterminator="\n")
                 writer.writeheader()
             writer.writerow(row)
             stream.flush()  # a run of many minutes keeps its rows if it is stopped
-    print(summary(rows))
+    if given.what == "ablate":
+        print(summary(rows))
 
 
 if __name__ == "__main__":

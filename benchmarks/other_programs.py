@@ -54,6 +54,19 @@ def small_weights(task: Task, seed: int) -> Case:
     return case
 
 
+def very_deep(task: Task, seed: int) -> Case:
+    """Thirty hidden layers with He's initial values."""
+    return case_of(task, lambda t: he(mlp(t, depth=30)), lambda p: SGD(p, 0.003, momentum=0.9), seed)
+
+
+def xavier(task: Task, seed: int) -> Case:
+    """The same with Xavier's, which are for tanh: each layer of ReLU halves the mean square."""
+    case = very_deep(task, seed)
+    for p in case.net.parameters():
+        nn.init.xavier_uniform_(p) if p.ndim > 1 else nn.init.zeros_(p)
+    return case
+
+
 def second_bias(task: Task, seed: int) -> Case:
     case = deep(task, seed)
     nn.init.constant_(case.net.get_parameter("2.bias"), -20.0)
@@ -219,6 +232,8 @@ HIGH = "learning-rate-too-high"
 PROGRAMS: tuple[tuple[str, tuple[str, ...], Callable[[Task, int], Case], tuple[str, ...]], ...] = (
     ("deep", (), deep, ("wine", "cancer", "diabetes", "fashion")),
     ("small-weights", ("bad-initialization",), small_weights, ("wine", "cancer", "fashion")),
+    ("very-deep", (), very_deep, ("wine", "cancer", "fashion")),
+    ("xavier", ("bad-initialization",), xavier, ("wine", "cancer", "fashion")),
     ("second-bias", ("dead-units",), second_bias, ("wine", "cancer", "fashion")),
     ("tanh", (), tanh, ("wine", "cancer", "fashion")),
     ("percentages", ("saturated-units",), percentages, ("wine", "cancer")),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["LOSSES", "Curve", "CurveRegressor", "Regressor"]
+__all__ = ["LOSSES", "Curve", "CurveRegressor", "Loss", "Regressor"]
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[], torch.nn.Module]
@@ -88,9 +88,12 @@ class Regressor(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self.loss(self._predicted(batch), batch[1])
-        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch[1]))
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self._log_step(loss, len(batch[1]))
         return loss
+
+    def _log_step(self, loss: Tensor, rows: int) -> None:
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=rows)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, "val", self.val_metrics)
@@ -108,12 +111,16 @@ class Regressor(LightningModule):
     def _predicted(self, batch: Batch) -> Tensor:
         x, y = batch
         prediction: Tensor = self(x)
+        self._check_shape(prediction, y)
+        return prediction
+
+    @staticmethod
+    def _check_shape(prediction: Tensor, y: Tensor) -> None:
         if prediction.shape != y.shape:
             raise ShapeError(
                 f"Regressor needs predictions of y's shape, {tuple(y.shape)}; the net returned "
                 f"{tuple(prediction.shape)}. Give y as (N, 1) for a net with one output."
             )
-        return prediction
 
     def _evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
         prediction, y = self._predicted(batch), batch[1]

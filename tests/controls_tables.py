@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from cases import Case, Control
+from sklearn.datasets import load_breast_cancer, load_iris
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam
@@ -166,6 +167,78 @@ def positive_outputs() -> Case:
     )
 
 
+def with_dead_units(net: nn.Sequential, dead: int) -> nn.Sequential:
+    """Let only some units of the first layer respond to an input from 0 to 1."""
+    with torch.no_grad():
+        net[0].weight.copy_(torch.where(torch.arange(len(net[0].weight)) < dead, -0.5, 1.5)[:, None])
+        net[0].bias.zero_()
+    return net
+
+
+def one_petal() -> Case:
+    """The signs of their weights decide that eight of ten units are dead, and two suffice."""
+    x, y = torch.as_tensor(load_iris().data[:, 2:], dtype=torch.float32).split(1, dim=1)
+    data = batches((x - x.min()) / (x.max() - x.min()), y)
+    return run_of(with_dead_units(mlp(1, 10, 10, 1), 8), F.mse_loss, adam(0.01), data)
+
+
+def one_column_of_cancer() -> Case:
+    """Ten of twelve units are dead; the worst perimeter alone tells most tumours apart."""
+    x, y = load_breast_cancer(return_X_y=True)
+    column = torch.as_tensor(x[:, 22:23], dtype=torch.float32)
+    data = batches((column - column.min()) / (column.max() - column.min()), torch.as_tensor(y))
+    return run_of(with_dead_units(mlp(1, 12, 2), 10), F.cross_entropy, adam(0.03), data)
+
+
+class Averaged(nn.Module):
+    """A network and the moving average of its weights, whose outputs it predicts (Grill et al. 2020)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.online, self.average = mlp(13, 32, 16), mlp(13, 32, 16)
+        self.average.load_state_dict(self.online.state_dict())
+        self.predict = mlp(16, 32, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.online.parameters(), strict=True):
+                slow.lerp_(fast, 0.05)
+            seen = self.average(x + 0.1 * torch.randn_like(x))
+        return torch.cat([self.predict(self.online(x)), seen], 1)
+
+
+def moving_average() -> Case:
+    """The averaged weights belong to the optimizer too, and get no gradient on purpose."""
+
+    def apart(out: Tensor, _: Tensor) -> Tensor:
+        a, b = F.normalize(out[:, :16], dim=1), F.normalize(out[:, 16:], dim=1)
+        return (a - b).square().sum(1).mean()
+
+    return run_of(
+        Averaged(), apart, adam(1e-3), batches(*table("wine")), 150, options={"limit_val_batches": 0}
+    )
+
+
+class TakingTurns(nn.Module):
+    """One recurrent layer reads the rows of an image, another its columns, in every other batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.columns = nn.GRU(8, 32, batch_first=True), nn.GRU(8, 32, batch_first=True)
+        self.head, self.calls = nn.Linear(32, 10), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        x = x.view(-1, 8, 8)
+        states = self.rows(x)[0] if self.calls % 2 else self.columns(x.transpose(1, 2))[0]
+        return self.head(states[:, -1])
+
+
+def taking_turns() -> Case:
+    x, y = digits()[:2]
+    return run_of(TakingTurns(), F.cross_entropy, adam(3e-3), batches(x, y, 64), 200)
+
+
 class Words(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -205,5 +278,9 @@ TABLE_CONTROLS = (
     Control("healthy/positive-outputs", "no gradient", positive_outputs),
     Control("healthy/raw-table-before-norm", "bad initialization", raw_table_before_norm),
     Control("healthy/deep-autoencoder", "vanishing gradients", deep_autoencoder),
+    Control("healthy/moving-average", "graph cut", moving_average),
+    Control("healthy/recurrent-layers-in-turn", "exploding gradients", taking_turns),
+    Control("healthy/one-petal", "dead units", one_petal),
+    Control("healthy/one-column-of-cancer", "dead units", one_column_of_cancer),
 )
 """Appended to the controls of `controls.py`."""

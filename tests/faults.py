@@ -78,6 +78,11 @@ class DeepAutoencoder(Autoencoder):
         self.append(nn.Linear(64, 64))
 
 
+def very_deep(name: str) -> Case:
+    """Thirty layers without normalization, He initial values."""
+    return usual(name, net=MLP(30), optimizer=lambda p: SGD(p, 0.01, momentum=0.9))
+
+
 def default(name: str, net: nn.Module | None = None) -> Case:
     """torch's own initial values: with them a learning rate that is too high shows only after some steps."""
     net = net or NETS[name]()
@@ -316,6 +321,8 @@ FAULTS = (
           set_weights(lambda p: p.normal_(0, 0.01)), also=("bad-initialization",), twin=deep),
     Fault("bad-initialization/large-weights", ("mlp", "cnn"), 5, set_weights(lambda p: p.mul_(2.5)),
           also=("exploding-gradients",), twin=deep),
+    Fault("bad-initialization/xavier-with-relu", ("mlp",), 45, set_weights(nn.init.xavier_normal_),
+          twin=very_deep),
     Fault("bad-initialization/unit-weights", ("mlp",), 12, set_weights(lambda p: p.normal_()),
           twin=lambda name: usual(name, net=MLP(1, 128))),
     Fault("symmetric-weights/zero", ("mlp", "cnn", "autoencoder", "recurrent"), 10, set_all(0.0)),

@@ -88,6 +88,11 @@ def focal(logits: Tensor, labels: Tensor) -> Tensor:
     return -((1 - chosen.exp()) ** 2 * chosen).mean()
 
 
+def distance(a: Tensor, b: Tensor) -> Tensor:
+    """The mean distance of all pairs."""
+    return (a.view(-1, 1) - b.view(1, -1)).abs().mean()
+
+
 # fmt: off
 # -- classification --------------------------------------------------------------------------------------
 
@@ -123,6 +128,11 @@ add("cross-entropy/temperature", lambda b: (b.F.cross_entropy(b.out(4).tanh() * 
     kind=ENTROPY, activation="")
 add("cross-entropy/two-classes", lambda b: (b.F.cross_entropy(b.out(2), b.labels % 2), b.labels % 2),
     kind=ENTROPY, length=2)
+add("cross-entropy/ranking-over-the-batch",
+    lambda b: (-(b.yes / b.yes.sum() * b.out(1).log_softmax(0)).sum(), b.yes), kind=ENTROPY, over_batch=True)
+add("log-likelihood/selected-columns", lambda b: (
+    -(b.yes[:, 0] * b.out(2).softmax(1)[:, 1].log()
+      + (1 - b.yes[:, 0]) * b.out(2).softmax(1)[:, 0].log()).mean(), b.yes), kind=LIKELIHOOD)
 add("nll/log-softmax", lambda b: (b.F.nll_loss(b.out(4, b.nn.LogSoftmax(1)), b.labels), b.labels),
     kind=ENTROPY, axis=1, length=4)
 add("nll/log-softmax-last-axis", lambda b: (b.F.nll_loss(b.out(4, b.nn.LogSoftmax(-1)), b.labels), b.labels),
@@ -570,6 +580,8 @@ def _(b):
 add("softmax-over-one-unit/bce", lambda b: (b.F.binary_cross_entropy(b.out(1, b.nn.Softmax(1)), b.yes),
     b.yes),
     ONE, kind=BCE, activation="softmax", axis=1, length=1, module="net.1")
+add("softmax-over-one-unit/binary-by-hand",
+    lambda b: (binary(b.F.softmax(b.out(1), 1).squeeze(1), b.yes[:, 0]), b.yes[:, 0]), ONE)
 add("softmax-over-one-unit/mse", lambda b: (b.F.mse_loss(b.out(1, b.nn.Softmax(-1)), b.yes), b.yes), ONE)
 add("softmax-over-one-unit/cross-entropy", lambda b: (b.F.cross_entropy(b.out(1), b.yes), b.yes), ONE,
     kind=ENTROPY, length=1)
@@ -678,6 +690,7 @@ add("range/half-masked", lambda b: (
     (b.F.binary_cross_entropy_with_logits(b.out(1), b.labels[:, None].float(), reduction="none") * 0.5).sum(),
     b.labels), RANGE)
 
+add("energy-distance", lambda b: (2 * distance(b.out(1), b.real) - distance(b.out(1), b.out(1)), b.real))
 add("shape/mse", lambda b: (b.F.mse_loss(b.out(1), b.real[:, 0]), b.real[:, 0]), SHAPE,
     broadcast=(N, N), shape=(N, 1))
 add("shape/mse-swapped", lambda b: (b.F.mse_loss(b.out(1).squeeze(1), b.real), b.real), SHAPE,

@@ -313,24 +313,24 @@ def each_law(laws: Iterable[Law], *, per_file: Iterable[Law] = (), per_class: It
     """Parametrize a test over (case, law).
 
     Laws in `per_file` and `per_class` take seconds. The fast tier checks those in `per_file` for one class
-    per file of `nn`, and the slow tier for all other cases. Those in `per_class` take longer: only the slow
-    tier checks them, for the first case of each class.
+    per file of `nn`, and the slow tier for all other cases. Those in `per_class` take longer: the slow tier
+    checks them for one class per file, and the weekly tier for the first case of each other class.
     """
     import pytest  # not at the top, so that benchmarks can read the cases without pytest
 
     classes = list({case.ours: case for case in reversed(CASES)}.values())
     first_in_file = list({case.ours.__module__: case for case in classes}.values())
-    chosen: list[tuple[Law, Sequence[Case], Sequence[Case]]]
-    chosen = [(law, CASES, CASES) for law in laws if law not in per_file and law not in per_class]
-    chosen += [(law, CASES, first_in_file) for law in per_file]
-    chosen += [(law, classes, ()) for law in per_class]
+    chosen: list[tuple[Law, Sequence[Case], Sequence[Case], Any]]
+    chosen = [(law, CASES, CASES, ()) for law in laws if law not in per_file and law not in per_class]
+    chosen += [(law, CASES, first_in_file, pytest.mark.slow) for law in per_file]
+    chosen += [(law, first_in_file, (), pytest.mark.slow) for law in per_class]
+    others = [case for case in classes if case not in first_in_file]
+    chosen += [(law, others, (), pytest.mark.weekly) for law in per_class]
     return pytest.mark.parametrize(
         ("case", "law"),
         [
-            pytest.param(
-                case, law, id=f"{case}-{law.__name__}", marks=() if case in fast else pytest.mark.slow
-            )
-            for law, cases, fast in chosen
+            pytest.param(case, law, id=f"{case}-{law.__name__}", marks=() if case in fast else mark)
+            for law, cases, fast, mark in chosen
             for case in cases
             if law.__name__ not in case.skip
         ],

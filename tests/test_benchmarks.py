@@ -91,7 +91,7 @@ def test_optimizers_write_a_row_each(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.data("MNIST")
-@pytest.mark.parametrize("recipe", ["plain", "momentum"])
+@pytest.mark.parametrize("recipe", ["plain", pytest.param("momentum", marks=pytest.mark.weekly)])
 def test_the_numpy_net_trains_beside_torchs(recipe: str, tmp_path: Path) -> None:
     output = tmp_path / "rows.csv"
     options = ["--recipe", recipe, "--epochs", "1", "--train-size", "2000", "--output", str(output)]

@@ -89,7 +89,9 @@ def test_doctor_knows_a_torchvision_of_another_torch_and_a_malicious_release(tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broken", ["runs", "sklearn", "tensorboard"])
+@pytest.mark.parametrize(
+    "broken", ["runs", *(pytest.param(name, marks=pytest.mark.weekly) for name in ("sklearn", "tensorboard"))]
+)
 def test_doctor_finds_what_would_stop_a_fit(broken, tmp_path):
     if broken == "runs":
         (tmp_path / "runs").touch()

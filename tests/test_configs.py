@@ -81,10 +81,9 @@ def test_a_run_is_named_by_its_configs(given, name):
     "name",
     [
         pytest.param("autograd_digits", marks=pytest.mark.slow),
-        pytest.param("numpy_mnist", marks=[pytest.mark.slow, pytest.mark.data("MNIST")]),
         *(
             pytest.param(n, marks=[pytest.mark.weekly, pytest.mark.data("MNIST")])
-            for n in ("mnist", "mnist_plain")
+            for n in ("numpy_mnist", "mnist", "mnist_plain")
         ),
     ],
 )

@@ -180,6 +180,26 @@ def test_between_and_last_are_views_of_the_steps():
     assert len(series.between(20)) == 0
 
 
+@pytest.mark.parametrize("cause", ["vanishing-gradients", "dead-units", "saturated-units", "no-gradient"])
+def test_the_structural_cause_comes_before_a_rate(cause):
+    """No rate helps a network whose first layers get no gradient."""
+    assert told(learning_rate_too_low=0, **{cause.replace("-", "_"): 5}) == [
+        (cause, ("learning-rate-too-low",))
+    ]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100, 5000])
+def test_several_rows_at_once_are_kept_as_single_ones(rows):
+    one, several = History(capacity=64), History(capacity=64)
+    steps, values = np.arange(5000), np.random.default_rng(0).normal(size=(5000, 1))
+    for step, row in zip(steps, values, strict=True):
+        one.record("loss", int(step), ("loss",), row)
+    for first in range(0, 5000, rows):
+        part = slice(first, first + rows)
+        several.extend("loss", steps[part], ("loss",), values[part])
+    assert one.state_dict() == several.state_dict()
+
+
 def test_a_history_that_was_saved_thins_out_as_one_that_was_not(tmp_path):
     straight, broken_off = History(capacity=128), History(capacity=128)
     for step in range(1000):

@@ -334,6 +334,24 @@ def test_a_network_that_raises_on_the_nan_of_a_layer():
     assert (event["place"], finding.where, event.step) == ("forward", ("net.1",), 0)
 
 
+@pytest.mark.parametrize("first", [nn.Linear(10, 12), nn.Sequential(nn.Linear(10, 12), nn.ReLU())])
+def test_code_before_the_first_layer(first):
+    """The batch is finite, so no sample is to blame."""
+
+    class Prepares(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(first, nn.Linear(12, 1))
+
+        def forward(self, x):
+            return self.net(x.sqrt())
+
+    event, finding = only(fit_until(ValueError, Density(Prepares()), diabetes()))
+    assert (event["place"], finding.fault) == ("before", "non-finite")
+    assert "although the batch is finite" in finding.evidence
+    assert "Guard the operation" in finding.remedy
+
+
 def test_a_network_that_checks_by_itself():
     class Checks(Regression):
         def training_step(self, batch, batch_idx):

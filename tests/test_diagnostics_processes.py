@@ -43,7 +43,9 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["healthy", "stop", pytest.param("raise", marks=pytest.mark.weekly)])
+@pytest.mark.parametrize(
+    "case", ["stop", *(pytest.param(name, marks=pytest.mark.weekly) for name in ("healthy", "raise"))]
+)
 def test_two_processes(case, tmp_path):
     script = tmp_path / "fit.py"
     here = str(Path(__file__).parent)
@@ -143,10 +145,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "loop", [LIGHTNING, pytest.param(LOOP, marks=pytest.mark.weekly)], ids=["lightning", "loop"]
-)
+@pytest.mark.weekly
+@pytest.mark.parametrize("loop", [LIGHTNING, LOOP], ids=["lightning", "loop"])
 def test_sharded_parameters(loop, tmp_path):
     script = tmp_path / "fit.py"
     here = str(Path(__file__).parent)

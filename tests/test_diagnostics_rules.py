@@ -84,12 +84,12 @@ def test_a_loss_without_a_value_is_called_not_finite():
     assert "the loss is NaN or infinite, although" in finding.evidence
 
 
-@pytest.mark.parametrize(("rate", "remedy"), [(0.5, "lower lr (now 0.5), or"), (NAN, "lower lr, or")])
+@pytest.mark.parametrize(("rate", "remedy"), [(0.5, "rate (now 0.5), or"), (NAN, "rate, or")])
 def test_weights_that_an_update_made_nan_need_smaller_updates(rate, remedy):
     history = updated([2.3] * 5 + [NAN] * 20, ratio=0.01, rate=rate)
     history.events.append(non_finite("weights", 5))
     (finding,) = diagnose(history)
-    assert finding.remedy == f"An earlier update made them: {remedy} clip gradients."
+    assert finding.remedy == f"An earlier update made them: lower the learning {remedy} clip gradients."
 
 
 @pytest.mark.parametrize("ratio", [0.21, 5.0])

@@ -33,6 +33,18 @@ def test_committed_rows_reach_the_goal():
     assert max(float(row["seconds"]) for row in rows) < 60
 
 
+def test_readme_quotes_the_accuracy_of_diagnostics():
+    with (ROOT / "docs" / "results" / "diagnostics_accuracy.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    faulty = [row for row in rows if row["kind"] == "faulty"]
+    healthy = [row for row in rows if row["kind"] != "faulty"]
+    right = sum(row["right"] == "1" for row in faulty)
+    text = README.replace("\n ", "")
+    assert f"the root cause in {right} of our {len(faulty)} faulty runs" in text
+    assert f"nothing in {len(healthy)} healthy ones" in text
+    assert all(row["right"] == "1" for row in healthy)
+
+
 def test_the_page_of_configs_lists_every_config():
     page = (ROOT / "docs" / "configs.md").read_text(encoding="utf-8")
     table = page[page.index("| `--config` |") : page.index("## Files of a run")]

@@ -35,7 +35,7 @@ def test_fx_traces_it_as_one_call(case: Case) -> None:
     assert sum(node.op == "call_function" for node in traced.graph.nodes) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("case", list({case.ours: case for case in reversed(CASES)}.values()), ids=str)
 def test_sizes_and_options_may_be_variable(case: Case) -> None:
     """With dynamic=True also the numbers that a formula takes as options."""

@@ -55,7 +55,9 @@ main(["fit", "--config", "digits", "--trainer.max_epochs", "1", "--trainer.defau
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", [TRAIN, CLI], ids=["trainer", "command"])
+@pytest.mark.parametrize(
+    "cell", [pytest.param(TRAIN, marks=pytest.mark.weekly), CLI], ids=["trainer", "command"]
+)
 @pytest.mark.skipif(find_spec("ipywidgets") is not None, reason="there is no warning with ipywidgets")
 def test_no_warning_about_widgets(cell, tmp_path):
     """rich and tqdm warn in a kernel without ipywidgets; Lightning's own tqdm bar does not."""

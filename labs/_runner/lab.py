@@ -90,6 +90,7 @@ class Lab:
         comparisons: pairs of arms; the report shows the first minus the second, paired by seed.
         main_figure: the figure that answers the question.
         choices: which arms are tested on the test data, once, after all runs; none by default.
+        data: data sets that are downloaded, such as MNIST.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Lab:
     comparisons: tuple[tuple[str, str], ...]
     main_figure: str
     choices: tuple[Choice, ...] = ()
+    data: tuple[str, ...] = ()
 
     def arms_of(self, preset: str) -> list[Arm]:
         """Find the arms that a preset runs.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "choice_text",
+    "claim_cells",
     "interval_text",
     "markdown",
     "markdown_table",
@@ -67,6 +68,13 @@ def measured_text(measured: dict[str, Any]) -> str:
         return "-"
     low, high = (math.inf if end is None else end for end in (measured["low"], measured["high"]))
     return f"{number(measured['estimate'])} [{number(low)}, {number(high)}]"
+
+
+def claim_cells(claim: dict[str, Any]) -> tuple[str, str, str, str]:
+    """A claim from `claims.json` as a row: claim and source, rule, measured, verdict."""
+    why = f" ({claim['reason']})" if claim["reason"] else ""
+    said, verdict = f"{claim['claim']} *{claim['source']}*", f"**{claim['verdict']}**{why}"
+    return said, rule_text(claim), measured_text(claim["measured"]), verdict
 
 
 def choice_text(lab: Lab, choice: dict[str, Any]) -> str:

@@ -10,14 +10,13 @@ from nnfoundations.labs._runner.choice import chosen_arms
 from nnfoundations.labs._runner.lab import find_labs
 from nnfoundations.labs._runner.markdown import (
     choice_text,
+    claim_cells,
     interval_text,
     markdown,
     markdown_table,
     mean_text,
-    measured_text,
     number,
     p_text,
-    rule_text,
 )
 from nnfoundations.labs._runner.progress import duration
 from nnfoundations.labs._runner.results import LEAST_SEEDS, TEST, Results
@@ -238,11 +237,7 @@ class Page:
         Returns:
             The table.
         """
-        rows = []
-        for one in self._claims["claims"]:
-            why = f" ({one['reason']})" if one["reason"] else ""
-            claim, verdict = f"{one['claim']} *{one['source']}*", f"**{one['verdict']}**{why}"
-            rows.append((claim, rule_text(one), measured_text(one["measured"]), verdict))
+        rows = [claim_cells(one) for one in self._claims["claims"]]
         return markdown_table(("claim and source", "rule", "measured", "verdict"), rows)
 
     def answers(self) -> "Markdown":

@@ -94,4 +94,5 @@ LAB = Lab(
     ),
     main_figure="ladder",
     choices=(Choice("accuracy", "largest", among=BY_HAND), Choice("accuracy", "largest", among=LADDER)),
+    data=("MNIST",),
 )

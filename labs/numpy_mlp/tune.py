@@ -26,30 +26,28 @@ class Grid(NamedTuple):
     Args:
         rates: what is tried.
         option: of `fit`: the rate.
-        epochs: of each trial; None takes those of the arm.
     """
 
     rates: tuple[float, ...]
     option: str = "--model.init_args.optimizer.init_args.lr"
-    epochs: int | None = 5
 
 
 PEAK = "--model.init_args.lr_scheduler.init_args.max_lr"
 GRIDS = {
     "sgd": Grid((0.05, 0.1, 0.2, 0.4)),
-    "momentum": Grid((0.005, 0.01, 0.02, 0.04, 0.08)),
+    "momentum": Grid((0.01, 0.02, 0.04, 0.08)),
     "schedule": Grid((0.02, 0.04, 0.08, 0.16), PEAK),
     "decay": Grid((0.02, 0.04, 0.08, 0.16), PEAK),
     **{arm: Grid((0.001, 0.002, 0.004, 0.008), PEAK) for arm in ("adamw", "affine", "elastic")},
-    "norm": Grid((0.001, 0.002, 0.004, 0.008, 0.016), PEAK),
-    "average": Grid((0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128), PEAK),
-    "linear": Grid((0.01, 0.02, 0.04, 0.08, 0.16), epochs=None),
-    "width_16": Grid((0.02, 0.04, 0.08, 0.16), epochs=None),
-    "width_128": Grid((0.02, 0.04, 0.08, 0.16, 0.32, 0.64), epochs=None),
-    "width_1024": Grid((0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28), epochs=None),
-    "depth_2": Grid((0.02, 0.04, 0.08, 0.16, 0.32), epochs=None),
-    "depth_4": Grid((0.02, 0.04, 0.08, 0.16, 0.32), epochs=None),
-    "depth_8": Grid((0.02, 0.04, 0.08, 0.16), epochs=None),
+    "norm": Grid((0.001, 0.002, 0.004, 0.008), PEAK),
+    "average": Grid((0.001, 0.002, 0.004, 0.008, 0.016), PEAK),
+    "linear": Grid((0.01, 0.02, 0.04, 0.08, 0.16)),
+    "width_16": Grid((0.02, 0.04, 0.08, 0.16)),
+    "width_128": Grid((0.02, 0.04, 0.08, 0.16, 0.32, 0.64)),
+    "width_1024": Grid((0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)),
+    "depth_2": Grid((0.02, 0.04, 0.08, 0.16, 0.32)),
+    "depth_4": Grid((0.02, 0.04, 0.08, 0.16, 0.32)),
+    "depth_8": Grid((0.02, 0.04, 0.08, 0.16)),
 }
 
 
@@ -84,8 +82,6 @@ def main(folder: Path) -> None:
     for name, grid in GRIDS.items():
         for rate in grid.rates:
             options = (*arms[name].options, grid.option, str(rate))
-            if grid.epochs is not None:
-                options += ("--trainer.max_epochs", str(grid.epochs))
             arm = replace(
                 arms[name],
                 name=f"{name}_{rate}",

@@ -6,7 +6,9 @@ from nnfoundations.autograd._engine import Operand, Value, apply, as_value
 from nnfoundations.errors import DtypeError, LabelError, ShapeError
 from nnfoundations.formulas import Array, check_plain
 
-__all__ = ["exp", "gelu", "log", "relu", "sigmoid", "silu", "softmax_cross_entropy", "tanh"]
+__all__ = [
+    "exp", "gelu", "log", "mean_squared_error", "relu", "sigmoid", "silu", "softmax_cross_entropy", "tanh",
+]  # fmt: skip
 
 
 def exp(x: Operand) -> Value:
@@ -127,3 +129,26 @@ def softmax_cross_entropy(logits: Operand, target: Array) -> Value:
             f"{target.max()}. Give the network as many outputs as there are classes."
         )
     return apply("softmax_cross_entropy", logits, target=target)
+
+
+def mean_squared_error(prediction: Operand, target: Operand) -> Value:
+    """Compute the mean of (prediction - target)^2 over all entries.
+
+    Args:
+        prediction: any shape.
+        target: numbers of the same shape, which broadcasting would otherwise hide.
+
+    Returns:
+        The mean loss.
+
+    Raises:
+        ShapeError: the shapes are different.
+    """
+    prediction = as_value(prediction, None)
+    target = as_value(target, prediction.data.dtype)
+    if prediction.shape != target.shape:
+        raise ShapeError(
+            f"mean_squared_error needs predictions of the target's shape, {target.shape}; got "
+            f"{prediction.shape}. Reshape one of them."
+        )
+    return ((prediction - target) ** 2.0).mean()

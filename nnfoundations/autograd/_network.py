@@ -19,18 +19,24 @@ __all__ = ["MLP"]
 _ACTIVATIONS: dict[str, Callable[[Value], Value]] = {
     name: getattr(_functions, name) for name in ("relu", "gelu", "silu", "tanh", "sigmoid")
 }
+_LOSSES: dict[str, Callable[[Value, Any], Value]] = {
+    "cross_entropy": _functions.softmax_cross_entropy,
+    "mse": _functions.mean_squared_error,
+}
 
 
 class MLP:
     r"""Multilayer perceptron on `Value`: linear layers with an activation between each two.
 
-    Shape: x `(N, *)` with `sizes[0]` numbers per sample -> logits `(N, sizes[-1])`.
+    Shape: x `(N, *)` with `sizes[0]` numbers per sample -> outputs `(N, sizes[-1])`.
 
     Args:
         sizes: features of the input, of each hidden layer and of the output.
         activation: "relu", "gelu", "silu", "tanh" or "sigmoid".
         seed: random seed of the weights, which have variance 2 / in before relu, gelu and silu, else 1 / in;
             None draws a seed from NumPy's global generator. Biases are zero.
+        loss: "cross_entropy" of logits and class indices, or "mse" of outputs and numbers of the same shape.
+        skip: add a linear map of the input to the output, so that the layers learn only the rest.
         dtype: dtype of the parameters. x in this dtype, or of integers, gives everything in it.
 
     Attributes:
@@ -38,7 +44,7 @@ class MLP:
 
     Raises:
         ShapeError: there are fewer than two sizes, or one is not positive.
-        OptionError: activation is unknown.
+        OptionError: activation or loss is unknown.
         DtypeError: dtype is not a floating-point dtype.
 
     >>> MLP([2, 8, 2], seed=0)(np.zeros((4, 2), np.float32)).shape
@@ -51,6 +57,8 @@ class MLP:
         *,
         activation: str = "relu",
         seed: int | None = None,
+        loss: str = "cross_entropy",
+        skip: bool = False,
         dtype: str = "float32",
     ) -> None:
         sizes = list(sizes)
@@ -64,9 +72,13 @@ class MLP:
                 f"MLP's activation must be one of {', '.join(_ACTIVATIONS)}; got {activation!r}. "
                 "Use 'relu' or 'gelu'."
             )
+        if loss not in _LOSSES:
+            raise OptionError(
+                f"MLP's loss must be one of {', '.join(_LOSSES)}; got {loss!r}. Use 'mse' for numbers."
+            )
         if not _is_float(dtype):
             raise DtypeError(f"MLP needs a floating-point dtype; got {dtype}. Use 'float32' or 'float64'.")
-        self.activation = _ACTIVATIONS[activation]
+        self.activation, self.loss, self._layers = _ACTIVATIONS[activation], _LOSSES[loss], len(sizes) - 1
         generator = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
         self.values: dict[str, Value] = {}
         for index, (features, units) in enumerate(pairwise(sizes)):
@@ -77,6 +89,9 @@ class MLP:
                 f"{index}.weight": Value(weight),
                 f"{index}.bias": Value(np.zeros(units, dtype)),
             }
+        if skip:
+            std = initialization.he_std(sizes[0], 1.0)
+            self.values["skip.weight"] = Value(generator.normal(0, std, (sizes[-1], sizes[0])).astype(dtype))
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -87,8 +102,8 @@ class MLP:
         h = as_value(x, self.values["0.weight"].data.dtype)
         if h.ndim > 2:
             h = h.reshape(h.shape[0], math.prod(h.shape[1:]))
-        layers = len(self.values) // 2
-        for index in range(layers):
+        x = h
+        for index in range(self._layers):
             weight, bias = self.values[f"{index}.weight"], self.values[f"{index}.bias"]
             if h.ndim != 2 or h.shape[1] != weight.shape[1]:
                 raise ShapeError(
@@ -96,36 +111,37 @@ class MLP:
                     "Pass x as (N, *), and sizes that begin with the numbers per sample."
                 )
             h = h @ weight.transpose() + bias
-            if index < layers - 1:
+            if index < self._layers - 1:
                 h = self.activation(h)
-        return h
+        skip = self.values.get("skip.weight")
+        return h if skip is None else h + x @ skip.transpose()
 
     def forward(self, x: Array) -> Array:
-        """Compute the logits without a gradient.
+        """Compute the output without a gradient.
 
         Args:
             x: the input `(N, *)`.
 
         Returns:
-            The logits `(N, sizes[-1])`, as an array.
+            The output `(N, sizes[-1])`, as an array.
         """
         return self(x).data
 
     def differentiate(self, x: Array, target: Array) -> tuple[float, Array, dict[str, Array]]:
-        """Compute the mean cross-entropy and its gradients.
+        """Compute the mean loss and its gradients.
 
         Args:
             x: the input `(N, *)`.
-            target: class indices `(N,)`.
+            target: class indices `(N,)`, or for "mse" numbers `(N, sizes[-1])`.
 
         Returns:
-            The loss, the logits, and the gradient of each parameter by name.
+            The loss, the output, and the gradient of each parameter by name.
         """
-        logits = self(x)
-        loss = _functions.softmax_cross_entropy(logits, target)
+        output = self(x)
+        loss = self.loss(output, target)
         loss.backward()
         gradients = {name: value.grad for name, value in self.values.items() if value.grad is not None}
-        return loss.item(), logits.data, gradients
+        return loss.item(), output.data, gradients
 
     def bind(self, arrays: Mapping[str, Array]) -> None:
         """Use these arrays themselves as parameters, so that changes from outside take effect.

@@ -1,7 +1,7 @@
 """Separates root causes from symptoms: one finding per cause, with its symptoms.
 
-A fault that begins earlier is the cause. Within 20 steps the order of families decides. What a fault explains
-is part of its rule.
+A fault that begins earlier is the cause. Within 20 steps the order of families decides, and before it a rule
+that names another fault as its symptom. What a fault explains is part of its rule.
 """
 
 from collections.abc import Iterable
@@ -32,6 +32,7 @@ def arbitrate(cases: Iterable[tuple[Rule, "RuleState"]]) -> list[Finding]:
     found_cases = [(rule, case) for rule, case in cases if case.confirmed and case.suspicion is not None]
     starts = _starts([case.first_step for _, case in found_cases])
     ranked = sorted(found_cases, key=lambda pair: (starts[pair[1].first_step], Family.rank(pair[0].family)))
+    ranked = _named_causes_first(ranked, starts)
     causes: list[tuple[Rule, Finding]] = []
     for rule, case in ranked:
         suspicion = case.suspicion
@@ -59,6 +60,26 @@ def arbitrate(cases: Iterable[tuple[Rule, "RuleState"]]) -> list[Finding]:
         )
         causes.append((rule, found))
     return [found for _, found in causes]
+
+
+def _named_causes_first(
+    ranked: list[tuple[Rule, "RuleState"]], starts: dict[int, int]
+) -> list[tuple[Rule, "RuleState"]]:
+    """Within a window, put a rule before another one that it names as its symptom."""
+    ordered: list[tuple[Rule, RuleState]] = []
+    for rule, case in ranked:
+        symptoms = (
+            i
+            for i, (other, its) in enumerate(ordered)
+            if _names(rule, other) and starts[its.first_step] == starts[case.first_step]
+        )
+        ordered.insert(next(symptoms, len(ordered)), (rule, case))
+    return ordered
+
+
+def _names(cause: Rule, symptom: Rule) -> bool:
+    mutual = {cause.fault, cause.family} & set(symptom.explains)
+    return symptom.fault in cause.explains and not mutual and cause.family in list(Family)
 
 
 def _starts(steps: list[int]) -> dict[int, int]:

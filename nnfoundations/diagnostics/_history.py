@@ -148,6 +148,23 @@ class Series:
         self._steps[self._n], self._rows[self._n], self._numbers[self._n] = step, row, self._seen
         self._n, self._seen = self._n + 1, self._seen + 1
 
+    def extend(self, steps: NDArray[np.int64], rows: Array) -> None:
+        """Append several rows.
+
+        Args:
+            steps: optimizer step of each row.
+            rows: the numbers, shape ``(rows, columns)``.
+        """
+        while len(steps):
+            if self._n == self.capacity:
+                self._thin_out()
+            n = min(len(steps), self.capacity - self._n)
+            new = slice(self._n, self._n + n)
+            self._steps[new], self._rows[new] = steps[:n], rows[:n]
+            self._numbers[new] = np.arange(self._seen, self._seen + n)
+            self._n, self._seen = self._n + n, self._seen + n
+            steps, rows = steps[n:], rows[n:]
+
     def restore(
         self,
         steps: Sequence[int] | NDArray[np.int64],
@@ -280,10 +297,24 @@ class History:
             columns: names of the columns, such as layers or parameters.
             row: one number per column.
         """
+        self._series_of(quantity, columns).append(step, row)
+
+    def extend(self, quantity: str, steps: NDArray[np.int64], columns: Sequence[str], rows: Array) -> None:
+        """Append several rows to the series of a quantity.
+
+        Args:
+            quantity: name of the quantity.
+            steps: optimizer step of each row.
+            columns: names of the columns.
+            rows: the numbers, shape ``(rows, columns)``.
+        """
+        self._series_of(quantity, columns).extend(steps, rows)
+
+    def _series_of(self, quantity: str, columns: Sequence[str]) -> Series:
         series = self.series.get(quantity)
         if series is None or series.columns != tuple(columns):
             series = self._begin(quantity, columns)
-        series.append(step, row)
+        return series
 
     def _begin(self, quantity: str, columns: Sequence[str]) -> Series:
         capacity = self.capacity * 4 if quantity == "loss" else self.capacity
@@ -390,7 +421,7 @@ class History:
         self.settings, self.unavailable = dict(facts["settings"]), dict(facts["unavailable"])
         self.unseen = dict(facts.get("unseen", {}))  # missing in files of earlier versions
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write a ``.npz`` file with arrays ``QUANTITY/steps``, ``/rows``, ``/numbers`` and JSON ``facts``.
 
         The file appears complete or not at all.
@@ -398,6 +429,7 @@ class History:
         Args:
             path: path of the file.
         """
+        path = Path(path)
         part = path.with_name(f".{path.name}.part")
         try:
             with part.open("wb") as stream:

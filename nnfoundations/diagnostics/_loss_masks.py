@@ -38,9 +38,10 @@ def kept_elements(elements: Edge, path: Sequence[Edge]) -> Tensor | None:
     child, reduced = elements, False
     for parent in path:
         mask = _mask(parent, child)
-        if mask is not None and not bool(mask.all()):
-            if reduced or mask.numel() != size:
+        if mask is not None and (reduced or mask.numel() != size):
+            if not bool(mask.all()):
                 raise UnclearError
+        elif mask is not None:  # whether it removes any is not asked, because that would wait for the device
             mask = mask.reshape(-1)
             kept = mask if kept is None else kept & mask
         if parent.kind in ("Index", "MaskedSelect"):

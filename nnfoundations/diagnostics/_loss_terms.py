@@ -149,7 +149,8 @@ def _of_difference(kind: str, residual: Callable[[Edge], Tensor | None]) -> Call
         feeding = term.feeding
         if not feeding.broadcast and difference.shape != difference.sources[0].shape:
             feeding.broadcast = difference.shape  # the operators broadcast without a node of their own
-            feeding.pairwise = difference.sources[0].kind == "Unsqueeze"
+            # Outputs may be compared with each other on purpose, as in an energy distance.
+            feeding.pairwise = difference.sources[0].kind == "Unsqueeze" or len(difference.sources) > 1
         if len(difference.sources) == 1:
             term.residual = residual(edge)
             term.sign = -1 if difference.inputs[0] is None else 1

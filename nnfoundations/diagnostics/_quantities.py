@@ -51,7 +51,7 @@ QUANTITIES: dict[str, Quantity] = {
     "validation_loss": Quantity("validation", ("loss", "error"), "finite validation loss"),
     "validation_accuracy": Quantity("validation", ("accuracy",), "validation accuracy"),
 }
-"""All quantities by name. A packet may leave one out; rules that need it then say why they did not run."""
+"""All quantities by name. A step may leave one out; rules that need it then say why they did not run."""
 
 
 FACTS = frozenset(name for name, quantity in QUANTITIES.items() if not quantity.columns)

@@ -22,16 +22,15 @@ class RateReader:
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
         self._optimizers = optimizers
-        self._last: dict[int, object] = {}
+        self._last: dict[int, list[object]] = {}
         self._rates: list[float] = []
 
     def changed(self, optimizer: Optimizer) -> bool:
         """Return whether the rate may have changed: without a schedule it is the same object."""
-        groups = optimizer.param_groups
-        rate = groups[0].get("lr") if groups else None
-        same = self._last.get(id(optimizer)) is rate
-        self._last[id(optimizer)] = rate
-        return not same
+        rates = [group.get("lr") for group in optimizer.param_groups]
+        before = self._last.get(id(optimizer), [])
+        self._last[id(optimizer)] = rates
+        return len(before) != len(rates) or any(a is not b for a, b in zip(before, rates, strict=True))
 
     def record(self, history: History, step: int) -> bool:
         """Record the rates if one has changed.

@@ -51,7 +51,7 @@ FREE_BELOW = 0.1e-3
 
 UNSEEN = 50e-6
 """Seconds per step that our clock does not see: calls into hooks, and colder caches for the training
-(benchmarks/diagnostics_step.py: 34 to 53 us for steps of 2 ms, about 20 us for steps of 8 ms)."""
+(benchmarks/diagnostics_step.py: 22 to 53 us for steps of 2 ms, about 20 us for steps of 8 ms)."""
 
 MEMORY = 500
 """Steps over which the cost of a step without a measurement is averaged. Some of them run the rules."""

@@ -76,6 +76,7 @@ class StepEvents:
         current.batch, current.batch_index, current.quiet = batch, index, False
         if measurements.begin(current, first):
             self._quiet = self.schedule.quiet()
+            current.quiet = self._quiet > 0 and not measurements.reader.wanted
 
     @event
     def observe(self, loss: Tensor, scale: Tensor | float | None = None) -> None:

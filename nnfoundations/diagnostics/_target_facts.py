@@ -120,7 +120,9 @@ def _row_sums(target: Tensor, term: Term) -> tuple[float, float]:
     """Return the share of rows along the softmax whose sum is not 1, and of those whose sum is above 1."""
     feeding = term.feeding
     axis = feeding.axis if feeding.axis >= 0 or term.kind != "log-likelihood" else target.ndim - 1
-    if term.labelled or axis < 0 or not target.is_floating_point() or target.shape != feeding.output.shape:
+    if term.labelled or not 0 <= axis < target.ndim or not target.is_floating_point():
+        return math.nan, math.nan
+    if target.shape != feeding.output.shape:
         return math.nan, math.nan
     if term.kept is not None and not bool(term.kept.all()):
         return math.nan, math.nan

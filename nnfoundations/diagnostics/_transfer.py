@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,8 +79,9 @@ class LossBuffer:
     """Holds the losses of the last steps until the next measurement reads them.
 
     On a device it is a small tensor, filled by one copy per step. On the CPU a number can be read at once, so
-    it keeps plain numbers and sets `jumped` when the loss jumps. The loss of a step with several batches
-    (accumulated gradients) is their mean.
+    it keeps plain numbers and sets `jumped` when two losses in a row are far above those before: of a trained
+    network, a single batch often is. The loss of a step with several batches (accumulated gradients) is their
+    mean.
 
     Args:
         device: device of the model.
@@ -92,7 +94,7 @@ class LossBuffer:
         self._steps: list[int] = []
         self._values: list[float] = []
         self._sent: dict[int, list[int]] = {}
-        self._level = float("nan")
+        self._level, self._high = float("nan"), False
         self._enough = 32
         self.jumped = False
         self.full = False
@@ -113,7 +115,8 @@ class LossBuffer:
         number = value.item() if scale is None else value.item() / float(scale)
         self._steps.append(step)
         self._values.append(number)
-        self.jumped = number > self._level + 2 * abs(self._level)
+        high = number > self._level + 2 * abs(self._level)
+        self.jumped, self._high = high and self._high, high
         if number - number == 0:
             self._level = number if self._level != self._level else 0.9 * self._level + 0.1 * number
         return number
@@ -143,19 +146,18 @@ class LossBuffer:
 
     def unpack(self, readings: Readings, values: Array, history: History) -> None:
         """Put losses that have arrived into the history."""
-        _record_means(self._sent.pop(id(readings)), values.tolist(), history)
+        _record_means(self._sent.pop(id(readings)), values, history)
 
     def _begin(self) -> None:
         self._enough = min(max(32, self._steps[-1] // 4), LENGTH // 2)
         self._steps, self._values, self.full = [], [], False
 
 
-def _record_means(steps: list[int], values: list[float], history: History) -> None:
-    batches: dict[int, list[float]] = {}
-    for step, value in zip(steps, values, strict=True):
-        batches.setdefault(step, []).append(value)
-    for step, group in batches.items():
-        history.record("loss", step, ("loss",), [sum(group) / len(group)])
+def _record_means(steps: list[int], values: Sequence[float] | Array, history: History) -> None:
+    each, first, batches = np.unique(steps, return_index=True, return_counts=True)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        means = np.add.reduceat(np.asarray(values, dtype=np.float64), first) / batches
+    history.extend("loss", each, ("loss",), means[:, None])
 
 
 class DeviceTransfer:

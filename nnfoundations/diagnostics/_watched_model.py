@@ -1,6 +1,7 @@
 """The model under diagnosis with everything that measures it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,7 @@ class WatchedModel:
         self.checks = {key: GradientCheck(parameters) for key, parameters in own.items()}
         self.activations = None if "activation_std" in self.reasons else ActivationProbe(model)
         self.mode_sensitive = mode_sensitive(model)
+        self._without_gradient: dict[str, Tensor] = {}  # some of their numbers at the last step
         first = next(iter(parameters.values()), None)
         self.device = torch.device("cpu") if first is None else first.device
         self.waits = locate_nonfinite or self.device.type == "cpu"
@@ -95,12 +97,26 @@ class WatchedModel:
         probe, seen = self.probes[optimizer], self.activations
         executed = [] if seen is None else [name for name in seen.executed if name not in seen.used]
         missing = probe.missing()
-        events = wiring_events(step, self.facts, self.parameters, missing, executed)
+        found = wiring_events(step, self.facts, self.parameters, missing, executed)
+        events = [event for event in map(self._without_averages, found) if event.where]
         if backward and self.one_loss and missing and len(missing) == probe.trainable:
             events.append(Event("graph-cut", step, (), {"after": ""}))
         if self.mode_sensitive and (off := evaluating(self.model, self.mode_sensitive)):
             events.append(Event("train-mode-off", step, off))
         return events
+
+    def _without_averages(self, event: Event) -> Event:
+        """Leave out modules whose weights change without a gradient, as moving averages of others do."""
+        if event.kind != "graph-cut":
+            return event
+        before = self._without_gradient
+        now = {n: p.detach().flatten()[:16].clone() for n, p in self.parameters.items()
+               if self.facts[n].module in event.where}  # fmt: skip
+        self._without_gradient = now
+        moved = {
+            self.facts[n].module for n, p in now.items() if n in before and not torch.equal(p, before[n])
+        }
+        return replace(event, where=tuple(name for name in event.where if name not in moved))
 
     def unregistered(self, step: int, loss: Tensor, optimizers: Sequence[Optimizer]) -> list[Event]:
         """Find parameters in a plain list or dict that the loss depends on and no optimizer has."""

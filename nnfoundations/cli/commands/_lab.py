@@ -98,6 +98,8 @@ def _print_list(labs: "dict[str, Lab]") -> None:
             state = f", {done} done" if done else ""
             time = duration(chosen.seconds)
             print(f"  {preset:<6} {arms * chosen.seeds} runs{part}, {time} of CPU time{state}")
+        if lab.data:
+            print(f"  data   {', '.join(lab.data)}, downloaded once")
     print("\nRun one:  nnfoundations lab NAME --preset quick --jobs 2")
 
 

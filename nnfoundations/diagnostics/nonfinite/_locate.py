@@ -18,10 +18,10 @@ __all__ = ["Origin", "locate"]
 class Origin(NamedTuple):
     """The origin of the first number that is not finite.
 
-    `place` is input, weights, forward, loss or backward; gradient or first loss if no more is known. A second
-    run may also return unknown, or finite if its forward pass is finite and the rest could not run. `where`
-    names modules, parameters or entries of the batch such as ``batch[0][3, 10]``. `reason` says why no more
-    is known.
+    `place` is input, before (the first module), weights, forward, loss or backward; gradient or first loss if
+    no more is known. A second run may also return unknown, or finite if its forward pass is finite and the
+    rest could not run. `where` names modules, parameters or entries of the batch such as ``batch[0][3, 10]``.
+    `reason` says why no more is known.
     """
 
     place: str
@@ -194,5 +194,6 @@ class _BackwardWatch(_Watch):
                 following = [other for other in later if other in self._outputs][:1]  # not a metric
                 return Origin("backward", (name, *following) if following else ("the loss",))
         if parameters:  # only sums over the batch overflow, or nothing below needs a gradient
-            return Origin("backward", (parameters[-1].rpartition(".")[0] or parameters[-1],))
+            module = parameters[-1].rpartition(".")[0]
+            return Origin("backward", (module if module in self._order else parameters[-1],))
         return None

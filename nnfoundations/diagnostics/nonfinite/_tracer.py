@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nnfoundations.diagnostics._error import describe
 from nnfoundations.diagnostics._history import Event, History
+from nnfoundations.diagnostics.nonfinite._batch import tensors
 from nnfoundations.diagnostics.nonfinite._check import finite, nonfinite_inputs
 from nnfoundations.diagnostics.nonfinite._locate import Origin
 from nnfoundations.diagnostics.nonfinite._replay import RandomState, run_again
@@ -34,6 +35,10 @@ def about_nonfinite(error: BaseException) -> bool:
         trace = trace.tb_next
     checked = trace is not None and bool(_CHECKS & set(trace.tb_frame.f_code.co_names))
     return checked or _WORDS.search(str(error)) is not None
+
+
+_KNOWN = ("input", "before", "weights", "forward", "backward")
+"""Places of an origin that name something."""
 
 
 class NonFiniteTracer:
@@ -102,7 +107,7 @@ class NonFiniteTracer:
         """
         self.done = True
         origin = self._origin(seen, parameters, batch)
-        if origin.place not in ("input", "weights", "forward", "loss", "backward"):
+        if origin.place not in (*_KNOWN, "loss"):
             bad = () if gradients is None else tuple(reversed(gradients()))
             origin = Origin("first loss" if gradients is None else "gradient", bad, origin.reason)
             index = None if earlier else index
@@ -126,7 +131,7 @@ class NonFiniteTracer:
         if self.done or not about_nonfinite(error):
             return None
         origin = self._origin("exception", parameters, batch)
-        if origin.place not in ("input", "weights", "forward", "backward"):
+        if origin.place not in _KNOWN:
             return None
         self.done = True
         return _event(step, index, origin, "")
@@ -151,6 +156,8 @@ class NonFiniteTracer:
             origin = run_again(self.model, self.replay, state, batch, self._others)
         finally:
             self.replaying = False
+        if origin.place == "input" and any(True for _ in tensors(batch)):
+            return Origin("before", origin.where)  # the batch itself was finite
         if origin.place == "finite":
             return Origin("loss") if seen == "loss" else Origin("unknown", reason=FORWARD_ONLY)
         return origin

@@ -21,6 +21,7 @@ class UnscaledInputs(Rule):
     exact = True
     high: float = 50.0  # largest root mean square of the inputs; measured on digits
     low: float = 1e-3  # smallest root mean square of the inputs; a judgement
+    learned: float = 0.9  # loss over that of random guessing up to which a run learns; wine
     wait: int = 100  # losses after which a loss that has not fallen is an error; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
@@ -48,7 +49,8 @@ class UnscaledInputs(Rule):
         losses = history["loss"].rows[:, 0]
         if len(losses) < self.wait:
             return not np.isfinite(losses).all()
-        return stuck(history) or smooth(losses) > history.loss.baseline > 0 or not np.isfinite(losses).all()
+        guesses = smooth(losses) > self.learned * history.loss.baseline > 0
+        return stuck(history) or guesses or not np.isfinite(losses).all()
 
 
 def _normalized_next(history: History) -> bool:

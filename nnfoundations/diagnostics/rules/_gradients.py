@@ -115,19 +115,19 @@ class ExplodingGradients(Rule):
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["recurrent_growth"]
-        first = series.rows[0]
-        worst = int(np.argmax(np.where(np.isnan(first), np.inf, first)))
+        first = np.array([column[~np.isnan(column)][:1].sum() for column in series.rows.T])
+        worst = int(np.argmax(first))  # a layer that did not run yet counts as 0
         if first[worst] <= self.decades:
             return None
         name = series.columns[worst]
+        by = f"by a factor of {10 ** first[worst]:.1e}" if first[worst] < 300 else "beyond all bounds"
         return self.suspect(
             series.steps[0],
             (name,),
-            f"The hidden state of {name} grows by a factor of {10 ** first[worst]:.1e} from the first to the "
-            "last step of a sequence.",
+            f"The hidden state of {name} grows {by} from the first to the last step of a sequence.",
             "The recurrent weights amplify the state at each step, and the gradient in the backward pass.",
-            f"Initialize {name}.weight_hh orthogonally (gain 1), or use tanh, an LSTM or a GRU. "
-            "gradient_clip_val=1.0 limits the remaining spikes.",
+            f"Initialize the recurrent weights of {name} (weight_hh) orthogonally (gain 1), or use tanh, an "
+            "LSTM or a GRU. Clipping gradients at norm 1 limits the remaining spikes.",
             Severity.ERROR,
             log10_growth=float(first[worst]),
         )

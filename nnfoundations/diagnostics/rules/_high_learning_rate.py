@@ -161,7 +161,8 @@ class LearningRateTooHigh(Rule):
         """Detect a jump of the loss in mid-run after which it does not recover, if large updates made it."""
         losses = history["loss"]
         values = losses.rows[:, 0]
-        if len(values) < 30 or not np.isfinite(values).all():
+        values = values[: int(np.argmin(np.append(np.isfinite(values), False)))]  # up to the first NaN
+        if len(values) < 30:
             return None
         recent = values[-self.lasting_steps :]
         if recent.min() <= clearly_above(float(values.min()), float(values[0])):

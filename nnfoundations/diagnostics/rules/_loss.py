@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History, LossTerm
-from nnfoundations.diagnostics.rules._loss_rule import AFTERWARDS, LossRule, first_step, named, place, said
+from nnfoundations.diagnostics.rules._loss_rule import (
+    CONSEQUENCES,
+    LossRule,
+    first_step,
+    named,
+    place,
+    with_module,
+)
 from nnfoundations.diagnostics.rules._rule import STEPS, Rule
 
 __all__ = [
@@ -17,7 +24,7 @@ __all__ = [
 ]
 
 
-SQUASHES = ("relu", "sigmoid", "softmax", "tanh")
+NOT_LOG_PROBABILITIES = ("relu", "sigmoid", "softmax", "tanh")
 """Activations whose outputs are not log-probabilities."""
 
 
@@ -53,7 +60,7 @@ class SoftmaxOverOneUnit(LossRule):
         else:
             which = "softmax" if term.activation == "softmax" else "division by the sum"
             evidence = (
-                f"The {said(which, term)} before the loss runs over axis {term.axis} of length 1, "
+                f"The {with_module(which, term)} before the loss runs over axis {term.axis} of length 1, "
                 "so its output is 1 for every input."
             )
             remedy = (
@@ -81,7 +88,7 @@ class SoftmaxOverBatch(LossRule):
     explains = ("output-activation-mismatch", *STEPS, Family.GENERALIZATION)
 
     def judge(self, history: History) -> Suspicion | None:
-        term = next((t for t in self.terms(history) if t.over_batch and t.length > 1), None)
+        term = next((t for t in self.terms(history) if t.over_batch and t.length > 1 and not _ranks(t)), None)
         if term is None:
             return None
         kind = "softmax" if term.activation == "softmax" else "log-softmax"
@@ -91,12 +98,12 @@ class SoftmaxOverBatch(LossRule):
         classes = 1 if len(term.shape) == 4 and axis == 0 else -1  # images have shape (N, C, H, W)
         outputs = f"the {term.shape[classes]} outputs of each" if len(term.shape) > 1 else "single outputs"
         remedy = f"Set dim={classes} (now dim={axis}) in the {kind}."
-        if len(term.shape) < 2:
+        if len(term.shape) < 2 or term.shape[classes] == 1:
             remedy = "Use BCEWithLogitsLoss: cross-entropy takes scores of shape (N, C), with C classes."
         return self.suspect(
             first_step(history),
             place(term),
-            f"The {said(kind, term)} before the loss runs over axis {axis} of an output of shape "
+            f"The {with_module(kind, term)} before the loss runs over axis {axis} of an output of shape "
             f"{term.shape}. This is over the {samples} samples of the batch, not over {outputs}.",
             "The probabilities of a sample then depend on the other samples, and do not sum to 1 over its "
             "classes.",
@@ -111,7 +118,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
     """A loss that expects logits gets probabilities, so softmax (or sigmoid) is applied twice."""
 
     fault, family, needs = "softmax-before-cross-entropy", Family.LOSS, ("loss",)
-    explains = (*AFTERWARDS, "no-gradient")
+    explains = (*CONSEQUENCES, "no-gradient")
     exact = True
 
     def judge(self, history: History) -> Suspicion | None:
@@ -176,12 +183,12 @@ class LossNeedsLogProbabilities(LossRule):
     def _of_scores(self, history: History, term: LossTerm) -> Suspicion | None:
         if term.kind not in ("negative-log-likelihood", "kl-divergence") or term.normalized:
             return None
-        known = term.layer if not term.activation else term.activation in SQUASHES
+        known = term.layer if not term.activation else term.activation in NOT_LOG_PROBABILITIES
         above = term.highest > 1e-3
         if not (known or above):
             return None
         loss = "NLLLoss" if term.kind == "negative-log-likelihood" else "KLDivLoss"
-        what = f"the output of a {said(named(term.activation), term)}" if term.activation else _raw(term)
+        what = _input_of_loss(term)
         evidence = f"{loss} gets {what}, of which no log-softmax was taken"
         if above:
             evidence += f": it takes {term.highest:.3g} for a log-probability, which cannot be above 0"
@@ -210,7 +217,7 @@ class LossNeedsLogProbabilities(LossRule):
         target = term.target
         if target is not None and not target.in_unit and not target.whole:
             return None  # not a likelihood of classes
-        what = f"the output of a {said(named(term.activation), term)}" if term.activation else _raw(term)
+        what = _input_of_loss(term)
         least = f": its smallest input is {term.lowest:.2g}" if term.lowest == term.lowest else ""
         return self.suspect(
             first_step(history),
@@ -235,7 +242,7 @@ class LossNeedsLogProbabilities(LossRule):
         return self.suspect(
             first_step(history),
             place(term),
-            f"The loss takes the logarithm of one of {width} outputs of a {said('sigmoid', term)}. "
+            f"The loss takes the logarithm of one of {width} outputs of a {with_module('sigmoid', term)}. "
             "They do not sum to 1, and no other part of the loss makes them small.",
             "Such a loss is 0 if every output is 1, whatever the input. Use probabilities that sum to 1.",
             "Use CrossEntropyLoss on the output of the last layer, without the sigmoid, or BCELoss with "
@@ -245,5 +252,13 @@ class LossNeedsLogProbabilities(LossRule):
         )
 
 
-def _raw(term: LossTerm) -> str:
+def _ranks(term: LossTerm) -> bool:
+    """Return whether the targets sum to 1 over the batch: its samples are then ranked against each other."""
+    return term.target is not None and term.target.rows_off == 0
+
+
+def _input_of_loss(term: LossTerm) -> str:
+    """Say what the loss takes in place of log-probabilities."""
+    if term.activation:
+        return f"the output of a {with_module(named(term.activation), term)}"
     return f"the raw output of the last layer ({term.module})" if term.module else "raw outputs of a layer"

@@ -8,11 +8,11 @@ from nnfoundations.diagnostics._history import History, LossTerm
 from nnfoundations.diagnostics._targets import READS
 from nnfoundations.diagnostics.rules._rule import Rule
 
-__all__ = ["AFTERWARDS", "LOGITS", "REGRESSION", "LossRule", "first_step", "named", "place", "said"]
+__all__ = ["CONSEQUENCES", "LOGITS", "REGRESSION", "LossRule", "first_step", "named", "place", "with_module"]
 
 _NAMES = {"relu": "ReLU", "elu": "ELU", "gelu": "GELU", "silu": "SiLU"}
 
-AFTERWARDS = (
+CONSEQUENCES = (
     "bad-initialization",
     "bad-output-scale",
     "learning-rate-too-low",
@@ -62,6 +62,6 @@ def named(activation: str) -> str:
     return _NAMES.get(activation, activation)
 
 
-def said(name: str, term: LossTerm) -> str:
+def with_module(name: str, term: LossTerm) -> str:
     """Name an activation or an output, with its module if that is known: ``sigmoid (net.3)``."""
     return f"{name} ({term.module})" if term.module else name

@@ -57,12 +57,12 @@ class LearningRateTooLow(Rule):
 
     def _about(self, step: int, rate: float, ratio: float) -> Suspicion:
         share = self.suggested_update / ratio
-        if rate > 0:
-            share = min(share, max(self.suggested_rate / rate, 1.0))
+        if rate * share > self.suggested_rate:
+            return self._about_gradient(step, rate, ratio)
         return self.suspect(
             step,
             (),
-            f"Each update changes the weights by {ratio:.1e} times their size (healthy: about 0.001), "
+            f"Each update changes the weights by {ratio:.1e} times their size (healthy: 0.001 to 0.02), "
             f"and the loss has not changed for {self.window} steps.",
             f"The learning rate{shown_rate(rate)} is too low for this network.",
             f"{changed_rate(rate, share)}: each update is then {ratio * share:.1g} of the weights.",
@@ -70,4 +70,19 @@ class LearningRateTooLow(Rule):
             update_ratio=ratio,
             lr=rate,
             suggested_lr=rate * share,
+        )
+
+    def _about_gradient(self, step: int, rate: float, ratio: float) -> Suspicion:
+        """Say that no sensible rate is large enough, so the fault is the size of the gradient."""
+        return self.suspect(
+            step,
+            (),
+            f"Each update changes the weights by {ratio:.1e} times their size (healthy: 0.001 to 0.02), "
+            f"and the loss has not changed for {self.window} steps.",
+            f"The gradient is too small for the learning rate{shown_rate(rate)}, and for any usual one.",
+            "Find what shrinks the gradient: clipping, a factor or a sum of many terms in the loss, or many "
+            "layers with a bounded activation.",
+            Severity.WARNING,
+            update_ratio=ratio,
+            lr=rate,
         )

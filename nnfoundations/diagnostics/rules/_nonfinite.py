@@ -97,15 +97,17 @@ def _unsure(event: Event) -> str:
 
 
 def _remedy(event: Event, rate: float) -> str:
+    now = f" (now {rate:.3g})" if rate > 0 else ""
     if event["place"] == "weights":
         if not event.step:
             return "Check the checkpoint or the initialization that these weights come from."
-        now = f" (now {rate:.3g})" if rate > 0 else ""
-        return f"An earlier update made them: lower lr{now}, or clip gradients."
+        return f"An earlier update made them: lower the learning rate{now}, or clip gradients."
+    if event["place"] == "before":
+        return "Guard the operation that computes this input: add an eps in a root, logarithm or division."
     guard = "Guard that operation (add an eps inside the root or the division)"
     if not event.step:  # no update was made yet, so the learning rate is not the cause
         return f"{guard}, and check the scale of the inputs and of the initial weights."
-    return f"{guard}, clip gradients, or lower {f'lr={rate:.3g}' if rate > 0 else 'the learning rate'}."
+    return f"{guard}, clip gradients, or lower the learning rate{now}."
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class NonFinite(Rule):
         if event["place"] == "input" or (event["place"] == "loss" and not diverged(history, event.step)):
             return None
         place = {
+            "before": f"is in the input of {listed(event.where)}, although the batch is finite",
             "forward": f"appears first in the output of {listed(event.where)}",
             "backward": f"appears first in the backward pass, at {listed(event.where)}",
             "gradient": f"is first seen in the gradient of {listed(event.where) or 'a parameter'}",

@@ -8,14 +8,14 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History, LossTerm
 from nnfoundations.diagnostics._target_facts import LIMITS
 from nnfoundations.diagnostics.rules._loss_rule import (
-    AFTERWARDS,
+    CONSEQUENCES,
     LOGITS,
     REGRESSION,
     LossRule,
     first_step,
     named,
     place,
-    said,
+    with_module,
 )
 
 __all__ = ["OutputActivationMismatch"]
@@ -33,7 +33,7 @@ class OutputActivationMismatch(LossRule):
     """The last activation cannot give the targets, or it limits what the loss expects without limits."""
 
     fault, family = "output-activation-mismatch", Family.LOSS
-    explains = ("unscaled-targets", "no-gradient", *AFTERWARDS)
+    explains = ("unscaled-targets", "no-gradient", *CONSEQUENCES)
     beyond: float = 0.03  # share of the targets' variance outside the range of the outputs; a judgement
     rows: float = 0.1  # share of rows of targets that do not sum to 1; a judgement
 
@@ -69,7 +69,7 @@ class OutputActivationMismatch(LossRule):
             return None
         name = named(inner)
         others = max(term.length - 1, 1)
-        which = said(name, term) if inner == term.activation else name
+        which = with_module(name, term) if inner == term.activation else name
         floor, effect = math.nan, "outputs below 0 become 0, where no gradient passes"
         if inner == "relu" and binary:
             effect = "no probability can be below 0.5"
@@ -102,7 +102,7 @@ class OutputActivationMismatch(LossRule):
         if not share >= self.rows:
             return None
         if term.activation == "softmax":
-            which = f"The outputs of the {said('softmax', term)} sum to 1"
+            which = f"The outputs of the {with_module('softmax', term)} sum to 1"
         else:
             which = "CrossEntropyLoss takes the softmax of the outputs, whose sum is 1"
         return self.suspect(
@@ -131,7 +131,7 @@ class OutputActivationMismatch(LossRule):
         return self.suspect(
             first_step(history),
             place(term),
-            f"The last activation, {said(named(term.activation), term)}, has outputs of "
+            f"The last activation, {with_module(named(term.activation), term)}, has outputs of "
             f"{_range(term.activation)}, but the targets are from {target.low:.3g} to {target.high:.3g}. "
             f"{'At least ' if share < 1 else ''}{share:.0%} of their variance is out of reach.",
             "The outputs cannot be equal to targets beyond the range of the activation. They move to its "

@@ -8,7 +8,7 @@ import numpy as np
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import STEPS, Rule, gain, median, trend, weight_matrices
+from nnfoundations.diagnostics.rules._rule import STEPS, Rule, gain, median, stuck, trend, weight_matrices
 
 __all__ = [
     "BadInitialization",
@@ -79,7 +79,11 @@ def guess(history: History) -> str:
 
 @dataclass(frozen=True)
 class BadInitialization(Rule):
-    """Activations grow or shrink from layer to layer at the first step, or most weights start too large."""
+    """Activations grow or shrink from layer to layer at the first step, or most weights start too large.
+
+    Weights that are only a little too small shrink the activations of a deep network as much. That is a fault
+    if they shrink from each layer to the next and the loss does not fall.
+    """
 
     fault, family, needs = "bad-initialization", Family.INITIALIZATION, ("weight_norm", "loss")
     explains = ("bad-output-scale", *STEPS, Family.NON_FINITE)
@@ -87,6 +91,9 @@ class BadInitialization(Rule):
     factor: float = 3.0  # first loss over that of random guessing; healthy digits reach 2.08
     max_gain: float = 2.5  # gain of the median layer; He initial values have 1.41
     small_gain: float = 0.5  # largest such gain if activations shrink; the default of torch has 0.58
+    stuck_decades: float = 2.5  # shrinkage of weights above it, if the loss does not fall; a judgement
+    stuck_wait: int = 40  # losses needed for that; a judgement
+    largest_step: float = 0.25  # most of the shrinkage that one layer causes, for that; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         if history.settings.get("resumed"):
@@ -99,7 +106,7 @@ class BadInitialization(Rule):
             return None
         typical = median(np.array(list(initial_gains(history).values())[:-1]))
         # The weights must be the cause: a layer switched off by its bias also shrinks the layers after it.
-        if ratio < 0 and not typical < self.small_gain:
+        if ratio < 0 and not typical < self.small_gain and not self._kills(history, ratio, std):
             return None
         each = 10 ** (ratio / (len(names) - 1))
         gains = std[1:] / std[:-1]
@@ -116,6 +123,12 @@ class BadInitialization(Rule):
             log10_ratio=ratio,
             gain=float(each),
         )
+
+    def _kills(self, history: History, ratio: float, std: np.ndarray) -> bool:
+        """Return whether all layers together shrink the activations so much that nothing is learned."""
+        if ratio > -self.stuck_decades or len(history["loss"]) < self.stuck_wait or not stuck(history):
+            return False
+        return float(np.diff(np.log10(std)).min()) > self.largest_step * ratio
 
     def _by_size(self, history: History) -> Suspicion | None:
         first = first_loss(history)
@@ -143,10 +156,12 @@ def _better(history: History, name: str) -> str:
     facts, now = history.parameters.get(name), gain(history, name)
     if facts is None or now != now:
         return "Use torch.nn.init.kaiming_normal_ (ReLU) or xavier_uniform_ (tanh, sigmoid)."
-    size, good = now / facts.fan_in**0.5, (2 / facts.fan_in) ** 0.5
+    bounded = any(layer.module_class in ("Tanh", "Sigmoid") for layer in history.layers.values())
+    gain_of, init = (1, "xavier_normal_") if bounded else (2, "kaiming_normal_")
+    size, good = now / facts.fan_in**0.5, (gain_of / facts.fan_in) ** 0.5
     return (
-        f"The standard deviation of {name} is {size:.3g}. Use sqrt(2 / fan_in) = {good:.3g} "
-        "(torch.nn.init.kaiming_normal_), or add normalization between the layers."
+        f"The standard deviation of {name} is {size:.3g}. Use sqrt({gain_of} / fan_in) = {good:.3g} "
+        f"(torch.nn.init.{init}), or add normalization between the layers."
     )
 
 

@@ -9,7 +9,7 @@ from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History, LossTerm, TargetFacts
 from nnfoundations.diagnostics.rules._loss_rule import (
-    AFTERWARDS,
+    CONSEQUENCES,
     REGRESSION,
     LossRule,
     first_step,
@@ -37,7 +37,7 @@ class TargetsOutOfRange(LossRule):
         "output-activation-mismatch",
         "unscaled-targets",
         "unstable-loss-function",
-        *AFTERWARDS,
+        *CONSEQUENCES,
         *STEPS,
         Family.NON_FINITE,
     )
@@ -55,7 +55,7 @@ class TargetsOutOfRange(LossRule):
         classes = int(target.high) + 1
         if target.low == -1 and target.high == 1:
             remedy = "Map the targets to 0 and 1: (targets + 1) / 2."
-        elif target.whole and target.low >= 0 and target.distinct and 2 < classes <= 4 * target.distinct:
+        elif _one_label_each(term, target) and 2 < classes <= 4 * target.distinct:
             remedy = (
                 f"For {classes} classes give the last layer {classes} outputs (out_features={classes}) and "
                 "use CrossEntropyLoss with the class indices (dtype int64, shape (N,))."
@@ -81,12 +81,18 @@ class TargetsOutOfRange(LossRule):
         )
 
 
+def _one_label_each(term: LossTerm, target: TargetFacts) -> bool:
+    """Return whether the targets may be class indices: whole numbers, one for each sample and output."""
+    single = target.shape[:1] == (math.prod(target.shape),) == (math.prod(term.shape),)
+    return single and target.whole and target.low >= 0
+
+
 @dataclass(frozen=True)
 class ConstantTargets(Rule):
     """All targets seen so far have the same value, so there is nothing to learn."""
 
     fault, family, needs = "constant-targets", Family.DATA, ("target", "loss")
-    explains = ("constant-inputs", *AFTERWARDS)
+    explains = ("constant-inputs", *CONSEQUENCES)
     exact = True
     samples: int = 1000  # samples needed, or those of an epoch: a rare value occurs later; a judgement
 
@@ -123,12 +129,13 @@ class ShapeBroadcastInLoss(LossRule):
     """Outputs of shape (N, 1) meet targets of shape (N,), so each output is compared with all targets."""
 
     fault, family = "shape-broadcast-in-loss", Family.LOSS
-    explains = ("loss-unfit-for-targets", "output-activation-mismatch", "unscaled-targets", *AFTERWARDS)
+    explains = ("loss-unfit-for-targets", "output-activation-mismatch", "unscaled-targets", *CONSEQUENCES)
 
     def judge(self, history: History) -> Suspicion | None:
-        term = next((t for t in self.terms(history) if self._mixes_samples(t)), None)
-        if term is None:
-            return None
+        terms = self.terms(history)
+        term = next((t for t in terms if self._mixes_samples(t)), None)
+        if term is None or any(t.pairwise for t in terms):
+            return None  # a loss that also compares outputs with each other compares all pairs on purpose
         target = term.target
         outputs, broadcast = term.shape, term.broadcast
         targets = target.shape if target is not None else broadcast[1:]
@@ -166,7 +173,7 @@ class LossUnfitForTargets(LossRule):
     """A regression loss compares several outputs with a single class index."""
 
     fault, family = "loss-unfit-for-targets", Family.LOSS
-    explains = ("output-activation-mismatch", "unscaled-targets", *AFTERWARDS)
+    explains = ("output-activation-mismatch", "unscaled-targets", *CONSEQUENCES)
 
     def judge(self, history: History) -> Suspicion | None:
         term = next((t for t in self.terms(history) if self._takes_class_indices(t)), None)
@@ -205,7 +212,7 @@ class UnscaledTargets(LossRule):
 
     fault, family = "unscaled-targets", Family.DATA
     exact = False
-    explains = AFTERWARDS
+    explains = CONSEQUENCES
     rms: float = 10.0  # root mean square of the targets; healthy regressions with 3 learn without scaling
     learned: float = 1.2  # loss over that of the best constant, which a network reaches first; a judgement
     run_share: float = 0.5  # share of the run needed, if its length is known; a judgement

@@ -31,11 +31,20 @@ class DeadUnits(Rule):
     fault, family, needs = "dead-units", Family.UNITS, ("dead_share", "loss")
     explains = ("vanishing-gradients", "learning-rate-too-low", "no-learning")
     share: float = 0.8  # share of dead units in a layer; healthy digits reach 0.52
+    chance: float = 3.0  # standard errors above one half; inputs of one sign kill that many; Iris, cancer
+    wait: int = 60  # losses after which they count if the loss is still stuck; Iris, breast cancer
     min_spread: float = 1e-3  # spread over the samples: units are not dead if these are equal; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         seen = self._measure(history)
-        return None if seen is None else self._about(seen, stuck(history))
+        if seen is None:
+            return None
+        hurts = stuck(history)
+        # With one input of one sign, each unit dies by the sign of its weight: of a few units, many may.
+        by_chance = seen.share < min(0.5 + 0.5 * self.chance / seen.units**0.5, 1.0)
+        if by_chance and not (hurts and len(history["loss"]) >= self.wait):
+            return None
+        return self._about(seen, hurts)
 
     def _measure(self, history: History) -> _Dead | None:
         series = history["dead_share"]
@@ -62,7 +71,7 @@ class DeadUnits(Rule):
         n = round(seen.share * seen.units)
         update, lower = "a large update", "lower the learning rate"
         if seen.rate > 0:
-            update, lower = f"{update} (lr {seen.rate:.3g})", f"lower lr={seen.rate:.3g}"
+            update, lower = f"{update} (lr {seen.rate:.3g})", f"{lower} (now {seen.rate:.3g})"
         reason = update if seen.step > 0 else "the initial weights, a negative bias"
         return self.suspect(
             seen.step,

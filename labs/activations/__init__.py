@@ -1,0 +1,1 @@
+"""Which activation, at which depth, from which initial weights?"""

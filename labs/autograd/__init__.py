@@ -1,0 +1,1 @@
+"""What does the activation change: the gradients, the XOR, the digits, the fit of a curve?"""
