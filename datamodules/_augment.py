@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -32,18 +33,29 @@ class Augmentation:
     apply: Callable[[Tensor, Tensor], Tensor]
 
 
+Warp = Callable[[Tensor, Tensor, Tensor, tuple[int, int]], tuple[Tensor, Tensor]]
+"""Where pixels come from: takes rows and columns `(N, H, W)`, counted from the centre, draws and H, W."""
+
+
 def augmentations(names: Sequence[str], mean: Sequence[int]) -> list[Augmentation]:
-    """Return the named augmentations in that order; `mean` is the mean pixel value of each channel."""
+    """Return the named augmentations in that order; `mean` is the mean pixel value of each channel.
+
+    Neighbouring warps are one augmentation: an image that is interpolated twice is blurred twice.
+    """
     known = {
         "crop": Augmentation(2, crop),
         "shift": Augmentation(2, shift),
         "flip": Augmentation(1, flip),
-        "rotate": Augmentation(1, rotate),
-        "affine": Augmentation(5, affine),
-        "elastic": Augmentation(2 * ELASTIC_KNOTS**2, elastic),
         "cutout": Augmentation(2, partial(cutout, fill=mean)),
     }
-    return [known[name] for name in names]
+    found: list[Augmentation] = []
+    for are_warps, group in groupby(names, WARPS.__contains__):
+        if are_warps:
+            counts, warps = zip(*(WARPS[name] for name in group), strict=True)
+            found.append(Augmentation(sum(counts), partial(_warped, counts=counts, warps=warps)))
+        else:
+            found += [known[name] for name in group]
+    return found
 
 
 NAMES = ("crop", "shift", "flip", "rotate", "affine", "elastic", "cutout")
@@ -78,41 +90,50 @@ def flip(images: Tensor, draws: Tensor) -> Tensor:
     return images.index_copy(0, flipped, images.index_select(0, flipped).flip(-1))
 
 
-def rotate(images: Tensor, draws: Tensor) -> Tensor:
-    """Rotate about the centre by -10 to 10 degrees; bilinear, 0 outside."""
-    y, x = _from_centre(images)
-    return _resampled(images, *_turned(y, x, (2 * draws[:, 0] - 1) * math.radians(ROTATE_DEGREES)))
+def rotate(y: Tensor, x: Tensor, draws: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Rotate about the centre by -10 to 10 degrees."""
+    return _turned(y, x, (2 * draws[:, 0] - 1) * math.radians(ROTATE_DEGREES))
 
 
-def affine(images: Tensor, draws: Tensor) -> Tensor:
-    """Rotate by up to 12 degrees, scale by up to 12 %, shear by up to 0.15 and shift by up to 2 pixels.
-
-    Bilinear, 0 outside.
-    """
-    y, x = _from_centre(images)
+def affine(y: Tensor, x: Tensor, draws: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Rotate by up to 12 degrees, scale by up to 12 %, shear by up to 0.15 and shift by up to 2 pixels."""
     angle, scale, shear, down, right = (2 * draws - 1)[:, :, None, None].unbind(1)
     y, x = y - AFFINE_PIXELS * down, x - AFFINE_PIXELS * right
     y, x = (side / (1 + AFFINE_SCALE * scale) for side in (y, x + AFFINE_SHEAR * shear * y))
-    return _resampled(images, *_turned(y, x, angle[:, 0, 0] * math.radians(AFFINE_DEGREES)))
+    return _turned(y, x, angle[:, 0, 0] * math.radians(AFFINE_DEGREES))
 
 
-def elastic(images: Tensor, draws: Tensor) -> Tensor:
-    """Move each of 5 x 5 points by up to 1.5 pixels, and what lies between them smoothly; 0 outside.
+def elastic(y: Tensor, x: Tensor, draws: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Move each of 5 x 5 points by up to 1.5 pixels, and what lies between them smoothly.
 
     Source: Simard et al. 2003, whose field is random at each pixel and then smoothed.
     """
-    y, x = _from_centre(images)
     knots = (2 * draws - 1).view(-1, 2, ELASTIC_KNOTS, ELASTIC_KNOTS) * ELASTIC_PIXELS
-    field = torch.nn.functional.interpolate(knots, images.shape[-2:], mode="bicubic", align_corners=True)
-    return _resampled(images, y + field[:, 0], x + field[:, 1])
+    height, width = size  # the outer points lie on the edge pixels
+    where = torch.stack((x * (2 / (width - 1)), y * (2 / (height - 1))), dim=-1)
+    field = torch.nn.functional.grid_sample(
+        knots, where.expand(len(knots), -1, -1, -1), mode="bicubic", padding_mode="border", align_corners=True
+    )
+    return y + field[:, 0], x + field[:, 1]
 
 
-def _from_centre(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the row `(H, 1)` and the column `(W,)` of each pixel, counted from the centre."""
+WARPS: dict[str, tuple[int, Warp]] = {
+    "rotate": (1, rotate),
+    "affine": (5, affine),
+    "elastic": (2 * ELASTIC_KNOTS**2, elastic),
+}
+"""Number of draws and function by name."""
+
+
+def _warped(images: Tensor, draws: Tensor, counts: Sequence[int], warps: Sequence[Warp]) -> Tensor:
+    """Apply warps one after another: where the last takes a pixel from is where the one before puts it."""
     height, width = images.shape[-2:]
-    y = torch.arange(height, device=images.device) - (height - 1) / 2
-    x = torch.arange(width, device=images.device) - (width - 1) / 2
-    return y[:, None], x
+    y = (torch.arange(height, device=images.device) - (height - 1) / 2)[None, :, None]
+    x = (torch.arange(width, device=images.device) - (width - 1) / 2)[None, None, :]
+    y, x = y.expand(1, height, width), x.expand(1, height, width)
+    for warp, drawn in reversed(list(zip(warps, draws.split(list(counts), dim=1), strict=True))):
+        y, x = warp(y, x, drawn, (height, width))
+    return _resampled(images, y, x)
 
 
 def _turned(y: Tensor, x: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ def section(lab: Lab) -> str:
     """The claims of a lab as a table."""
     content = json.loads((HERE / "labs" / lab.name / "claims.json").read_text(encoding="utf-8"))
     count = Counter(one["verdict"] for one in content["claims"])
-    rows = ["| " + " | ".join(claim_cells(one)) + " |" for one in content["claims"]]
+    rows = ["| " + " | ".join(claim_cells(lab, one)) + " |" for one in content["claims"]]
     counts = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS)
     head = f"## {lab.name}\n\n[Report](labs/{lab.name}/report.html): {counts}.\n"
     table = ["| claim and source | rule | measured | verdict |", "|---|---|---:|---|", *rows]

@@ -145,6 +145,33 @@ def test_agrees_with_the_reference(name, shape):
         assert np.abs(found.astype(int) - wanted).max() <= (1 if name in RESAMPLED else 0)
 
 
+@pytest.mark.parametrize(
+    "names", [["affine", "elastic"], ["elastic", "affine"], ["rotate", "affine", "elastic"]]
+)
+def test_neighbouring_warps_interpolate_once(names):
+    """They agree with the references one after another on a smooth image, where blur hardly shows."""
+    y, x = torch.meshgrid(torch.linspace(0, 3, 24), torch.linspace(0, 3, 24), indexing="ij")
+    images = (127 + 120 * torch.sin(y) * torch.cos(x))[None, None].to(torch.uint8)
+    (augmentation,) = _augment.augmentations(names, MEAN[:1])
+    draws = torch.rand(1, augmentation.count, generator=torch.Generator().manual_seed(0))
+    found, wanted = augmentation.apply(images, draws)[0].numpy(), images[0].numpy()
+    start = 0
+    for name in names:
+        count = _augment.augmentations([name], MEAN[:1])[0].count
+        wanted = REFERENCES[name](wanted, draws[0, start : start + count].numpy())
+        start += count
+    inside = (slice(None), slice(6, -6), slice(6, -6))
+    assert np.abs(found.astype(int) - wanted)[inside].max() <= 3
+    assert np.abs(images[0].numpy().astype(int) - wanted)[inside].max() > 20
+
+
+def test_a_turn_and_its_reverse_change_no_pixel():
+    images = torch.randint(256, (1, 1, 24, 24), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    (augmentation,) = _augment.augmentations(["rotate", "rotate"], MEAN[:1])
+    found = augmentation.apply(images, torch.tensor([[0.1, 0.9]]))
+    assert torch.equal(found[..., 1:-1, 1:-1], images[..., 1:-1, 1:-1])
+
+
 def test_the_registry_is_tested():
     assert set(REFERENCES) == set(_augment.NAMES)
 

@@ -67,7 +67,9 @@ def test_every_arm_runs_at_its_own_tuned_rate():
         (Interval(1.0, 0.6, 1.4, 5), "Better than ReLU"),
         (Interval(-1.0, -1.4, -0.6, 5), "Worse than ReLU"),
         (Interval(0.0, -0.4, 0.4, 5), "As accurate as ReLU"),
-        (Interval(0.4, -0.1, 0.9, 5), "none is excluded"),
+        (Interval(-0.4, -0.7, -0.1, 5), "Worse than ReLU; whether"),
+        (Interval(0.4, 0.1, 0.7, 5), "Better than ReLU; whether"),
+        (Interval(0.4, -0.1, 0.9, 5), "is not excluded"),
     ],
 )
 def test_advice_follows_from_the_interval(difference, words):
@@ -81,15 +83,37 @@ def relu(x):
     return np.maximum(x, 0)
 
 
+def forward(function, gain, layers, *, seed=lambda layer: layer, size=lambda x: np.sqrt(np.mean(x**2))):
+    """A right answer to the third task, or a wrong one."""
+    x, found = np.random.default_rng(99).standard_normal((100, 256)), []
+    for layer in range(layers):
+        weight = np.random.default_rng(seed(layer)).standard_normal((256, 256)) * gain / 16
+        x = function(x @ weight.T)
+        found.append(float(size(x)))
+    return found
+
+
+def test_right_answers_pass():
+    checks.check_spreads(forward)
+    checks.check_gain(lambda f: np.mean(f(np.random.default_rng(0).standard_normal(100_000)) ** 2) ** -0.5)
+    checks.check_distinct(lambda w: len(np.unique(np.round(w, 6), axis=0)))
+
+
 @pytest.mark.parametrize(
     ("check", "wrong", "message"),
     [
+        (checks.check_gain, lambda f: None, "end the function with `return`"),
         (checks.check_gain, lambda f: math.sqrt(np.mean(f(np.linspace(-4, 4, 9)) ** 2)), "the gain of"),
         (checks.check_gain, lambda f: 2.0, "take the square root"),
-        (checks.check_spreads, lambda f, g, n: [1.0], "one number for each"),
-        (checks.check_spreads, lambda f, g, n: [1.0] * n, "divides the mean square by 2"),
+        (checks.check_spreads, lambda f, g, n: [1.0], r"has the shape \(20,\)"),
+        (checks.check_spreads, lambda f, g, n: [(g / 2**0.5) ** i for i in range(n)], "apply `function`"),
+        (checks.check_spreads, lambda f, g, n: forward(f, 2 * g, n), "gain / √256"),
+        (checks.check_spreads, lambda f, g, n: forward(f, g, n, seed=lambda layer: 0), "the same weights"),
+        (checks.check_spreads, lambda f, g, n: forward(f, g, n, size=np.std), "mean of the squares"),
         (checks.check_distinct, lambda w: len(np.unique(w)), "five different rows"),
-        (checks.check_distinct, lambda w: len(np.unique(w, axis=0)), "round to six digits"),
+        (checks.check_distinct, lambda w: len(np.unique(w, axis=0)), "round first"),
+        (checks.check_distinct, lambda w: len(np.unique(np.round(w), axis=0)), "not to fewer"),
+        (checks.check_distinct, lambda w: len(np.unique(np.round(w[:, 0], 6))), "not the first column"),
     ],
 )
 def test_a_check_says_what_is_wrong(check, wrong, message):

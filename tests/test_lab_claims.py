@@ -62,7 +62,7 @@ def results(tmp_path, **arms):
     return Results(tmp_path)
 
 
-def claims(tmp_path, *rules):
+def claims(tmp_path, *rules, answer="0"):
     """A file of claims with these rules: quantity, relation, number, margin, arms and perhaps a family."""
     entries = [
         {
@@ -71,7 +71,7 @@ def claims(tmp_path, *rules):
         } | ({"family": rest[0]} if rest else {})
         for i, (quantity, relation, number, margin, arms, *rest) in enumerate(rules)
     ]  # fmt: skip
-    prediction = {"question": "q", "options": {"a": {"text": "t", "claim": "0"}}, "ours": "a"}
+    prediction = {"question": "q", "options": {"a": {"text": "t", "claim": answer}}, "ours": "a"}
     path = tmp_path / "claims.yaml"
     path.write_text(yaml.safe_dump({"claims": entries, "prediction": prediction}))
     return Claims.read(path)
@@ -153,3 +153,16 @@ def test_a_wrong_claim_is_refused(change, message, tmp_path):
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(OptionError, match=message):
         Claims.read(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [("0", "supported"), (["0", "1"], "not shown"), (["0", "1", "2"], "contradicted"), (["0"], "supported")],
+)
+def test_all_claims_of_an_answer_must_hold(answer, verdict, tmp_path):
+    """The mean of `a` is 2 [0.04, 3.96]."""
+    rules = [("mean", "at_least", number, 0, "a") for number in (0, 1, 9)]
+    found = results(tmp_path, a=FIVE)
+    write_claims(claims(tmp_path, *rules, answer=answer), found)
+    prediction = json.loads((tmp_path / "claims.json").read_text())["prediction"]
+    assert prediction["options"]["a"]["verdict"] == verdict

@@ -122,18 +122,67 @@ def dropout(scale, evaluates=True):
     return wrong
 
 
+def per_column(x, p, train, generator):
+    factors = np.ones_like(x) * ((generator.random(x.shape[1]) >= p) / (1 - p) if train else 1)
+    return x * factors, factors
+
+
+def in_place(x, p, train, generator):
+    factors = (generator.random(x.shape) >= p) / (1 - p) if train else np.ones_like(x)
+    x *= factors
+    return x, factors
+
+
+def other_generator(x, p, train, generator):
+    return per_value(x, p, train, np.random.default_rng())
+
+
+def per_value(x, p, train, generator):
+    factors = (generator.random(x.shape) >= p) / (1 - p) if train else np.ones_like(x)
+    return x * factors, factors
+
+
+def limited(w, c):
+    norms = np.linalg.norm(w, axis=1, keepdims=True)
+    return w * np.minimum(1, c / np.maximum(norms, 1e-12))
+
+
+def against_the_one_before(losses, patience):
+    best, worse = 0, 0
+    for epoch in range(1, len(losses)):
+        worse = 0 if losses[epoch] < losses[epoch - 1] else worse + 1
+        best = epoch if losses[epoch] < losses[best] else best
+        if worse == patience:
+            return epoch, best
+    return len(losses) - 1, best
+
+
+def test_right_answers_pass():
+    checks.check_penalty_gradient(lambda w, l1, l2: l1 * np.sign(w) + l2 * w)
+    checks.check_dropout(per_value)
+    checks.check_max_norm(limited)
+
+
 @pytest.mark.parametrize(
     ("check", "wrong", "message"),
     [
         (checks.check_penalty_gradient, lambda w, l1, l2: l1 * np.sign(w) + 2 * l2 * w, "half of l2 / 2"),
-        (checks.check_penalty_gradient, lambda w, l1, l2: l1 * np.abs(w) + l2 * w, "a difference gives"),
-        (checks.check_penalty_gradient, lambda w, l1, l2: (l1 * np.sign(w) + l2 * w).sum(), "the shape of w"),
+        (checks.check_penalty_gradient, lambda w, l1, l2: l1 * np.abs(w) + l2 * w, "numerical gradient"),
+        (checks.check_penalty_gradient, lambda w, l1, l2: (l1 * np.sign(w) + l2 * w).sum(), "has the shape"),
+        (checks.check_penalty_gradient, lambda w, l1, l2: None, "end the function with `return`"),
         (checks.check_dropout, dropout(lambda p: 1.0), "divided by 1 - p"),
+        (checks.check_dropout, lambda x, p, train, generator: x, "is two values"),
+        (checks.check_dropout, per_column, "not for each column"),
+        (checks.check_dropout, in_place, "leave x as it is"),
+        (checks.check_dropout, other_generator, "from the given generator"),
         (checks.check_dropout, dropout(lambda p: 1 / (1 - p), evaluates=False), "in evaluation"),
         (checks.check_max_norm, lambda w, c: w * min(1, c / np.linalg.norm(w)), "A row enters one unit"),
         (checks.check_max_norm, lambda w, c: np.clip(w, -c, c), "becomes"),
         (checks.check_stopping, lambda losses, patience: (len(losses) - 1, 0), "stop at 4"),
+        (checks.check_max_norm, lambda w, c: limited(w, 1.0), "c = 2"),
         (checks.check_stopping, late_stop, "not better"),
+        (checks.check_stopping, against_the_one_before, "the smallest loss so far"),
+        (checks.check_stopping, lambda losses, patience: 3, "two values; got int"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:invalid value")

@@ -90,13 +90,13 @@ class Claims:
     Args:
         claims: by id.
         question: what the reader predicts.
-        options: by letter: the text of an answer, and the claim that holds if the answer is right.
+        options: by letter: the text of an answer, and the claims that all hold if the answer is right.
         ours: the letter that we predicted before the runs.
     """
 
     claims: dict[str, Claim]
     question: str
-    options: dict[str, tuple[str, str]]
+    options: dict[str, tuple[str, tuple[str, ...]]]
     ours: str
 
     @classmethod
@@ -112,7 +112,7 @@ class Claims:
         try:
             claims = [_claim(entry) for entry in content["claims"]]
             prediction = content["prediction"]
-            options = {letter: (one["text"], one["claim"]) for letter, one in prediction["options"].items()}
+            options = {letter: _option(one) for letter, one in prediction["options"].items()}
             found = cls(
                 {claim.id: claim for claim in claims}, prediction["question"], options, prediction["ours"]
             )
@@ -120,13 +120,18 @@ class Claims:
             raise OptionError(
                 f"{path}: wrong or missing key {error}.\nSee docs/labs.md for the form."
             ) from None
-        unknown = [claim for _, claim in options.values() if claim not in found.claims]
+        unknown = [claim for _, named in options.values() for claim in named if claim not in found.claims]
         if unknown or found.ours not in options or len(found.claims) < len(claims):
             raise OptionError(
                 f"{path}: each option names a claim, `ours` an option, and ids differ; "
                 f"got {unknown or found.ours}.\nCorrect the references."
             )
         return found
+
+
+def _option(entry: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    named = entry["claim"]
+    return entry["text"], (named,) if isinstance(named, str) else tuple(named)
 
 
 def _claim(entry: dict[str, Any]) -> Claim:
@@ -267,10 +272,17 @@ def write_claims(claims: Claims, results: Results) -> list[Judged]:
 def _prediction(claims: Claims, judged: list[Judged]) -> dict[str, Any]:
     verdicts = {one.claim.id: one.verdict for one in judged}
     options = {
-        letter: {"text": text, "claim": claim, "verdict": verdicts[claim]}
-        for letter, (text, claim) in claims.options.items()
+        letter: {"text": text, "claims": list(named), "verdict": _together([verdicts[one] for one in named])}
+        for letter, (text, named) in claims.options.items()
     }
     return {"question": claims.question, "ours": claims.ours, "options": options}
+
+
+def _together(verdicts: list[str]) -> str:
+    """All claims of an answer must hold; one that is contradicted contradicts it."""
+    if CONTRADICTED in verdicts:
+        return CONTRADICTED
+    return SUPPORTED if set(verdicts) == {SUPPORTED} else NOT_SHOWN
 
 
 def _without_nan(value: Any) -> Any:

@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 
+MOST_ARMS = 3
+"""A rule about more arms than these says how many there are."""
+
+
 def number(value: float) -> str:
     """A number in three digits, or in full if it is a large whole one."""
     if not math.isfinite(value):
@@ -52,14 +56,17 @@ def p_text(value: float) -> str:
     return "NaN" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def rule_text(claim: dict[str, Any]) -> str:
-    """The rule of a claim from `claims.json`, for example `mean of updates ≤ 10 ± 2`."""
+def rule_text(lab: Lab, claim: dict[str, Any]) -> str:
+    """The rule of a claim from `claims.json`, for example `mean of updates (raw sepals) ≤ 10 ± 2`."""
     relation = {"at_least": "≥", "at_most": "≤", "equal": "="}[claim["relation"]]
     margin = f" ± {number(claim['margin'])}" if claim["margin"] else ""
     quantity = {"every": "each", "difference": "difference of", "ratio": "ratio of"}.get(
         claim["quantity"], f"{claim['quantity']} of"
     )
-    return f"{quantity} {claim['column'].replace('_', ' ')} {relation} {number(claim['number'])}{margin}"
+    column, arms = claim["column"].replace("_", " "), [lab.label(arm) for arm in claim["arms"]]
+    between = {"difference": " minus ", "ratio": " over "}.get(claim["quantity"], "; ")
+    where = between.join(arms) if len(arms) <= MOST_ARMS else f"{len(arms)} arms"
+    return f"{quantity} {column} ({where}) {relation} {number(claim['number'])}{margin}"
 
 
 def measured_text(measured: dict[str, Any]) -> str:
@@ -70,11 +77,11 @@ def measured_text(measured: dict[str, Any]) -> str:
     return f"{number(measured['estimate'])} [{number(low)}, {number(high)}]"
 
 
-def claim_cells(claim: dict[str, Any]) -> tuple[str, str, str, str]:
+def claim_cells(lab: Lab, claim: dict[str, Any]) -> tuple[str, str, str, str]:
     """A claim from `claims.json` as a row: claim and source, rule, measured, verdict."""
     why = f" ({claim['reason']})" if claim["reason"] else ""
     said, verdict = f"{claim['claim']} *{claim['source']}*", f"**{claim['verdict']}**{why}"
-    return said, rule_text(claim), measured_text(claim["measured"]), verdict
+    return said, rule_text(lab, claim), measured_text(claim["measured"]), verdict
 
 
 def choice_text(lab: Lab, choice: dict[str, Any]) -> str:

@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["Page"]
 
 
+WORDS = (
+    "An *arm* is one of the things that are compared. Runs of two arms with the same seed are *paired*: "
+    "what can be equal is equal, so their difference says more than two separate runs would. A 95 % "
+    "*interval* would hold the true mean in 95 of 100 repetitions of the lab. *p* is the probability of a "
+    "difference at least as large if the true one is 0."
+)
+"""Below the set-up table: words that each lab uses."""
+
+
 class Page:
     """What a notebook shows of its lab. Each method returns something that a notebook displays.
 
@@ -105,7 +114,7 @@ class Page:
         """
         rows = [*self.lab.setup.items(), ("arms", "; ".join(map(self.lab.label, self.results.arms)))]
         rows.append(("seeds", f"{max(len(self.results.seeds(arm)) for arm in self.results.arms)} per arm"))
-        return markdown_table(("what", "how"), rows)
+        return markdown_table(("what", "how"), rows, below=WORDS)
 
     def figure(self, name: str, alt: str) -> "Image | Markdown":
         """A figure of the lab, or a sentence if the preset does not run its arms.
@@ -198,12 +207,19 @@ class Page:
         ]
         head = f"difference of {self.lab.table.get(column, column)}"
         rest = "; ".join(self._minus(*pair) for pair in planned if pair not in compared)
-        below = f"*Left out, because the preset `{self.results.preset}` does not run both arms: {rest}.*"
+        below = "Each interval is for its pair alone. The p-values are corrected for their number (Holm)."
+        if rest:
+            below += (
+                f" *Left out, because the preset `{self.results.preset}` does not run both arms: {rest}.*"
+            )
         heads = (head, "mean", "95 % interval", "p (Holm)")
-        return markdown_table(heads, rows, right=(1, 2, 3), below=below if rest else "")
+        return markdown_table(heads, rows, right=(1, 2, 3), below=below)
 
-    def tested(self) -> "Markdown":
+    def tested(self, columns: Sequence[str] = ()) -> "Markdown":
         """Which arms were chosen by which rule, and their test metrics: mean, s.d. and 95 % interval.
+
+        Args:
+            columns: of `test.csv` that are shown; empty means all.
 
         Returns:
             The table, or a sentence.
@@ -214,7 +230,7 @@ class Page:
             return markdown(f"No arm was tested: a choice needs all runs and {LEAST_SEEDS} seeds.")
         rows = []
         for arm in arms:
-            for column in self.results.test_columns:
+            for column in columns or self.results.test_columns:
                 values = self.results.values(arm, f"{TEST}{column}")
                 cells = mean_text(values), interval_text(mean_interval(values)), str(len(values))
                 rows.append((self.lab.label(arm), column.replace("_", " "), *cells))
@@ -222,6 +238,22 @@ class Page:
         lines = [choice_text(self.lab, choice) for choice in choices]
         lines += [f"Test data were read {one['reason']}, for {one['tested']} runs." for one in readings]
         return markdown_table(heads, rows, right=(2, 3, 4), below="\n\n".join(lines))
+
+    def tested_differences(self, column: str, against: str) -> "Markdown":
+        """Paired differences on the test data, of each other tested arm minus one.
+
+        Args:
+            column: of `test.csv`.
+            against: the arm that is subtracted.
+
+        Returns:
+            The table, or a sentence if these arms were not tested.
+        """
+        arms = chosen_arms(self.results.choices)
+        pairs = [(arm, against) for arm in arms if arm != against]
+        if against not in arms or not pairs:
+            return markdown("No differences on the test data: the arms were not tested.")
+        return self.differences(f"{TEST}{column}", pairs)
 
     def _comparisons(self) -> list[tuple[str, str]]:
         known = {arm.name for arm in self.lab.arms}
@@ -237,7 +269,7 @@ class Page:
         Returns:
             The table.
         """
-        rows = [claim_cells(one) for one in self._claims["claims"]]
+        rows = [claim_cells(self.lab, one) for one in self._claims["claims"]]
         return markdown_table(("claim and source", "rule", "measured", "verdict"), rows)
 
     def answers(self) -> "Markdown":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nnfoundations.formulas import Array
+from nnfoundations.labs._runner.answers import as_array
 from nnfoundations.labs.activations.network import gain
 
 __all__ = ["check_distinct", "check_gain", "check_slopes", "check_spreads"]
@@ -28,9 +29,10 @@ def check_slopes(sigmoid: Function, sigmoid_slope: Function, leaky: Function, le
     wanted = {"sigmoid": 1 / (1 + np.exp(-x)), "leaky": np.where(x > 0, x, 0.01 * x)}
     given = {"sigmoid": (sigmoid, sigmoid_slope), "leaky": (leaky, leaky_slope)}
     for name, (function, slope) in given.items():
-        off = float(np.abs(np.asarray(function(x)) - wanted[name]).max())
+        off = float(np.abs(as_array(function(x), f"{name}(x)", x.shape) - wanted[name]).max())
         assert off < 1e-9, f"{name} is wrong by up to {off:.2g}"
-        got, true = np.asarray(slope(x)), (function(x + 1e-5) - function(x - 1e-5)) / 2e-5
+        got = as_array(slope(x), f"{name}_slope(x)", x.shape)
+        true = (function(x + 1e-5) - function(x - 1e-5)) / 2e-5
         assert name == "leaky" or not np.allclose(got, x * (1 - x)), (
             "sigmoid_slope takes x: y (1 - y) needs y = sigmoid(x)"
         )
@@ -56,11 +58,14 @@ def check_gain(own_gain: Callable[[Function], float]) -> None:
     """
     known: dict[str, Function] = {"ReLU": lambda x: np.maximum(x, 0), "Tanh": np.tanh}
     for name, function in known.items():
-        got, wanted = own_gain(function), gain(name)
+        got, wanted = float(as_array(own_gain(function), "own_gain", ())), gain(name)
         assert not np.isclose(got, 1 / wanted, rtol=0.02), (
             f"{got:.3f} for {name} is the root mean square of its outputs; the gain is 1 over it"
         )
         assert not np.isclose(got, wanted**2, rtol=0.02), f"{got:.3f} for {name}: take the square root"
+        assert not np.isclose(got, wanted**-2, rtol=0.02), (
+            f"{got:.3f} for {name} is the mean square of its outputs; the gain is 1 over its root"
+        )
         assert not np.isclose(got, np.sqrt(1 / (1 / wanted**2 - 1 / (2 * np.pi))), rtol=0.02), (
             f"{got:.3f} for {name} is 1 over the standard deviation; the next layer sums squares, so the "
             "mean counts too: take the mean of φ(z)²"
@@ -79,24 +84,43 @@ def check_spreads(spreads: Callable[[Function, float, int], list[float]]) -> Non
     Raises:
         AssertionError: it is wrong; the text says how.
     """
+    for gain_of_weights in (2**0.5, 1.0):
+        sums: list[Array] = []
+        outputs: list[Array] = []
 
-    def relu(x: Array) -> Array:
-        return np.maximum(x, 0)
+        def relu(x: Array, sums: list[Array] = sums, outputs: list[Array] = outputs) -> Array:
+            sums.append(np.array(x))
+            outputs.append(np.maximum(x, 0))
+            return outputs[-1].copy()
 
-    got = spreads(relu, 2**0.5, 20)
-    assert len(got) == 20, f"one number for each of the 20 layers; got {len(got)}"
-    ratio = got[-1] / got[0]
-    assert 0.3 < ratio < 3, (
-        f"with the gain √2 ReLU keeps its size; yours changes by {ratio:.2g} times in 20 layers. Is the "
-        "standard deviation of the weights gain / √fan_in, and are the weights of each layer new?"
+        given = as_array(spreads(relu, gain_of_weights, 20), "spreads", (20,))
+        assert len(sums) == 20, f"apply `function` once in each of the 20 layers; got {len(sums)}"
+        _check_sums(sums, outputs, gain_of_weights)
+        measured = np.array([np.sqrt(np.mean(one**2)) for one in outputs])
+        assert np.allclose(given, measured), (
+            f"layer 1: the root mean square of the outputs of `function` is {measured[0]:.4f}; got "
+            f"{given[0]:.4f}. Take the root of the mean of the squares, after `function`"
+        )
+    print(f"Right: with the gain 1 the last of 20 layers has {given[-1] / given[0]:.1e} of the first.")
+
+
+def _check_sums(sums: list[Array], outputs: list[Array], gain_of_weights: float) -> None:
+    shape = (100, 256)
+    assert all(one.shape == shape for one in sums), f"100 inputs and 256 units: {shape}; got {sums[0].shape}"
+    # Inputs of mean square 1, or the outputs before, times weights of variance gain^2 / 256.
+    entering = [1.0, *(np.sqrt(np.mean(one**2)) for one in outputs[:-1])]
+    for layer, (size, one) in enumerate(zip(entering, sums, strict=True), start=1):
+        expected, got = gain_of_weights * size, float(np.sqrt(np.mean(one**2)))
+        assert 0.8 * expected < got < 1.25 * expected, (
+            f"the sums of layer {layer} are about gain times its inputs, {expected:.2g}; got {got:.2g}. Is"
+            " the standard deviation of the weights gain / √256, and does `function` come after the product?"
+        )
+    # 500 rows have no common weights (256 unknowns per unit) unless all layers have the same.
+    before, after = np.concatenate(outputs[:5]), np.concatenate(sums[1:6])
+    rest = after - before @ np.linalg.lstsq(before, after, rcond=None)[0]
+    assert np.sqrt(np.mean(rest**2)) > 1e-6 * np.sqrt(np.mean(after**2)), (
+        "all layers have the same weights; draw new ones for each, from one generator"
     )
-    ratio = spreads(relu, 1.0, 20)[-1] / spreads(relu, 1.0, 20)[0]
-    expected = 2 ** (-19 / 2)
-    assert expected / 3 < ratio < 3 * expected, (
-        f"with the gain 1 each layer of ReLU divides the mean square by 2: {expected:.2g} over 19 layers; "
-        f"yours is {ratio:.2g}"
-    )
-    print(f"Right: with the gain 1 the last of 20 layers has {ratio:.1e} of the first.")
 
 
 def check_distinct(distinct: Callable[[Array], int]) -> None:
@@ -108,11 +132,15 @@ def check_distinct(distinct: Callable[[Array], int]) -> None:
     Raises:
         AssertionError: it is wrong; the text says how.
     """
-    equal, rows = distinct(np.full((5, 3), 0.2)), distinct(np.arange(15.0).reshape(5, 3))
-    assert rows == 5, f"five different rows are five units; got {rows}"
-    assert equal == 1, f"five equal rows are one unit; got {equal}"
-    near = distinct(np.array([[0.1, 0.2], [0.1 + 1e-9, 0.2]]))
-    assert near == 1, "rows that differ by rounding are equal: round to six digits first"
-    two = distinct(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]]))
-    assert two == 2, f"compare whole rows, not numbers: here two are different; got {two}"
+    for rows, units, why in (
+        (np.arange(15.0).reshape(5, 3), 5, "five different rows are five units"),
+        (np.full((5, 3), 0.2), 1, "five equal rows are one unit"),
+        ([[0.1, 0.2], [0.1 + 1e-9, 0.2]], 1, "rows that differ by rounding are equal: round first"),
+        ([[0.001, 0.2], [0.002, 0.2]], 2, "round to six decimals, not to fewer"),
+        ([[1234567.1, 0], [1234567.2, 0]], 2, "round to six decimals, not to six digits in all"),
+        ([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]], 2, "compare whole rows, not numbers"),
+        ([[1.0, 2.0], [1.0, 3.0]], 2, "compare whole rows, not the first column"),
+    ):
+        got = as_array(distinct(np.array(rows)), "distinct(weight)", ())
+        assert got == units, f"{why}; got {got} for {len(rows)} rows that make {units}"
     print("distinct is right.")

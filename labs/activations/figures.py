@@ -42,6 +42,8 @@ def functions(results: Results) -> "Figure":
     axes[1, 3].plot([], [], color=COLOURS[1], linestyle="--", label="f′(x)")
     axes[1, 3].legend(loc="center")
     axes[0, 3].tick_params(labelbottom=True)
+    for axis in (*axes[1, :3], axes[0, 3]):
+        axis.set_xlabel("x")
     return figure
 
 

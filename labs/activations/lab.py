@@ -59,13 +59,16 @@ LAB = Lab(
     setup={
         "the same network": "Fashion-MNIST: 5,000 images for training, 5,000 for validation; 784-64-64-10; 8 "
         "epochs of SGD, batches of 64, momentum 0.9",
-        "depth": "8x8 digits of scikit-learn: 1,077 for training, 360 for validation; 10 to 50 hidden layers "
+        "depth": "8x8 digits of scikit-learn: 1,078 for training, 360 for validation; 10 to 50 hidden layers "
         "of 64 units, without normalization or skip connections; 20 epochs of SGD, batches of 64, momentum "
         "0.9",
-        "initial values": "own: weights of variance 1 / (fan_in E φ(z)²) with z from a standard normal "
-        "distribution, which is He's 2 / fan_in for ReLU. All biases are 0",
+        "initial values": "weights from a normal distribution, biases 0. fan_in is the number of inputs of a "
+        "unit, and fan_out the number of units. Xavier's: variance 2 / (fan_in + fan_out). He's: 2 / fan_in. "
+        "Own: 1 / (fan_in E φ(z)²) for the activation φ, where E φ(z)² is the mean of φ(z)² over z from a "
+        "standard normal distribution. For ReLU that is He's",
         "rate": "falls linearly to 0; its start is the best of 0.01, 0.03 and 0.1 on the validation "
-        "data with seed 100, for each arm; an arm whose best rate is at an end gets further ones",
+        "data with seed 100, the trial seed, for each arm; an arm whose best rate is at an end gets further "
+        "ones; of equally good rates the middle one is taken",
         "a seed": "determines initial values and order; arms of one task with one seed are paired",
         "at initialization": "20 hidden layers of 64 units, 256 digits, not trained",
         "preset `quick`": "5 arms, 4 epochs each; the rate does not reach 0",

@@ -17,7 +17,7 @@ INITS: tuple[Init, ...] = get_args(Init)
 
 @cache
 def gain(activation: str) -> float:
-    r"""The gain that keeps the mean square of the inputs of each layer at 1.
+    r"""The gain that keeps the variance of the sums of each layer at 1.
 
     .. math:: g = 1 / \sqrt{\mathrm{E}\,\phi(z)^2}, \qquad z \sim N(0, 1)
 

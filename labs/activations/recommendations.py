@@ -58,9 +58,13 @@ def advice(difference: Interval, time: float, gradient: float, growth: float) ->
     elif difference.high < -MARGIN:
         found = "Worse than ReLU here."
     elif difference.low > -MARGIN and difference.high < MARGIN:
-        found = "As accurate as ReLU."
+        found = "As accurate as ReLU, to within half a point."
+    elif difference.low > 0:
+        found = "Better than ReLU; whether by half a point is open."
+    elif difference.high < 0:
+        found = "Worse than ReLU; whether by half a point is open."
     else:
-        found = "No difference from ReLU of half a point is shown, and none is excluded."
+        found = "No difference from ReLU is shown, and one of half a point is not excluded."
     cost = f" It costs {100 * (time - 1):.0f} % more time." if time > DEARER else ""
     return f"{found}{cost} {_depth(gradient, growth)}"
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from nnfoundations.labs._runner.answers import as_array, as_pair
+
 __all__ = ["check_dropout", "check_max_norm", "check_penalty_gradient", "check_stopping"]
 
 Dropout = Callable[[np.ndarray, float, bool, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -25,15 +27,14 @@ def check_penalty_gradient(gradient: PenaltyGradient) -> None:
         def penalty(v: np.ndarray, l1: float = l1, l2: float = l2) -> float:
             return float(l1 * np.abs(v).sum() + l2 / 2 * np.square(v).sum())
 
-        got = np.asarray(gradient(w.copy(), l1, l2))
-        assert got.shape == w.shape, f"the gradient has the shape of w, {w.shape}; got {got.shape}"
+        got = as_array(gradient(w.copy(), l1, l2), "the gradient", w.shape)
         for place in zip(*np.nonzero(w), strict=True):
             step = np.zeros_like(w)
             step[place] = 1e-5
             want = (penalty(w + step) - penalty(w - step)) / 2e-5
-            hint = " Is the half of l2 / 2 forgotten?" if np.isclose(got[place], 2 * want) else ""
+            hint = " Is the half of l2 / 2 forgotten?" if not l1 and np.isclose(got[place], 2 * want) else ""
             assert np.isclose(got[place], want, atol=1e-6), (
-                f"l1={l1}, l2={l2}, w={w[place]}: a difference gives {want:.4f}, your gradient "
+                f"l1={l1}, l2={l2}, w={w[place]}: the numerical gradient is {want:.4f}, yours is "
                 f"{got[place]:.4f}.{hint}"
             )
         assert got[0, 2] == 0, f"at w = 0 take the gradient 0, as np.sign does; got {got[0, 2]}"
@@ -51,10 +52,12 @@ def check_dropout(dropout: Dropout) -> None:
         AssertionError: it is wrong; the text says how.
     """
     x = np.random.default_rng(0).normal(3, 1, (200, 100))
-    y, _ = dropout(x.copy(), 0.5, False, np.random.default_rng(1))
+    y, factors = _dropped(dropout, x, 0.5, False)
     assert np.array_equal(y, x), "in evaluation every value passes unchanged, bit for bit; yours changes them"
+    assert (factors == 1).all(), "in evaluation the gradient passes unchanged too: the factors are ones"
     for p in (0.2, 0.5):
-        y, factors = dropout(x.copy(), p, True, np.random.default_rng(1))
+        y, factors = _dropped(dropout, x, p, True)
+        assert len(np.unique(y == 0, axis=0)) > 1, "draw a number for each value, not for each column"
         share = float((y == 0).mean())
         assert abs(share - p) < 4 * np.sqrt(p * (1 - p) / x.size), (
             f"p = {p} is the probability of a zero; {share:.3f} of your values are zero"
@@ -64,11 +67,20 @@ def check_dropout(dropout: Dropout) -> None:
             f"kept values are divided by 1 - p = {1 - p}, so that the mean stays; yours have the factor "
             f"{kept.mean():.3f}"
         )
-        assert np.shape(factors) == x.shape, "return one factor for each value"
         assert np.allclose(y, x * factors), "the backward pass needs the same mask and scale: y = x * factors"
-    first, second = (dropout(x, 0.5, True, np.random.default_rng(seed))[0] for seed in (2, 3))
-    assert not np.array_equal(first == 0, second == 0), "draw a new mask each time, from the given generator"
+    first, second, again = (_dropped(dropout, x, 0.5, True, seed)[0] for seed in (2, 3, 2))
+    assert not np.array_equal(first == 0, second == 0), "draw a new mask each time"
+    assert np.array_equal(first, again), "draw from the given generator, so that a seed gives the same mask"
     print("dropout is right.")
+
+
+def _dropped(
+    dropout: Dropout, x: np.ndarray, p: float, train: bool, seed: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    mine = x.copy()
+    y, factors = as_pair(dropout(mine, p, train, np.random.default_rng(seed)), "what dropout returns")
+    assert np.array_equal(mine, x), "leave x as it is: y = x * factors makes a new array"
+    return as_array(y, "y", x.shape), as_array(factors, "an array with one factor for each value", x.shape)
 
 
 def check_max_norm(limit: Callable[[np.ndarray, float], np.ndarray]) -> None:
@@ -80,14 +92,16 @@ def check_max_norm(limit: Callable[[np.ndarray, float], np.ndarray]) -> None:
     Raises:
         AssertionError: it is wrong; the text says how.
     """
-    weight = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
-    got = np.asarray(limit(weight.copy(), 1.0))
-    assert got.shape == weight.shape, f"the result has the shape of the weights; got {got.shape}"
-    assert np.isfinite(got).all(), "a row of zeros must stay: do not divide by its norm"
-    assert np.allclose(got[0], [0.6, 0.8]), (
-        f"row (3, 4) has norm 5 and becomes (0.6, 0.8) at c = 1; got {got[0]}. A row enters one unit"
-    )
-    assert np.allclose(got[1], weight[1]), f"row (0.3, 0.4) has norm 0.5 < 1 and stays; got {got[1]}"
+    weight = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0], [0.9, 1.2]])
+    for c, wanted in ((1.0, [[0.6, 0.8], [0.3, 0.4], [0, 0], [0.6, 0.8]]),
+                      (2.0, [[1.2, 1.6], [0.3, 0.4], [0, 0], [0.9, 1.2]])):  # fmt: skip
+        got = as_array(limit(weight.copy(), c), "the result", weight.shape)
+        assert np.isfinite(got).all(), "a row of zeros must stay: do not divide by its norm"
+        for before, after, want in zip(weight, got, wanted, strict=True):
+            assert np.allclose(after, want), (
+                f"c = {c}: row {before} has norm {np.linalg.norm(before):.1f} and becomes {want}; got "
+                f"{after}. A row enters one unit"
+            )
     print("limit is right.")
 
 
@@ -103,11 +117,12 @@ def check_stopping(stop: Callable[[Sequence[float], int], tuple[int, int]]) -> N
     """
     for losses, patience, want, why in (
         ([5, 4, 3, 4, 5, 6], 2, (4, 2), "two epochs after index 2 are not better: stop at 4, keep 2"),
-        ([5, 4, 4.5, 3, 4, 5], 2, (5, 3), "a better loss starts the count anew"),
+        ([5, 4, 4.5, 3, 4, 5], 2, (5, 3), "a better loss restarts the count"),
+        ([5, 3, 4, 3.5, 4], 2, (3, 1), "compare with the smallest loss so far, not with the one before"),
         ([3, 3, 3, 1], 2, (2, 0), "an equal loss is not better"),
         ([5, 4, 3], 2, (2, 2), "without a stop, all epochs are trained"),
         ([5, 3, 4], 2, (2, 1), "the best weights are kept even if nothing stops"),
     ):
-        got = tuple(stop(losses, patience))
+        got = as_pair(stop(losses, patience), "what stop returns")
         assert got == want, f"losses {losses}, patience {patience}: {why}; got {got}"
     print("stop is right.")

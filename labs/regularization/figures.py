@@ -34,15 +34,18 @@ def _curve(
 
 def three_fits(results: Results) -> "Figure":
     """Losses and accuracies by epoch of a strong, a middle and no penalty."""
-    figure, axes = new_figure(2, 3, height=4.2, sharex=True, sharey="row")
+    figure, axes = new_figure(3, 3, height=5.4, sharex=True, sharey="row")
     for column, arm in zip(axes.T, THREE, strict=True):
-        column[0].set_title(f"{LAB.label(arm)}: {fit_of(results, arm, THREE)}")
-        for axis, kind in zip(column, ("loss", "accuracy"), strict=True):
+        fit = fit_of(results, arm, THREE).replace("best", "best of these")
+        column[0].set_title(f"{LAB.label(arm)}: {fit}")
+        for axis, kind in zip(column[::2], ("loss", "accuracy"), strict=True):
             _curve(axis, results, arm, f"fit_{kind}", TRAINING, "training")
             _curve(axis, results, arm, kind, VALIDATION, "validation")
-        column[1].set_xlabel("epoch")
+        _curve(column[1], results, arm, "loss", VALIDATION, "validation")
+        column[2].set_xlabel("epoch")
     axes[0, 0].set(yscale="log", ylabel="loss (data term)")
-    axes[1, 0].set_ylabel("accuracy, %")
+    axes[1, 0].set_ylabel("validation loss alone")
+    axes[2, 0].set_ylabel("accuracy, %")
     axes[0, 0].legend(loc="lower left")
     return figure
 
@@ -110,23 +113,37 @@ def heat_map(results: Results) -> "Figure":
         [results.values(grid_arm(l2, p), "accuracy").mean() for p in columns] for l2 in rows
     ])  # fmt: skip
     excess = mean - mean[:, :1] - mean[:1, :] + mean[0, 0]
+    shown = np.array([[_differs_from_sum(results, l2, p) for p in columns] for l2 in rows])
     figure, (panels,) = new_figure(1, 2, height=2.9)
     low, most = np.sort(mean.ravel())[2], np.abs(excess).max()
     panels[0].imshow(mean, cmap="cividis", vmin=low, vmax=mean.max(), aspect="auto")
     panels[1].imshow(excess, cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
     for axis, values, title in zip(
-        panels, (mean, excess), ("validation accuracy, %", "minus the sum of the two gains, points"),
+        panels, (mean, excess), ("validation accuracy, %", "minus (none + both gains), points"),
         strict=True,
     ):  # fmt: skip
         for (i, j), value in np.ndenumerate(values):
             dark = value < (low + mean.max()) / 2 if values is mean else abs(value) > 0.6 * most
-            text = f"{value:.1f}" if values is mean else f"{value:+.1f}" if i and j else ""
+            star = "*" if shown[i, j] else ""
+            text = f"{value:.1f}" if values is mean else f"{value:+.1f}{star}" if i and j else ""
             axis.text(j, i, text, ha="center", va="center", color="white" if dark else "black")
         axis.set(title=title, xlabel="dropout, p", ylabel="L2, λ")
         axis.set_xticks(range(len(columns)), columns)
         axis.set_yticks(range(len(rows)), rows)
         axis.grid(visible=False)
     return figure
+
+
+def _differs_from_sum(results: Results, l2: str, p: str) -> bool:
+    """Whether the 95 % interval of what a pair has beyond the sum of its two gains is without 0."""
+    seeds = [
+        results.by_seed(grid_arm(*pair), "accuracy") for pair in ((l2, p), (l2, "0"), ("0", p), ("0", "0"))
+    ]
+    both, one, other, none = (np.array([values[seed] for seed in sorted(values)]) for values in seeds)
+    if len(both) < LEAST_SEEDS or "0" in (l2, p):
+        return False
+    interval = mean_interval(both - one - other + none)
+    return interval.low > 0 or interval.high < 0
 
 
 def weights(results: Results) -> "Figure":
@@ -148,7 +165,7 @@ def weights(results: Results) -> "Figure":
     ):
         panels[1].plot(x, [results.values(arm, column).mean() for arm in sweep.arms], style, color=colour,
                        marker="o", markersize=3, label=label)  # fmt: skip
-    panels[1].set(xscale="log", yscale="log", xlabel=sweep.symbol, ylabel="at the last epoch")
+    panels[1].set(xscale="log", yscale="log", xlabel=sweep.symbol, ylabel="loss or penalty, last epoch")
     panels[1].legend(fontsize=7)
     return figure
 
