@@ -34,13 +34,13 @@ class Grid(NamedTuple):
 
 PEAK = "--model.init_args.lr_scheduler.init_args.max_lr"
 GRIDS = {
-    "sgd": Grid((0.05, 0.1, 0.2, 0.4)),
+    "sgd": Grid((0.05, 0.1, 0.2, 0.4, 0.8)),
     "momentum": Grid((0.01, 0.02, 0.04, 0.08)),
     "schedule": Grid((0.02, 0.04, 0.08, 0.16), PEAK),
     "decay": Grid((0.02, 0.04, 0.08, 0.16), PEAK),
     **{arm: Grid((0.001, 0.002, 0.004, 0.008), PEAK) for arm in ("adamw", "affine", "elastic")},
-    "norm": Grid((0.001, 0.002, 0.004, 0.008), PEAK),
-    "average": Grid((0.001, 0.002, 0.004, 0.008, 0.016), PEAK),
+    "norm": Grid((0.002, 0.004, 0.008, 0.016), PEAK),
+    "average": Grid((0.002, 0.004, 0.008, 0.016), PEAK),
     "linear": Grid((0.01, 0.02, 0.04, 0.08, 0.16)),
     "width_16": Grid((0.02, 0.04, 0.08, 0.16)),
     "width_128": Grid((0.02, 0.04, 0.08, 0.16, 0.32, 0.64)),
