@@ -161,7 +161,7 @@ recommendations(page.results)
 # The best one on validation data was tested once:
 
 # %% tags=["page"]
-page.tested()
+page.tested(["accuracy", "loss"])
 
 # %% [markdown]
 # ## Verdict

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from nnfoundations.labs._runner.answers import as_array, as_pair
+
 __all__ = ["check_linear", "check_loss", "check_relu", "check_sgd"]
 
 Array = np.ndarray
@@ -21,8 +23,7 @@ def _slopes(f: Callable[[Array], float], x: Array) -> Array:
 
 
 def _same(what: str, got: Any, slopes: Array, batch: int) -> None:
-    got = np.asarray(got)
-    assert got.shape == slopes.shape, f"{what} has the shape {got.shape}; it needs {slopes.shape}"
+    got = as_array(got, what, slopes.shape)
     if np.allclose(got, slopes, atol=1e-6):
         return
     assert not np.allclose(got * batch, slopes, atol=1e-6), (
@@ -47,11 +48,13 @@ def check_linear(forward: Callable[..., Array], backward: Callable[..., tuple[Ar
     """
     r = np.random.default_rng(0)
     x, w, b, g = (r.standard_normal(shape) for shape in ((4, 3), (2, 3), (2,), (4, 2)))
-    y = forward(x, w, b)
-    assert y.shape == (4, 2), f"y has the shape {y.shape}; 4 rows and 2 units give (4, 2)"
+    y = as_array(forward(x, w, b), "y, for 4 rows and 2 units,", (4, 2))
     assert np.allclose(y[1, 1], x[1] @ w[1] + b[1]), "y is x W^T + b: unit j is x . w[j] + b[j]"
     kept = w.copy()
-    grad_x, grad_w, grad_b = backward(g, x, w)
+    gradients = backward(g, x, w)
+    assert isinstance(gradients, tuple | list), "return three gradients: those of x, weight and bias"
+    assert len(gradients) == 3, f"return three gradients, those of x, weight and bias; got {len(gradients)}"
+    grad_x, grad_w, grad_b = gradients
     assert np.array_equal(w, kept), "backward changes the weight: only the optimizer may"
     _same("the gradient of x", grad_x, _slopes(lambda v: float((g * forward(v, w, b)).sum()), x), 4)
     _same("the gradient of weight", grad_w, _slopes(lambda v: float((g * forward(x, v, b)).sum()), w), 4)
@@ -70,8 +73,9 @@ def check_relu(forward: Callable[[Array], Array], backward: Callable[[Array, Arr
         AssertionError: it is wrong; the text says how.
     """
     x, g = np.array([[-2.0, 3.0], [1.0, -1.0]]), np.array([[5.0, 7.0], [-1.0, 2.0]])
-    assert np.array_equal(forward(x), [[0, 3], [1, 0]]), f"relu of {x.tolist()} is {forward(x).tolist()}"
-    got = backward(g, x)
+    y = as_array(forward(x), "relu(x)", x.shape)
+    assert np.array_equal(y, [[0, 3], [1, 0]]), f"relu of {x.tolist()} is {y.tolist()}"
+    got = as_array(backward(g, x), "the gradient of x", x.shape)
     assert not np.array_equal(got, g), "the mask is missing: a unit that is off passes no gradient"
     _same("the gradient of x", got, _slopes(lambda v: float((g * forward(v)).sum()), x), 2)
     print("relu is right.")
@@ -87,18 +91,25 @@ def check_loss(loss: Callable[[Array, Array], tuple[float, Array]]) -> None:
         AssertionError: it is wrong; the text says how.
     """
     logits, y = np.random.default_rng(0).standard_normal((4, 3)), np.array([0, 2, 1, 1])
-    value, gradient = loss(logits, y)
+    value, gradient = _loss_and_gradient(loss, logits, y)
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     right = float(-np.log(p[np.arange(4), y]).mean())
     assert not np.isclose(value, 4 * right), "the loss is a sum; it needs the mean over the rows"
     assert np.isclose(value, right), f"the loss is {value:.4f}; it must be {right:.4f}"
     _same("the gradient", gradient, _slopes(lambda v: loss(v, y)[0], logits), 4)
     with np.errstate(all="ignore"):
-        value, gradient = loss(np.array([[1e4, 0.0, 0.0]]), np.array([1]))
+        value, gradient = _loss_and_gradient(loss, np.array([[1e4, 0.0, 0.0]]), np.array([1]))
     assert np.isfinite([value, *gradient.flat]).all(), (
         "logits of 1e4 overflow: subtract the largest logit of each row first, and take no log of 0"
     )
     print("loss is right.")
+
+
+def _loss_and_gradient(
+    loss: Callable[[Array, Array], tuple[float, Array]], logits: Array, y: Array
+) -> tuple[float, Array]:
+    value, gradient = as_pair(loss(logits, y), "what loss returns")
+    return float(as_array(value, "the loss", ())), as_array(gradient, "the gradient", logits.shape)
 
 
 def check_sgd(step: Callable[..., None]) -> None:

@@ -33,7 +33,7 @@ LAB = Lab(
         "plain": "by hand, `nnfoundations.numpy`: SGD, batches of 64, rate 0.01, 10 epochs",
         "momentum, decay": "by hand: momentum 0.9, decay 1e-4, a rate that falls to zero, 10 epochs",
         "ladder": "on torch: one change per rung, batches of 128, 15 epochs each. The rate of each rung is "
-        "the best of at least four after 5 epochs, with seed 100, which no run here uses",
+        "the best of at least four, tried with seed 100, which no run here uses",
         "10k": "by hand, on 10,000 images, 10 epochs. The rate of each size is tuned too",
         "museum": "784-64-32-10, 10,000 images, 4 epochs, rate 0.05: wrong and sound networks on the same "
         "batches",
