@@ -168,3 +168,32 @@ def test_a_wrong_relu_loss_or_step_is_told_what_is_wrong():
         checks.check_loss(lambda logits, y: (unshifted(logits, y)[0], 4 * unshifted(logits, y)[1]))
     with pytest.raises(AssertionError, match="goes uphill"):
         checks.check_sgd(lambda p, g, rate: [np.add(a, rate * b, out=a) for a, b in zip(p, g, strict=True)])
+    with pytest.raises(AssertionError, match="did not change"):
+        checks.check_sgd(lambda p, g, rate: [a - rate * b for a, b in zip(p, g, strict=True)])
+
+
+def shifted(logits, y, shift):
+    """The loss with logits that are shifted first."""
+    z = logits - shift(logits)
+    log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
+    return -log_p[range(len(y)), y].mean(), (np.exp(log_p) - np.eye(z.shape[1])[y]) / len(y)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_changes_in_place_and_shifts_of_the_whole_batch_are_seen():
+    def shrunk(grad, x):
+        grad *= 0.3 * (x > 0)
+        return grad
+
+    def masked(grad, x):
+        grad[x <= 0] = 0
+        return grad
+
+    with pytest.raises(AssertionError, match="differs from the differences"):
+        checks.check_relu(lambda x: np.maximum(x, 0), shrunk)
+    checks.check_relu(lambda x: np.maximum(x, 0, out=x), masked)
+    with pytest.raises(AssertionError, match="overflow"):
+        checks.check_loss(lambda logits, y: shifted(logits, y, lambda z: z.max()))
+    checks.check_loss(lambda logits, y: shifted(logits, y, lambda z: z.max(1, keepdims=True)))
+    with pytest.raises(AssertionError, match=r"unit j is x \. w\[j\]"):
+        checks.check_linear(lambda x, w, b: x @ w.T + b[-1], lambda g, x, w: (g @ w, g.T @ x, g.sum(0)))

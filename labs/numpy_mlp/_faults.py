@@ -1,6 +1,6 @@
 """Wrong layers and losses, each a small change of a sound one of `nnfoundations.numpy`.
 
-D1 to D11 are defects of published code; the others are usual slips.
+All of them are found in published code or among beginners.
 """
 
 import numpy as np
@@ -70,12 +70,16 @@ class DividingLinear(Linear):
         return grad
 
 
+RATE = 0.05
+"""The learning rate of the museum and of its checks, which `StaleLinear` needs to know."""
+
+
 class StaleLinear(Linear):
     """Updates its weight first, and carries the gradient down with the new one."""
 
     def backward(self, grad_output: Array, *, grad_input: bool = True) -> Array | None:
         super().backward(grad_output, grad_input=False)
-        new = self.parameters["weight"] - 0.05 * self.gradients["weight"]
+        new = self.parameters["weight"] - RATE * self.gradients["weight"]
         return grad_output @ new if grad_input else None
 
 

@@ -48,10 +48,12 @@ def check_linear(forward: Callable[..., Array], backward: Callable[..., tuple[Ar
     """
     r = np.random.default_rng(0)
     x, w, b, g = (r.standard_normal(shape) for shape in ((4, 3), (2, 3), (2,), (4, 2)))
-    y = as_array(forward(x, w, b), "y, for 4 rows and 2 units,", (4, 2))
-    assert np.allclose(y[1, 1], x[1] @ w[1] + b[1]), "y is x W^T + b: unit j is x . w[j] + b[j]"
+    y = as_array(forward(x.copy(), w.copy(), b.copy()), "y, for 4 rows and 2 units,", (4, 2))
+    assert np.allclose(y, [[row @ w[j] + b[j] for j in range(2)] for row in x]), (
+        "y is x W^T + b: unit j is x . w[j] + b[j]"
+    )
     kept = w.copy()
-    gradients = backward(g, x, w)
+    gradients = backward(g.copy(), x.copy(), w)
     assert isinstance(gradients, tuple | list), "return three gradients: those of x, weight and bias"
     assert len(gradients) == 3, f"return three gradients, those of x, weight and bias; got {len(gradients)}"
     grad_x, grad_w, grad_b = gradients
@@ -73,11 +75,11 @@ def check_relu(forward: Callable[[Array], Array], backward: Callable[[Array, Arr
         AssertionError: it is wrong; the text says how.
     """
     x, g = np.array([[-2.0, 3.0], [1.0, -1.0]]), np.array([[5.0, 7.0], [-1.0, 2.0]])
-    y = as_array(forward(x), "relu(x)", x.shape)
+    y = as_array(forward(x.copy()), "relu(x)", x.shape)
     assert np.array_equal(y, [[0, 3], [1, 0]]), f"relu of {x.tolist()} is {y.tolist()}"
-    got = as_array(backward(g, x), "the gradient of x", x.shape)
+    got = as_array(backward(g.copy(), x.copy()), "the gradient of x", x.shape)
     assert not np.array_equal(got, g), "the mask is missing: a unit that is off passes no gradient"
-    _same("the gradient of x", got, _slopes(lambda v: float((g * forward(v)).sum()), x), 2)
+    _same("the gradient of x", got, _slopes(lambda v: float((g * forward(v.copy())).sum()), x), 2)
     print("relu is right.")
 
 
@@ -98,9 +100,21 @@ def check_loss(loss: Callable[[Array, Array], tuple[float, Array]]) -> None:
     assert np.isclose(value, right), f"the loss is {value:.4f}; it must be {right:.4f}"
     _same("the gradient", gradient, _slopes(lambda v: loss(v, y)[0], logits), 4)
     with np.errstate(all="ignore"):
-        value, gradient = _loss_and_gradient(loss, np.array([[1e4, 0.0, 0.0]]), np.array([1]))
-    assert np.isfinite([value, *gradient.flat]).all(), (
+        large = np.array([[1e4, 0.0, 0.0], [0.0, 1.0, 2.0]])
+        value, gradient = _loss_and_gradient(loss, large, np.array([0, 1]))
+        wrong, _ = _loss_and_gradient(loss, large, np.array([1, 1]))
+    second = np.exp(large[1]) / np.exp(large[1]).sum()
+    assert np.isfinite([value, wrong, *gradient.flat]).all(), (
         "logits of 1e4 overflow: subtract the largest logit of each row first, and take no log of 0"
+    )
+    assert np.isclose(value, -np.log(second[1]) / 2), (
+        f"for {large.tolist()} and classes 0, 1 the loss is {-np.log(second[1]) / 2:.4f}; got {value:.4f}"
+    )
+    assert np.isclose(wrong, 5000 - np.log(second[1]) / 2), (
+        "a wrong logit of 1e4 costs 1e4: do not limit log p"
+    )
+    assert np.allclose(gradient, np.array([[0, 0, 0], second - [0, 1, 0]]) / 2), (
+        f"for these logits the gradient is wrong; got {gradient.tolist()}"
     )
     print("loss is right.")
 
@@ -128,6 +142,9 @@ def check_sgd(step: Callable[..., None]) -> None:
     given = parameters[0]
     step(parameters, gradients, 0.1)
     assert parameters[0] is given, "change the arrays in place, p -= ...: a new array is not the network's"
+    assert not np.allclose(given, [1.0, 2.0]), (
+        "the parameter did not change: p = p - ... makes a new array; use p -= ..."
+    )
     assert not np.allclose(given, [1.1, 1.9]), "the step goes uphill: subtract the gradient"
     assert np.allclose(given, [0.9, 2.1]), f"the first parameter is {given}; it must be [0.9, 2.1]"
     assert np.allclose(parameters[1], 2.8), "the second parameter did not move by the rate times its gradient"

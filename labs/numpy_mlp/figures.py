@@ -11,7 +11,7 @@ from nnfoundations.labs.numpy_mlp.catch import CHECKS
 from nnfoundations.labs.numpy_mlp.lab import BY_HAND, DEPTHS, LAB, LADDER, RATES, WIDTHS
 from nnfoundations.labs.numpy_mlp.museum import EXHIBITS
 from nnfoundations.labs.numpy_mlp.reading import GALLERY
-from nnfoundations.labs.numpy_mlp.tune import TUNING
+from nnfoundations.labs.numpy_mlp.tune import TUNING, best_rates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,15 +48,15 @@ def curves(results: Results) -> "Figure":
     """Accuracy by epoch of the recipes by hand, and the loss of all rungs."""
     figure, (panels,) = new_figure(1, 2, height=2.8)
     for arm, colour in zip(BY_HAND, COLOURS, strict=False):
-        for seed in results.finished(arm):
+        for i, seed in enumerate(results.finished(arm)):
             epochs, accuracy = results.curve(arm, seed, "val_accuracy")
             panels[0].plot(epochs, 100 * accuracy, "-o", color=colour, markersize=2, alpha=0.7, linewidth=1,
-                           label=LAB.label(arm) if seed == 0 else None)  # fmt: skip
+                           label=None if i else LAB.label(arm))  # fmt: skip
     panels[0].axhline(95, color="black", linewidth=0.8)
     panels[0].set(xlabel="epoch", ylabel="validation accuracy, %")
     panels[0].legend()
     for arm, look in zip(LADDER, LINES, strict=False):
-        epochs, loss = results.curve(arm, 0, "val_loss")
+        epochs, loss = results.curve(arm, results.finished(arm)[0], "val_loss")
         panels[1].plot(epochs, loss, label=LAB.label(arm), **look)
     panels[1].set(xlabel="epoch", ylabel="validation loss, first seed", yscale="log", xticks=(1, 5, 10, 15))
     _plain_ticks(panels[1])
@@ -68,6 +68,7 @@ def tuning(results: Results) -> "Figure":
     """What the rate of each arm was chosen from: one seed, which no run of the lab uses."""
     figure, (panels,) = new_figure(1, 2, height=3.4)
     trials: dict[str, list[tuple[float, float]]] = {}
+    rates = best_rates()
     with TUNING.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             trials.setdefault(row["arm"], []).append((float(row["rate"]), 100 * (1 - float(row["accuracy"]))))
@@ -76,7 +77,7 @@ def tuning(results: Results) -> "Figure":
             points = sorted(trials[arm])
             label = LAB.label(arm).removeprefix("10k, ")
             panel.plot(*zip(*points, strict=True), marker=".", linewidth=1, label=label, **look)
-            panel.plot(*min(points, key=lambda point: point[1]), "o", color=look["color"])
+            panel.plot(rates[arm], dict(points)[rates[arm]], "o", color=look["color"])
         panel.set(xscale="log", yscale="log", xlabel="learning rate")
         _plain_ticks(panel)
         panel.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2), handlelength=1)
@@ -113,8 +114,9 @@ def gallery(results: Results) -> "Figure":
     rows = (("plain", "right"), ("plain", "wrong"), ("average", "wrong"))
     figure, panels = new_figure(len(rows), GALLERY, height=3.6)
     for axes, (arm, kind) in zip(panels, rows, strict=True):
-        indices, classes = results.curve(arm, 0, f"{kind}_class")
-        _, probabilities = results.curve(arm, 0, f"{kind}_probability")
+        seed = results.finished(arm)[0]
+        indices, classes = results.curve(arm, seed, f"{kind}_class")
+        _, probabilities = results.curve(arm, seed, f"{kind}_probability")
         axes[0].set_ylabel(f"{LAB.label(arm).removeprefix('+ ')},\n{kind}")
         for axis in axes:
             axis.set(xticks=[], yticks=[])

@@ -28,7 +28,7 @@ LAB = Lab(
     question="Which step of a recipe buys how much on MNIST, and which check finds which wrong gradient?",
     setup={
         "data": "MNIST: 55,000 training and 5,000 validation images, one fixed stratified split. All choices "
-        "are made on the validation part; the best network by hand and the best rung are tested once",
+        "are made on the validation part; the best network by hand and the best rung are tested",
         "model": "784-256-128-10, ReLU, 235,146 weights, He's initial values; 768 more with batch norm",
         "plain": "by hand, `nnfoundations.numpy`: SGD, batches of 64, rate 0.01, 10 epochs",
         "momentum, decay": "by hand: momentum 0.9, decay 1e-4, a rate that falls to zero, 10 epochs",

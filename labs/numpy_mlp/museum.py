@@ -75,12 +75,12 @@ class Entry:
 
 EXHIBITS = {
     "sound": Entry("sound"),
-    "divided_twice": Entry("batch divided twice (D1)", "sound", linear=_faults.DividingLinear),
-    "never_divided": Entry("batch never divided (D1)", "sound", loss=_faults.SummedLoss),
-    "update_first": Entry("update before backward (D3)", "sound", linear=_faults.StaleLinear),
+    "divided_twice": Entry("batch divided twice", "sound", linear=_faults.DividingLinear),
+    "never_divided": Entry("batch never divided", "sound", loss=_faults.SummedLoss),
+    "update_first": Entry("update before backward", "sound", linear=_faults.StaleLinear),
     "no_mask": Entry("no ReLU mask", "sound", between=lambda units, dtype: [_faults.UnmaskedReLU()]),
-    "softmax_layer": Entry("loss of probabilities (D6)", "sound", last=Softmax, loss=_unwarned),
-    "jacobian_twice": Entry("softmax derived twice (D6)", "sound", loss=_faults.JacobianTwice),
+    "softmax_layer": Entry("loss of probabilities", "sound", last=Softmax, loss=_unwarned),
+    "jacobian_twice": Entry("softmax derived twice", "sound", loss=_faults.JacobianTwice),
     "overflow": Entry("softmax without shift", "sound", loss=_faults.Overflowing),
     "not_zeroed": Entry("gradients not zeroed", "sound", recipe=recipes.never_zero),
     "shuffled": Entry("labels of other rows", "sound", shuffled=True),
@@ -90,11 +90,11 @@ EXHIBITS = {
     ),
     "gelu": Entry("sound, GELU (tanh)", between=lambda units, dtype: [_faults.TanhGELU()]),
     "half_gelu": Entry(
-        "derivative of another GELU (D4)", "gelu", between=lambda units, dtype: [_faults.HalfGELU()]
+        "derivative of another GELU", "gelu", between=lambda units, dtype: [_faults.HalfGELU()]
     ),
     "norm": Entry("sound, batch norm", between=_norm(BatchNorm)),
     "mask_before": Entry(
-        "ReLU mask from before the norm (D2)",
+        "ReLU mask from before the norm",
         "norm",
         between=lambda units, dtype: [_faults.MaskFromBefore(units, dtype=dtype)],
     ),
@@ -102,21 +102,21 @@ EXHIBITS = {
         "statistics taken as constant", "norm", between=_norm(_faults.ConstantStatistics)
     ),
     "gains_forgotten": Entry(
-        "γ, β not given to SGD (D7)", "norm", between=_norm(BatchNorm), recipe=recipes.forget_gains
+        "γ, β not given to SGD", "norm", between=_norm(BatchNorm), recipe=recipes.forget_gains
     ),
-    "biased_variance": Entry("biased running variance (D7)", "norm", between=_norm(_faults.BiasedVariance)),
+    "biased_variance": Entry("biased running variance", "norm", between=_norm(_faults.BiasedVariance)),
     "dropout": Entry("sound, dropout", between=_dropout(Dropout)),
-    "dropout_always": Entry("dropout in evaluation (D5)", "dropout", between=_dropout(_faults.DropoutAlways)),
-    "unscaled": Entry("dropout not rescaled (D5)", "dropout", between=_dropout(_faults.DropoutUnscaled)),
+    "dropout_always": Entry("dropout in evaluation", "dropout", between=_dropout(_faults.DropoutAlways)),
+    "unscaled": Entry("dropout not rescaled", "dropout", between=_dropout(_faults.DropoutUnscaled)),
     "clip": Entry("sound, clipping", recipe=recipes.clip),
-    "clip_layers": Entry("clipping by layer (D10)", "clip", recipe=recipes.clip_layers),
-    "clip_elements": Entry("clipping by element (D10)", "clip", recipe=recipes.clip_elements),
+    "clip_layers": Entry("clipping by layer", "clip", recipe=recipes.clip_layers),
+    "clip_elements": Entry("clipping by element", "clip", recipe=recipes.clip_elements),
     "decay": Entry("sound, decay", recipe=recipes.decay),
     "decay_summed": Entry("decay times batch size", "decay", recipe=recipes.decay_summed),
     "decay_half": Entry("half the decay", "decay", recipe=recipes.decay_half),
     "decay_all": Entry("decay of biases too", "decay", recipe=recipes.decay_all),
     "huber": Entry("sound, Huber loss", loss=_faults.OneHotHuber),
-    "huber_twice": Entry("chain rule twice in Huber (D11)", "huber", loss=_faults.HuberTwice),
+    "huber_twice": Entry("chain rule twice in Huber", "huber", loss=_faults.HuberTwice),
 }
 """By name; the order is that of the figure."""
 

@@ -91,7 +91,7 @@ def main(folder: Path) -> None:
             run = Run(arm, SEED, folder, (), LAB.measure)
             row = run.ended() or carry_out(run)
             table.writerow((name, rate, SEED, *row.numbers(("accuracy", "loss"))))
-            write_whole(TUNING, text.getvalue())
+    write_whole(TUNING, text.getvalue())
 
 
 if __name__ == "__main__":
