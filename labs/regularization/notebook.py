@@ -148,8 +148,8 @@ page.tested_differences("accuracy", "none")
 #
 # Claims and rules were written before the runs; the verdicts are computed. In brackets: the 95 % interval,
 # for "each" the smallest and largest value. Srivastava et al. 2014 had all 60,000 images of MNIST, longer
-# training and larger networks, and Zhang et al. 2017 CIFAR-10. A verdict here says what holds for 1,000 images.
-# Diagnostics is the callback of this library that looks for faults while a network trains.
+# training and larger networks, and Zhang et al. 2017 CIFAR-10. A verdict here says what holds for 1,000
+# images. Diagnostics is the callback of this library that looks for faults while a network trains.
 
 # %% tags=["page"]
 page.verdicts()
