@@ -84,7 +84,7 @@ LAB = Lab(
             ),
             arms=("unit", "plain", "sgd", "adamw", "outliers"),
         ),
-        "full": Preset(5, 3600),
+        "full": Preset(5, 3380),
     },
     measure=measure,
     table={"error": "validation error, %", "train_error": "training error, %"},
