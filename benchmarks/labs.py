@@ -2,8 +2,8 @@
 
     python benchmarks/labs.py [ROWS.csv] [--only NAME]
 
-Start, figures, notebook and report are in the wall time. The labs say the CPU time of each preset in their
-`lab.py`; a table compares it.
+Start, figures, notebook and report are in the wall time. A lab says the CPU time of each preset
+in its `lab.py`; the rows have both.
 """
 
 import argparse
@@ -24,18 +24,7 @@ COLUMNS = ("lab", "runs", "wall_seconds", "cpu_seconds", "said_seconds", "torch"
 def timed(lab: Lab) -> dict[str, str | float]:
     """Run the quick preset in a new process and folder."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            "-m",
-            "nnfoundations",
-            "lab",
-            lab.name,
-            "--preset",
-            "quick",
-            "--jobs",
-            "2",
-            "--out",
-            folder,
-        ]
+        command = ["-m", "nnfoundations", "lab", lab.name, "--preset", "quick", "--jobs", "2"]
         start = time.perf_counter()
         subprocess.run([sys.executable, *command, "--out", folder], check=True, stdout=subprocess.DEVNULL)
         wall = time.perf_counter() - start

@@ -34,7 +34,7 @@ class Augmentation:
 
 
 Warp = Callable[[Tensor, Tensor, Tensor, tuple[int, int]], tuple[Tensor, Tensor]]
-"""Where pixels come from: takes rows and columns `(N, H, W)`, counted from the centre, draws and H, W."""
+"""Where pixels come from: takes rows and columns `(N or 1, H, W)` from the centre, draws, and H and W."""
 
 
 def augmentations(names: Sequence[str], mean: Sequence[int]) -> list[Augmentation]:
@@ -126,7 +126,10 @@ WARPS: dict[str, tuple[int, Warp]] = {
 
 
 def _warped(images: Tensor, draws: Tensor, counts: Sequence[int], warps: Sequence[Warp]) -> Tensor:
-    """Apply warps one after another: where the last takes a pixel from is where the one before puts it."""
+    """Apply warps one after another: where the last takes a pixel from is where the one before puts it.
+
+    Bilinear, 0 outside.
+    """
     height, width = images.shape[-2:]
     y = (torch.arange(height, device=images.device) - (height - 1) / 2)[None, :, None]
     x = (torch.arange(width, device=images.device) - (width - 1) / 2)[None, None, :]

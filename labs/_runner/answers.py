@@ -20,8 +20,11 @@ def as_array(value: object, what: str, shape: tuple[int, ...] | None = None) -> 
         AssertionError: it is None, has no numbers, or another shape; the text says which.
     """
     assert value is not None, f"{what} is None: end the function with `return`"
-    array = np.asarray(value)
-    assert array.dtype.kind in "bif", f"{what} has numbers; got {type(value).__name__}"
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        raise AssertionError(f"{what} is one array; got parts of several shapes") from None
+    assert array.dtype.kind in "biuf", f"{what} has numbers; got {type(value).__name__}"
     assert shape is None or array.shape == shape, f"{what} has the shape {shape}; got {array.shape}"
     return array
 

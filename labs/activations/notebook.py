@@ -161,14 +161,14 @@ recommendations(page.results)
 # The best one on validation data was tested once:
 
 # %% tags=["page"]
-page.tested()
+page.tested(["accuracy", "loss"])
 
 # %% [markdown]
 # ## Verdict
 #
 # Claims and rules were written before the runs; the verdicts are computed. In brackets: the 95 % interval,
-# for "each" the smallest and largest value. C10 to C12 are three claims of papers that labs of this library
-# test. Diagnostics is the callback of this library that looks for faults while a network trains.
+# for "each" the smallest and largest value. Diagnostics is the callback of this library that looks for faults
+# while a network trains.
 #
 # The verdict on Diagnostics has a history. In our first full run it called each run from Xavier's initial
 # weights `learning-rate-too-low`, and named the missing signal in two of five. Its rule for initial weights

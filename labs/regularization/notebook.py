@@ -147,10 +147,9 @@ page.tested_differences("accuracy", "none")
 # ## Verdict
 #
 # Claims and rules were written before the runs; the verdicts are computed. In brackets: the 95 % interval,
-# for "each" the smallest and largest value. C1 to C3 are claims of Srivastava et al. 2014 and Zhang et al.
-# 2017 about other data: 60,000 images of MNIST, longer training and larger networks (C1, C2), CIFAR-10 (C3).
-# A verdict here says what holds for 1,000 images. Diagnostics is the callback of this library that looks for
-# faults while a network trains.
+# for "each" the smallest and largest value. Srivastava et al. 2014 had all 60,000 images of MNIST, longer
+# training and larger networks, and Zhang et al. 2017 CIFAR-10. A verdict here says what holds for 1,000
+# images. Diagnostics is the callback of this library that looks for faults while a network trains.
 
 # %% tags=["page"]
 page.verdicts()

@@ -82,7 +82,7 @@ class BadInitialization(Rule):
     """Activations grow or shrink from layer to layer at the first step, or most weights start too large.
 
     Weights that are only a little too small shrink the activations of a deep network as much. That is a fault
-    if they shrink from each layer to the next and the loss does not fall.
+    if no single layer causes most of it and the loss does not fall.
     """
 
     fault, family, needs = "bad-initialization", Family.INITIALIZATION, ("weight_norm", "loss")
@@ -91,7 +91,9 @@ class BadInitialization(Rule):
     factor: float = 3.0  # first loss over that of random guessing; healthy digits reach 2.08
     max_gain: float = 2.5  # gain of the median layer; He initial values have 1.41
     small_gain: float = 0.5  # largest such gain if activations shrink; the default of torch has 0.58
-    stuck_decades: float = 2.5  # shrinkage of weights above it, if the loss does not fall; a judgement
+    stuck_decades: float = (
+        2.5  # least shrinkage, in powers of 10, by larger gains if the loss is stuck; a judgement
+    )
     stuck_wait: int = 40  # losses needed for that; a judgement
     largest_step: float = 0.25  # most of the shrinkage that one layer causes, for that; a judgement
 
