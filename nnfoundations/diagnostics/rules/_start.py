@@ -91,9 +91,7 @@ class BadInitialization(Rule):
     factor: float = 3.0  # first loss over that of random guessing; healthy digits reach 2.08
     max_gain: float = 2.5  # gain of the median layer; He initial values have 1.41
     small_gain: float = 0.5  # largest such gain if activations shrink; the default of torch has 0.58
-    stuck_decades: float = (
-        2.5  # least shrinkage, in powers of 10, by larger gains if the loss is stuck; a judgement
-    )
+    stuck_decades: float = 2.5  # least shrinkage, in powers of 10, if gains are larger; a judgement
     stuck_wait: int = 40  # losses needed for that; a judgement
     largest_step: float = 0.25  # most of the shrinkage that one layer causes, for that; a judgement
 
