@@ -97,7 +97,7 @@ def check_max_norm(limit: Callable[[np.ndarray, float], np.ndarray]) -> None:
                       (2.0, [[1.2, 1.6], [0.3, 0.4], [0, 0], [0.9, 1.2]])):  # fmt: skip
         got = as_array(limit(weight.copy(), c), "the result", weight.shape)
         assert np.isfinite(got).all(), "a row of zeros must stay: do not divide by its norm"
-        for before, after, want in zip(weight, got, wanted, strict=True):
+        for before, after, want in zip(weight, got, np.array(wanted), strict=True):
             assert np.allclose(after, want), (
                 f"c = {c}: row {before} has norm {np.linalg.norm(before):.1f} and becomes {want}; got "
                 f"{after}. A row enters one unit"
