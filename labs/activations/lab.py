@@ -83,7 +83,12 @@ LAB = Lab(
         "smoke": Preset(
             1, 8, ("--trainer.max_epochs", "1"), ("deep_10_relu", "deep_10_silu"), notebook=False
         ),
-        "quick": Preset(5, 110, arms=("net_sigmoid", "net_relu", "net_gelu", "deep_10_relu", "deep_10_silu")),
+        "quick": Preset(
+            5,
+            95,
+            ("--trainer.max_epochs", "4"),
+            ("net_sigmoid", "net_relu", "net_gelu", "deep_10_relu", "deep_10_silu"),
+        ),
         "full": Preset(5, 640),
     },
     measure=measure,

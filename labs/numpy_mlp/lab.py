@@ -77,7 +77,7 @@ LAB = Lab(
         ),
         "quick": Preset(
             5,
-            120,
+            75,
             (
                 *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "200"),
                 *("--trainer.log_every_n_steps", "4", "--figures.every_n_epochs", "0"),
