@@ -2,7 +2,7 @@
 
     python benchmarks/labs.py [ROWS.csv] [--only NAME]
 
-Start, figures, notebook and report are in the wall time. A lab says the CPU time of each preset
+Start, figures, notebook and report are in the wall time. A lab states the CPU time of each preset
 in its `lab.py`; the rows have both.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from nnfoundations.cli.run._environment import versions
 from nnfoundations.labs import Lab, find_labs
 
-COLUMNS = ("lab", "runs", "wall_seconds", "cpu_seconds", "said_seconds", "torch")
+COLUMNS = ("lab", "runs", "wall_seconds", "cpu_seconds", "stated_seconds", "torch")
 
 
 def timed(lab: Lab) -> dict[str, str | float]:
@@ -35,7 +35,7 @@ def timed(lab: Lab) -> dict[str, str | float]:
         "runs": len(cpu),
         "wall_seconds": round(wall, 1),
         "cpu_seconds": round(sum(cpu), 1),
-        "said_seconds": lab.presets["quick"].seconds,
+        "stated_seconds": lab.presets["quick"].seconds,
         "torch": versions()["torch"],
     }
 
@@ -51,7 +51,7 @@ def main() -> None:
         if not given.only or lab.name in given.only:
             rows.append(timed(lab))
             print(
-                "{lab:<16}{wall_seconds:>7.1f} s, CPU {cpu_seconds:>6.1f} of {said_seconds} s".format(
+                "{lab:<16}{wall_seconds:>7.1f} s, CPU {cpu_seconds:>6.1f} of {stated_seconds} s".format(
                     **rows[-1]
                 )
             )

@@ -19,6 +19,7 @@ HEAD = """# Claims
 What textbooks, papers and courses say, and what the full runs of our [labs](labs.md) say. Each claim was
 written with its number and rule before these runs. [How a claim is judged](labs.md#how-a-claim-is-judged) has
 the rules. In brackets: the 95 % interval, or the range of all values if the claim is about each run.
+Where runs were repeated later, the report says why.
 `docs/generate_claims.py` writes this page.
 """
 

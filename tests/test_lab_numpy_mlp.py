@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
+from nnfoundations.labs._runner.tuning import TRIAL_SEED
 from nnfoundations.labs.numpy_mlp import checks
 from nnfoundations.labs.numpy_mlp.catch import CHECKS, caught
 from nnfoundations.labs.numpy_mlp.lab import LAB, LADDER
 from nnfoundations.labs.numpy_mlp.museum import EXHIBITS, build
-from nnfoundations.labs.numpy_mlp.tune import GRIDS, SEED, TUNING, best_rates
+from nnfoundations.labs.numpy_mlp.tuning import GRIDS, TUNING, best_rates
 
 CONFIGS = Path(checks.__file__).parent / "configs"
 
@@ -71,8 +72,8 @@ def test_no_chosen_rate_is_at_the_end_of_its_grid_and_no_run_has_the_seed_of_tun
     assert {(row["arm"], float(row["rate"])) for row in rows} == {
         (arm, rate) for arm, grid in GRIDS.items() for rate in grid.rates
     }
-    assert {int(row["seed"]) for row in rows} == {SEED}
-    assert max(preset.seeds for preset in LAB.presets.values()) <= SEED
+    assert {int(row["seed"]) for row in rows} == {TRIAL_SEED}
+    assert max(preset.seeds for preset in LAB.presets.values()) <= TRIAL_SEED
 
 
 # -- the museum ----------------------------------------------------------------------------------------------

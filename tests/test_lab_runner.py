@@ -30,6 +30,7 @@ from nnfoundations.labs import (
 )
 from nnfoundations.labs._runner.choice import choose
 from nnfoundations.labs._runner.threads import one_thread
+from nnfoundations.labs._runner.tuning import carry_out_trial
 from nnfoundations.models import MLP
 
 pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
@@ -156,6 +157,21 @@ def test_what_a_run_has_logged_by_epoch(smoke):
     epochs, accuracy = results.curve("wide", 0, "accuracy")
     assert epochs.tolist() == [1, 2]
     assert accuracy[-1] == results.values("wide", "accuracy")[0]
+
+
+@pytest.mark.slow
+def test_a_trial_has_one_rate_and_is_run_once(tiny, tmp_path):
+    option = "--model.init_args.optimizer.init_args.lr"
+    one_epoch = ("--trainer.max_epochs", "1")
+    arm = replace(tiny.arms[0], options=(option, "0.5", *tiny.arms[0].options, *one_epoch))
+    config = arm.config or f"tiny/{arm.name}"
+    row = carry_out_trial(arm, config, option, 0.01, tmp_path, tiny.measure)
+    assert (row.arm, row.state) == (f"{arm.name}_0.01", "finished"), row.cause
+    assert row.command.count(option) == 1
+    assert row.command.endswith(f"{option} 0.01")
+    other = replace(arm, options=(option, "0.9", *arm.options[2:]))
+    again = carry_out_trial(other, config, option, 0.01, tmp_path, tiny.measure)
+    assert again.seconds == row.seconds, "it is taken, not repeated"
 
 
 # -- choosing and testing ------------------------------------------------------------------------------------

@@ -29,10 +29,10 @@ __all__ = ["Page"]
 
 
 WORDS = (
-    "An *arm* is one of the things that are compared. Runs of two arms with the same seed are *paired*: "
-    "what can be equal is equal, so their difference says more than two separate runs would. A 95 % "
-    "*interval* would hold the true mean in 95 of 100 repetitions of the lab. *p* is the probability of a "
-    "difference at least as large if the true one is 0."
+    "An *arm* is one of the things that are compared. Runs of two arms with the same seed are *paired*: they "
+    "share data, order and initial values where the arms allow it. A 95 % *interval* would hold the true "
+    "mean in 95 of 100 repetitions of the lab. *p* is the probability of a difference at least as large if "
+    "the true one is 0."
 )
 """Below the set-up table: words that each lab uses."""
 

@@ -72,7 +72,7 @@ class EqualLayers(MLP):
             "constant": ("constant", 1 / width),
         }.get(init, (init, 1.0))
         sizes = [inputs, *[width] * depth, 10]
-        super().__init__(sizes, activation=activation, init=name, init_scale=scale)  # type: ignore[arg-type]
+        super().__init__(sizes, activation=activation, init=name, init_scale=scale)  # type: ignore[arg-type]  # a str, one of MLP's
         if init == "own":
             for layer in self.layers:
                 if isinstance(layer, nn.Linear):

@@ -18,9 +18,8 @@ from nnfoundations.labs._runner.lab import Arm
 if TYPE_CHECKING:
     from nnfoundations.labs._runner.run import Row
 
-__all__ = ["GRID", "RATE", "SEED", "rates", "trials"]
+__all__ = ["GRID", "RATE", "rates", "trials"]
 
-SEED = 100
 GRID = (0.01, 0.03, 0.1)
 WIDER = (0.0001, 0.0003, 0.001, 0.003, *GRID, 0.3, 1.0, 3.0)
 RATE = "--model.init_args.optimizer.init_args.lr"
@@ -60,24 +59,18 @@ def _best(accuracies: dict[float, float]) -> float:
 
 def _tune(arm: Arm, folder: Path) -> Iterator["Row"]:
     """Carry out the trials of an arm, or take those that have ended."""
+    from nnfoundations.labs._runner.tuning import carry_out_trial
+    from nnfoundations.labs.activations.measure import read_fit
+
     accuracies: dict[float, float] = {}
     missing = list(GRID)
     while missing:
         for rate in missing:
-            row = _trial(arm, rate, folder)
+            row = carry_out_trial(arm, arm.config, RATE, rate, folder, read_fit)
             accuracies[rate] = _accuracy(row)
             yield row
         i = WIDER.index(_best(accuracies))
         missing = [rate for rate in WIDER[max(i - 1, 0) : i + 2] if rate not in accuracies]
-
-
-def _trial(arm: Arm, rate: float, folder: Path) -> "Row":
-    from nnfoundations.labs._runner.run import Run, carry_out
-    from nnfoundations.labs.activations.measure import read_fit
-
-    trial = Arm(f"{arm.name}_{rate}", arm.label, arm.config, (*arm.options[:-2], RATE, str(rate)))
-    run = Run(trial, SEED, folder, (), read_fit)
-    return run.ended() or carry_out(run)
 
 
 def _accuracy(row: "Row") -> float:

@@ -1,6 +1,6 @@
-"""Wrong layers and losses, each a small change of a sound one of `nnfoundations.numpy`.
+"""Layers and losses of the museum: small changes of those of `nnfoundations.numpy`.
 
-All of them are found in published code or among beginners.
+All are wrong but TanhGELU and OneHotHuber, with which wrong ones are compared.
 """
 
 import numpy as np
@@ -19,6 +19,7 @@ from nnfoundations.numpy import (
 )
 
 __all__ = [
+    "RATE",
     "BiasedVariance",
     "ConstantStatistics",
     "DividingLinear",
@@ -38,6 +39,9 @@ __all__ = [
 ]
 
 Array = np.ndarray
+
+RATE = 0.05
+"""The learning rate of the museum and of its checks, which `StaleLinear` needs to know."""
 
 
 class TanhGELU(GELU):
@@ -68,10 +72,6 @@ class DividingLinear(Linear):
         grad = super().backward(grad_output, grad_input=grad_input)
         self.gradients = {name: value / len(grad_output) for name, value in self.gradients.items()}
         return grad
-
-
-RATE = 0.05
-"""The learning rate of the museum and of its checks, which `StaleLinear` needs to know."""
 
 
 class StaleLinear(Linear):

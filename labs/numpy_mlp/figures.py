@@ -11,7 +11,7 @@ from nnfoundations.labs.numpy_mlp.catch import CHECKS
 from nnfoundations.labs.numpy_mlp.lab import BY_HAND, DEPTHS, LAB, LADDER, RATES, WIDTHS
 from nnfoundations.labs.numpy_mlp.museum import EXHIBITS
 from nnfoundations.labs.numpy_mlp.reading import GALLERY
-from nnfoundations.labs.numpy_mlp.tune import TUNING, best_rates
+from nnfoundations.labs.numpy_mlp.tuning import TUNING, best_rates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,7 +1,7 @@
 """A network by hand: what each step of a recipe buys, and which check finds which wrong gradient.
 
 The layers are those of `nnfoundations.numpy`. The ladder adds one change at a time to the same network.
-The museum trains networks whose gradients are wrong as in published code.
+The museum trains networks with one fault each, most of them in the gradient.
 """
 
 from nnfoundations.labs._runner.lab import Arm, Choice, Lab, Preset
@@ -29,7 +29,8 @@ LAB = Lab(
     setup={
         "data": "MNIST: 55,000 training and 5,000 validation images, one fixed stratified split. All choices "
         "are made on the validation part; the best network by hand and the best rung are tested",
-        "model": "784-256-128-10, ReLU, 235,146 weights, He's initial values; 768 more with batch norm",
+        "model": "784-256-128-10, ReLU, 235,146 weights and biases, 768 more with batch norm; He's initial "
+        "values",
         "plain": "by hand, `nnfoundations.numpy`: SGD, batches of 64, rate 0.01, 10 epochs",
         "momentum, decay": "by hand: momentum 0.9, decay 1e-4, a rate that falls to zero, 10 epochs",
         "ladder": "on torch: one change per rung, batches of 128, 15 epochs each. The rate of each rung is "

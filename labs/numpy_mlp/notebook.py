@@ -89,8 +89,7 @@ page.figure("gallery", "Digits with predictions: right, wrong by the plain netwo
 
 # %% [markdown]
 # **The museum.** Each row is a network with one fault, or a sound network (bold), with which the faults below
-# it are compared. A cell says in which share of the seeds a check raised an
-# alarm:
+# it are compared. A cell says in which share of the seeds a check raised an alarm:
 #
 # - *one batch*: 400 steps must fit one batch;
 # - *gradient*: the slope of the loss by differences;

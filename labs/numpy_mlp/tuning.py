@@ -1,22 +1,21 @@
 """Chooses the learning rate of each arm on the validation part, with a seed that no run of the lab uses.
 
-`python -m nnfoundations.labs.numpy_mlp.tune FOLDER` runs what is missing in FOLDER and writes `tuning.csv`
+`python -m nnfoundations.labs.numpy_mlp.tuning FOLDER` runs what is missing in FOLDER and writes `tuning.csv`
 here. The configs have the rates that it found; a test compares them.
 """
 
 import csv
 import io
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from nnfoundations.labs._runner.run import Run, carry_out, write_whole
+from nnfoundations.labs._runner.run import write_whole
+from nnfoundations.labs._runner.tuning import TRIAL_SEED, carry_out_trial
 from nnfoundations.labs.numpy_mlp.lab import LAB
 
-__all__ = ["GRIDS", "SEED", "TUNING", "Grid", "best_rates", "main"]
+__all__ = ["GRIDS", "TUNING", "Grid", "best_rates", "main"]
 
-SEED = 100
 TUNING = Path(__file__).parent / "tuning.csv"
 
 
@@ -81,16 +80,10 @@ def main(folder: Path) -> None:
     table.writerow(("arm", "rate", "seed", "accuracy", "loss"))
     for name, grid in GRIDS.items():
         for rate in grid.rates:
-            options = (*arms[name].options, grid.option, str(rate))
-            arm = replace(
-                arms[name],
-                name=f"{name}_{rate}",
-                config=arms[name].config or f"{LAB.name}/{name}",
-                options=options,
-            )
-            run = Run(arm, SEED, folder, (), LAB.measure)
-            row = run.ended() or carry_out(run)
-            table.writerow((name, rate, SEED, *row.numbers(("accuracy", "loss"))))
+            arm = arms[name]
+            config = arm.config or f"{LAB.name}/{name}"
+            row = carry_out_trial(arm, config, grid.option, rate, folder, LAB.measure)
+            table.writerow((name, rate, TRIAL_SEED, *row.numbers(("accuracy", "loss"))))
     write_whole(TUNING, text.getvalue())
 
 
