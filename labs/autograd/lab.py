@@ -78,7 +78,7 @@ LAB = Lab(
     ),
     presets={
         "smoke": Preset(1, 4, ("--trainer.max_epochs", "1"), SMOKE, notebook=False),
-        "quick": Preset(5, 90, arms=QUICK),
+        "quick": Preset(5, 70, arms=QUICK),
         "full": Preset(20, 1120),
     },
     measure=measure,

@@ -78,9 +78,9 @@ LAB = Lab(
         ),
         "quick": Preset(
             5,
-            75,
+            58,
             (
-                *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "200"),
+                *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "160"),
                 *("--trainer.log_every_n_steps", "4", "--figures.every_n_epochs", "0"),
             ),
             arms=("unit", "plain", "sgd", "adamw", "outliers"),

@@ -121,7 +121,7 @@ LAB = Lab(
     ),
     presets={
         "smoke": Preset(1, 5, ("--trainer.max_epochs", "5"), notebook=False),
-        "quick": Preset(5, 52),
+        "quick": Preset(5, 42),
         "full": Preset(20, 200),
     },
     measure=measure,

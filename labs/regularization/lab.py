@@ -172,8 +172,8 @@ LAB = Lab(
     arms=(NONE, *SINGLE, *COMBINED, *SIZED, *RANDOM),
     presets={
         "smoke": Preset(1, 6, ("--trainer.max_epochs", "1"), ("none", "l2_0.003", "l2_0.1"), notebook=False),
-        "quick": Preset(5, 72, ("--trainer.max_epochs", "10"),
-                        ("none", "l2_0.003", "l2_0.1", "dropout_0.5", "augmentation")),
+        "quick": Preset(5, 48, ("--trainer.max_epochs", "10", "--figures.every_n_epochs", "0"),
+                        ("none", "l2_0.003", "l2_0.1", "augmentation")),
         "full": Preset(5, 1180),
     },
     measure=measure,
