@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nnfoundations.callbacks._diagnostics_figures import health_figure, layers_figure
-from nnfoundations.diagnostics import Engine, Finding, History, weight_matrices
+from nnfoundations.diagnostics import Engine, Finding, History, page_command, weight_matrices
 
 __all__ = [
     "DRAW_EVERY",
@@ -155,4 +155,6 @@ def markdown(finding: Finding) -> str:
     ]
     if finding.consequences:
         parts.append(f"Explains {', '.join(finding.consequences)}.")
+    if command := page_command(finding.fault):
+        parts.append(f"`{command}`")
     return "\n\n".join(parts)

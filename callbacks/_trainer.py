@@ -5,7 +5,6 @@ It uses attributes and not classes, because `lightning.pytorch` and `pytorch_lig
 
 import inspect
 import math
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,11 +13,9 @@ import torch
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor
 
-from nnfoundations.diagnostics import SHORT, TENDENCY
+from nnfoundations.diagnostics import SHORT, TENDENCY, validation_metric
 
-__all__ = ["Validation", "can_replay", "named", "replay", "settings", "unavailable"]
-
-_VALIDATION = {"val", "valid", "validation"}
+__all__ = ["Validation", "can_replay", "replay", "settings", "unavailable"]
 
 
 def settings(trainer: Any) -> dict[str, float]:
@@ -72,7 +69,7 @@ class Validation:
 
     def result(self, metrics: Mapping[str, Any]) -> tuple[float | None, float | None, float]:
         """Return loss, accuracy and the standard error of the loss over the batches (NaN if unknown)."""
-        loss, accuracy, error = named(metrics, "loss"), named(metrics, "acc", "accuracy"), float("nan")
+        loss, accuracy, error = _logged(metrics, "loss"), _logged(metrics, "acc", "accuracy"), float("nan")
         if self._losses:
             values = torch.stack(self._losses).double().cpu()
             weights = torch.tensor(self._sizes).clamp(min=1).double()
@@ -85,19 +82,10 @@ class Validation:
         return loss, accuracy, error
 
 
-def named(metrics: Mapping[str, Any], *what: str) -> float | None:
-    """Find a validation metric by the words in its name: ``val_loss``, ``val/loss``, ``valid_loss_epoch``.
-
-    Of several the one with the fewest words is taken: ``val_loss`` before ``val_kl_loss``.
-    """
-    words = {name: re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name) for name in metrics}
-    said = {name: [word.lower() for word in each] for name, each in words.items()}
-    names = [
-        name
-        for name, each in said.items()
-        if set(what) & set(each) and _VALIDATION & set(each) and "train" not in each
-    ]
-    return float(metrics[min(names, key=lambda n: (len(said[n]), len(n), n))]) if names else None
+def _logged(metrics: Mapping[str, Any], *what: str) -> float | None:
+    """Return the validation metric whose name says this; None if there is none."""
+    name = validation_metric(metrics, *what)
+    return None if name is None else float(metrics[name])
 
 
 def _samples(batch: Any) -> int:

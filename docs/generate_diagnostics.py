@@ -1,7 +1,10 @@
-"""Writes docs/diagnostics.md from the docstrings and limits of the rules, and from a real run of every fault.
+"""Writes docs/diagnostics.md, and a page in docs/faults for each rule, from the rules and from real runs.
 
-python docs/generate_diagnostics.py          the runs (several minutes), their rows and figures, and the page
-python docs/generate_diagnostics.py --page   the page alone, from the committed rows
+python docs/generate_diagnostics.py          the runs (several minutes), their rows and figures, and the pages
+python docs/generate_diagnostics.py --page   the pages alone, from the committed rows
+
+`nnfoundations explain` prints the pages of the faults as plain text. It knows headings, paragraphs, lists and
+images.
 
 The file is longer than usual because a third of it is the texts for faults.
 """
@@ -12,16 +15,18 @@ import re
 import sys
 from itertools import groupby
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 
 from nnfoundations.diagnostics import RULES, Family, Finding, History, Rule, Severity
 from nnfoundations.diagnostics._console import announcement
+from nnfoundations.diagnostics._quantities import QUANTITIES
 from nnfoundations.diagnostics.rules._rule import median, weight_matrices
 
 HERE = Path(__file__).parent
-PAGE, HEAD = HERE / "diagnostics.md", HERE / "diagnostics_head.md"
+PAGE, HEAD, PAGES = HERE / "diagnostics.md", HERE / "diagnostics_head.md", HERE / "faults"
 ROWS, IMAGES = HERE / "results" / "diagnostics_faults.csv", HERE / "images"
 
 INJECTED = {
@@ -103,29 +108,33 @@ NETS = {
 TELLING = {
     "unscaled-inputs": "input of rms",
     "constant-inputs": "input of spread",
+    "constant-targets": "target of spread",
     "parameter-not-in-optimizer": "update_ratio by layer",
     "graph-cut": "gradient_norm by layer",
     "gradients-not-zeroed": "stale_gradient of norm",
     "symmetric-weights": "gradient_norm by layer",
     "bad-initialization": "activation_std by layer",
     "bad-output-scale": "activation_std by layer",
+    "exploding-gradients": "gradient_norm",
     "vanishing-gradients": "gradient_norm by layer",
     "saturated-units": "saturated_share",
-    "dead-units": "dead_share",
+    "dead-units": "silent_share",
     "overfitting": "validation_loss of loss",
     "no-gradient": "gradient_norm by layer",
     "no-learning": "sample_spread by layer",
     "learning-rate-too-high": "update_ratio",
     "learning-rate-too-low": "update_ratio",
 }
-"""The quantity that a figure shows beside the loss; by default the gradient norm."""
+"""The quantity that a figure shows beside the loss; by default the first that the rule needs and that has one
+number per layer or parameter."""
 
 TITLES = {
     "input of rms": "RMS of the inputs",
     "input of spread": "standard deviation of an input over the batch",
     "stale_gradient of norm": "gradient norm before the backward pass",
     "saturated_share": "share of saturated units, worst layer",
-    "dead_share": "share of dead units, worst layer",
+    "silent_share": "share of units that are 0 on every sample, worst layer",
+    "target of spread": "range of the targets in a batch",
     "validation_loss of loss": "validation loss",
     "sample_spread by layer": "spread over the samples / size, layer by layer",
     "update_ratio": "update / weight, median layer",
@@ -181,14 +190,27 @@ def run(fault: Any, net: str) -> tuple[dict[str, Any], tuple[History, History]]:
         "explains": "; ".join(found.consequences) if found else "",
     }  # fmt: skip
     row |= {name: getattr(found, name) if found else "" for name in ("evidence", "cause", "remedy")}
+    row |= curves_of("fault", broken.history) | curves_of("twin", healthy.history)
     return row, (healthy.history, broken.history)
+
+
+def curves_of(run: str, history: History) -> dict[str, Any]:
+    """Return how the losses of a run went: at the start, at best and at the end."""
+    losses = history["loss"].rows[:, 0]
+    numbers = {"first": losses[0], "last": np.median(losses[-10:])}
+    numbers |= dict.fromkeys(("best_validation", "last_validation"))
+    if len(checks := history["validation_loss"]) > 1:
+        values = checks.column("loss")
+        numbers |= {"best_validation": values.min(), "last_validation": values[-1]}
+    steps = {f"{run}_steps": int(history["loss"].steps[-1]) + 1}
+    return steps | {f"{run}_{k}": "" if v is None else f"{v:.3g}" for k, v in numbers.items()}
 
 
 def draw(fault: str, healthy: History, broken: History) -> None:
     """Draw the loss and the quantity that shows the fault, for the broken run and its healthy twin."""
     from matplotlib.figure import Figure
 
-    telling = TELLING.get(fault, "gradient_norm")
+    telling = telling_of(fault)
     figure = Figure(figsize=(8, 2.5), dpi=100, layout="constrained")
     left, right = figure.subplots(1, 2)
     for history, label, colour in ((healthy, "healthy twin", "#7f7f7f"), (broken, fault, "#c0392b")):
@@ -206,10 +228,18 @@ def draw(fault: str, healthy: History, broken: History) -> None:
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         values = np.concatenate([np.ravel(line.get_ydata()).astype(float) for line in axes.lines])
-        seen = values[np.isfinite(values) & (values > 0)]
-        if len(seen) and seen.max() > 30 * seen.min() and "share" not in title:
+        seen = values[np.isfinite(values)]
+        if len(seen) and seen.max() > 30 * seen.min() > 0 and "share" not in title:
             axes.set_yscale("log")
     figure.savefig(image_of(fault))
+
+
+def telling_of(fault: str) -> str:
+    """Return the quantity that a figure shows beside the loss."""
+    needs = next(rule.needs for rule in RULES if rule.fault == fault)
+    series = (name for name in needs if name != "loss" and name in QUANTITIES)
+    plain = (name for name in series if isinstance(QUANTITIES[name].columns, str))
+    return TELLING.get(fault) or next(plain, "gradient_norm")
 
 
 def curve(history: History, telling: str) -> tuple[Any, Any]:
@@ -242,23 +272,34 @@ def image_of(fault: str) -> Path:
     return IMAGES / f"diagnostics_{fault}.png"
 
 
-# -- page ------------------------------------------------------------------------------------------------
+# -- pages -----------------------------------------------------------------------------------------------
 
 
-def page() -> str:
-    """Build the whole document from the rules and the committed rows."""
-    with ROWS.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    example = next(
-        (row for row in rows if row["fault"] == "learning-rate-too-high/adam" and row["named"]), rows[0]
-    )
+def read(name: str) -> list[dict[str, str]]:
+    with (HERE / "results" / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def pages() -> dict[Path, str]:
+    """Build all documents: docs/diagnostics.md, the list of faults, and a page for each rule."""
+    rows = read(ROWS.stem)
+    documents = {PAGE: page(rows), PAGES / "README.md": index()}
+    for rule in RULES:
+        documents[PAGES / f"{rule.fault}.md"] = fault_page(rule, rows)
+    return documents
+
+
+def page(rows: list[dict[str, str]]) -> str:
+    """Build docs/diagnostics.md from its head, the benchmarks and the committed rows."""
+    example = next(row for row in rows if row["fault"] == "learning-rate-too-high/adam")
     head = HEAD.read_text(encoding="utf-8").replace("{example}", "\n".join(t for _, t in told(example)))
-    parts = [head.rstrip(), cost(), accuracy(), summary(rows)]
+    return "\n\n".join([head.rstrip(), cost(), accuracy(), summary(rows)]) + "\n"
+
+
+def by_family() -> list[tuple[str, list[Rule]]]:
+    """Return the rules of each family, in causal order."""
     ordered = sorted(RULES, key=lambda rule: Family.rank(rule.family))
-    for family, members in groupby(ordered, key=lambda rule: rule.family):
-        parts.append(f"## {family.replace('-', ' ').capitalize()}")
-        parts += [section(rule, [row for row in rows if row["expected"] == rule.fault]) for rule in members]
-    return "\n\n".join(parts) + "\n"
+    return [(family, list(members)) for family, members in groupby(ordered, key=lambda rule: rule.family)]
 
 
 def told(row: dict[str, str]) -> list[tuple[str, str]]:
@@ -270,11 +311,6 @@ def told(row: dict[str, str]) -> list[tuple[str, str]]:
                 row["remedy"], explains),
         100,
     )  # fmt: skip
-
-
-def read(name: str) -> list[dict[str, str]]:
-    with (HERE / "results" / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def cost() -> str:
@@ -354,69 +390,185 @@ def accuracy() -> str:
 
 
 def summary(rows: list[dict[str, str]]) -> str:
+    """Build the part that links to the pages of the faults."""
     right = sum(row["right"] == "yes" for row in rows)
     silent = sum(row["twin"] == "silent" for row in rows)
-    lines = [
+    table = ["| family | faults |", "|---|---|"]
+    for family, rules in by_family():
+        links = ", ".join(f"[`{rule.fault}`](faults/{rule.fault}.md)" for rule in rules)
+        table.append(f"| {family} | {links} |")
+    return "\n\n".join([
         "## Faults",
-        "Each fault was injected into a network that trains on digits or on a table. Its healthy twin is\n"
-        f"the same run without the fault. {right} of {len(rows)} faults were found in time as root cause, "
-        f"and {silent}\nhealthy twins had no finding ([rows](results/diagnostics_faults.csv)).",
-        "| injected fault | network | finding | first step |\n|---|---|---|---|",
+        "Each fault has a page with symptom, evidence, cause, fix, and a figure of a real run beside its\n"
+        "healthy twin. The [list of faults](faults/README.md) says what each fault is. Offline,\n"
+        "`nnfoundations explain` prints this list, and `nnfoundations explain dead-units` a page.",
+        "\n".join(table),
+        "Each fault was injected into networks that train on digits or on a table. Its healthy twin is\n"
+        f"the same run without the fault. {right} of {len(rows)} faults were found in time as root cause,\n"
+        f"and {silent} healthy twins had no finding ([rows](results/diagnostics_faults.csv)).",
+    ])  # fmt: skip
+
+
+def index() -> str:
+    """Build the list of all faults."""
+    parts = [
+        "# Faults",
+        "The faults that diagnostics can find, by family. Of faults that begin together, one of an earlier\n"
+        "family is the root cause.",
     ]
-    for row in rows:
-        named = f"[`{row['named']}`](#{row['named']})" if row["named"] else "nothing"
-        wrong = "" if row["right"] == "yes" else f" (not `{row['expected']}`)"
-        lines[-1] += f"\n| {injected(row)} | {NETS[row['net']]} | {named}{wrong} | {row['step']} |"
-    return "\n\n".join(lines)
+    for family, rules in by_family():
+        parts.append(f"## {title(family)}")
+        parts.append("\n".join(item(f"[`{rule.fault}`]({rule.fault}.md): {meaning(rule)}") for rule in rules))
+    return "\n\n".join(parts) + "\n"
+
+
+def title(name: str) -> str:
+    return name.replace("-", " ").capitalize()
+
+
+def paragraph(text: str) -> str:
+    return fill(text, 110, break_on_hyphens=False, break_long_words=False)
+
+
+def item(text: str) -> str:
+    return fill(
+        text, 110, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )
+
+
+def meaning(rule: Rule) -> str:
+    """Return the docstring of a rule as one line."""
+    return " ".join(inspect.cleandoc(type(rule).__doc__ or "").split())
+
+
+def code(text: str) -> str:
+    """Mark names such as __getitem__ as code, which Markdown would show in bold."""
+    return re.sub(r"\b__\w+__", r"`\g<0>`", text)
 
 
 def injected(row: dict[str, str]) -> str:
     return INJECTED.get(row["fault"], row["fault"])
 
 
-def section(rule: Rule, rows: list[dict[str, str]]) -> str:
-    """Build the part about one rule."""
-    parts = [f"### {rule.fault}", " ".join(inspect.cleandoc(type(rule).__doc__ or "").split())]
+def where(row: dict[str, str]) -> str:
+    """Say in which run a fault was injected, and how."""
+    return f"{NETS.get(row['net'], row['net'])}: {injected(row)}"
+
+
+def fault_page(rule: Rule, runs: list[dict[str, str]]) -> str:
+    """Build the page of a fault from the committed runs: symptom, evidence, cause, fix."""
+    rows = [row for row in runs if row["expected"] == rule.fault]
+    parts = [f"# {rule.fault}", paragraph(meaning(rule))]
     seen = next((row for row in rows if row["figure"] == "yes"), None)
-    what = injected(seen or rows[0]) if rows else ""
     if seen:
-        parts.append(f"![{rule.fault}: {what}]({image_of(rule.fault).relative_to(HERE).as_posix()})")
-        parts.append(f"*{NETS[seen['net']]}: {what}.*")
-        evidence = "\n".join(
-            f"- **{title}**: {seen[name]}"
-            for title, name in (("Evidence", "evidence"), ("Cause", "cause"), ("Remedy", "remedy"))
-        )
-        explains = seen["explains"].replace("; ", ", ")
-        parts.append(evidence + (f"\n- **Explains here**: {explains}" if explains else ""))
-    elif rows and rows[0]["named"]:
-        parts.append(
-            f"When injected ({what}), it is a symptom of [`{rows[0]['named']}`](#{rows[0]['named']})."
-        )
-    if limits := limits_of(rule):
-        table = ["| limit | value | may be | meaning |", "|---|---|---|---|"]
-        table += [f"| `{name}` | {value} | {range_of(rule, name)} | {why} |" for name, value, why in limits]
-        parts.append("\n".join(table))
-    needs = ", ".join(quantity.replace("_", " ") for quantity in rule.needs)
-    return "\n\n".join(
-        [
-            *parts,
-            f"Measurements needed: {needs}." if needs else "Needs no measurements: it reads exact facts.",
+        image = image_of(rule.fault).relative_to(HERE).as_posix()
+        parts += [
+            "## Symptom",
+            paragraph(course(seen)),
+            f"![{rule.fault} and its healthy twin](../{image})",
+            "## Evidence",
+            paragraph(f"{reported(seen)} {code(seen['evidence'])}"),
+            "## Cause",
+            paragraph(code(seen["cause"])),
+            "## Fix",
+            paragraph(code(seen["remedy"])),
         ]
+    else:
+        parts.append("No committed run shows this fault as root cause.")
+    if related := relations(rule, runs):
+        parts += ["## Related faults", "\n".join(map(item, related))]
+    if rows:
+        parts += ["## Runs", "\n".join(item(f"{where(row)}. {outcome(rule, row)}") for row in rows)]
+    return "\n\n".join([*parts, "## Rule", *declaration(rule)]) + "\n"
+
+
+def course(row: dict[str, str]) -> str:
+    """Say how the losses of a run went, and those of the same run without the fault."""
+    mine, twin = (
+        {name: said(row[f"{run}_{name}"]) for name in ("first", "last", "best_validation", "last_validation")}
+        for run in ("fault", "twin")
+    )
+    text = (
+        f"In a real run ({where(row)}) the training loss goes from {mine['first']} to {mine['last']} "
+        f"in {int(row['fault_steps']):,} steps; without the fault it goes from {twin['first']} to "
+        f"{twin['last']}."
+    )
+    if mine["best_validation"] == mine["last_validation"] or not twin["best_validation"]:
+        return text
+    return (
+        f"{text} The validation loss is {mine['best_validation']} at best and {mine['last_validation']} at "
+        f"the end; without the fault it is {twin['best_validation']} and {twin['last_validation']}."
     )
 
 
+def said(number: str) -> str:
+    return {"nan": "NaN", "inf": "infinity"}.get(number, number)
+
+
+def reported(row: dict[str, str]) -> str:
+    """Say how severe a finding was, since when, and where."""
+    places = row["where"].split("; ") if row["where"] else []
+    shown = ", ".join(f"`{name}`" for name in places[:3])
+    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+    return f"Severity {row['severity']}, from step {row['step']} on{', in ' if places else ''}{shown}{more}."
+
+
+def relations(rule: Rule, runs: list[dict[str, str]]) -> list[str]:
+    """List the causes of this fault in the committed runs, and its symptoms there."""
+    causes = [row["named"] for row in runs if rule.fault in row["explains"].split("; ")]
+    symptoms = [name for row in runs if row["named"] == rule.fault for name in row["explains"].split("; ")]
+    lines = []
+    if causes:
+        lines.append(f"In these runs it was a symptom of {links(causes)}. Fix that fault first.")
+    if any(symptoms):
+        lines.append(f"In these runs it had the symptoms {links(symptoms)}.")
+    return lines
+
+
+def links(faults: list[str]) -> str:
+    """Link to the pages of faults, in causal order."""
+    ordered = [rule.fault for _, rules in by_family() for rule in rules]
+    return ", ".join(f"[`{fault}`]({fault}.md)" for fault in ordered if fault in faults)
+
+
+def outcome(rule: Rule, row: dict[str, str]) -> str:
+    if not row["named"]:
+        return "Not found."
+    other = "" if row["named"] == rule.fault else f" as a symptom of [`{row['named']}`]({row['named']}.md)"
+    return f"Found{other}, from step {row['step']} on."
+
+
+def declaration(rule: Rule) -> list[str]:
+    """Say what a rule needs, and list its limits."""
+    needs = ", ".join(quantity.replace("_", " ") for quantity in rule.needs)
+    count = (
+        f"at least {rule.confirmations} of five measurements must show it" if rule.confirmations > 1 else ""
+    )
+    kind = "It is an exact fact" if rule.exact else "It is a tendency, judged from 20 steps on"
+    facts = "; ".join(
+        filter(None, (f"Family: {rule.family}", f"measurements needed: {needs}" if needs else ""))
+    )
+    parts = [paragraph(f"{facts}. {kind}{'; ' if count else ''}{count}.")]
+    if limits := limits_of(rule):
+        rows = [(f"`{name}` = {value}", range_of(rule, name), why) for name, value, why in limits]
+        lines = [f"{head}{f' ({span})' if span else ''}: {why}" for head, span, why in rows]
+        parts.append("Its limits; in brackets, the range in which no recorded run gets another result:")
+        parts.append("\n".join(map(item, lines)))
+    return parts
+
+
 def range_of(rule: Rule, limit: str) -> str:
-    """Return the range of a limit in which no recorded run gets another result."""
+    """Return the range of a limit in which no recorded run gets another result; empty if it was not moved."""
     rows = read("diagnostics_margins")
-    (row,) = (row for row in rows if (row["rule"], row["limit"]) == (rule.fault, limit))
-    return f"{row['low']} to {row['high']}"
+    row = next((row for row in rows if (row["rule"], row["limit"]) == (rule.fault, limit)), None)
+    return "" if row is None else f"{row['low']} to {row['high']}"
 
 
 def limits_of(rule: Rule) -> list[tuple[str, str, str]]:
     """Return the thresholds of a rule, each with the comment on its line."""
     source = inspect.getsource(type(rule))
     found = re.findall(r"^    (\w+): (?:int|float) = ([^#\n]+?)\s*(?:# (.*))?$", source, re.M)
-    return [(name, value, why.strip().replace("|", r"\|")) for name, value, why in found]
+    return [(name, value, why.strip()) for name, value, why in found]
 
 
 if __name__ == "__main__":
@@ -426,5 +578,10 @@ if __name__ == "__main__":
             writer = csv.DictWriter(out, list(table[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(table)
-    PAGE.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{PAGE.name}: {len(RULES)} rules\n")
+    PAGES.mkdir(exist_ok=True)
+    documents = pages()
+    for old in set(PAGES.glob("*.md")) - set(documents):
+        old.unlink()
+    for path, text in documents.items():
+        path.write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{len(documents)} pages\n")

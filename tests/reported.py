@@ -23,7 +23,7 @@ def changed(finding, **fields):
 
 
 def engine(*findings, not_run=None, mute=(), failure=None):
-    judge = types.SimpleNamespace(mute=mute, not_run=lambda history: not_run or {})
+    judge = types.SimpleNamespace(findings=list(findings), mute=mute, not_run=lambda history: not_run or {})
     schedule = types.SimpleNamespace(steps=1234, spent=0.123, trained=20.0)
     return types.SimpleNamespace(
         findings=list(findings), judge=judge, schedule=schedule, history=History(), step=99, failure=failure

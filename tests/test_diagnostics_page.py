@@ -4,14 +4,17 @@ import csv
 import dataclasses
 import re
 import runpy
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from faults import FAULTS
 from watched import lines_of
 
 from nnfoundations.cli import main
-from nnfoundations.diagnostics import RULES
+from nnfoundations.cli.commands._explain import plain
+from nnfoundations.diagnostics import RULES, Rule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
@@ -85,36 +88,80 @@ def test_a_fault_can_be_muted(tmp_path, capsys):
     assert "learning-rate-too-high (error)" not in capsys.readouterr().err
 
 
-# -- the document ------------------------------------------------------------------------------------------
+# -- the documents -----------------------------------------------------------------------------------------
 
 
-def test_the_page_is_what_the_rules_and_the_rows_say():
-    generate = runpy.run_path(str(DOCS / "generate_diagnostics.py"))
-    written = (DOCS / "diagnostics.md").read_text(encoding="utf-8")
-    assert written == generate["page"](), (
-        "run python docs/generate_diagnostics.py, --page where words changed"
-    )
-    assert {fault.id for fault in FAULTS} <= set(generate["INJECTED"]), "a fault without words for it"
+@pytest.fixture(scope="module")
+def generate():
+    return SimpleNamespace(**runpy.run_path(str(DOCS / "generate_diagnostics.py")))
 
 
-def test_every_rule_has_a_section_and_small_figures():
-    page = (DOCS / "diagnostics.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^### (\S+)$", page, re.M)) == {rule.fault for rule in RULES}
-    figures = re.findall(r"\]\((images/\S+\.png)\)", page)
-    assert len(figures) >= 15
-    for figure in figures:
-        assert (DOCS / figure).stat().st_size < 80_000
+def rows_of(name):
+    with (DOCS / "results" / name).open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
-def test_the_limits_are_those_of_the_rules():
-    limits_of = runpy.run_path(str(DOCS / "generate_diagnostics.py"))["limits_of"]
+def test_the_pages_are_what_the_rules_and_the_rows_say(generate):
+    for path, text in generate.pages().items():
+        assert path.read_text(encoding="utf-8") == text, (
+            f"{path}: run python docs/generate_diagnostics.py, with --page if only words changed"
+        )
+    assert {fault.id for fault in FAULTS} <= set(generate.INJECTED), "a fault without words for it"
+
+
+def test_every_rule_has_a_page_and_no_other_page_is_left():
+    pages = {path.stem for path in (DOCS / "faults").glob("*.md")}
+    assert pages == {"README", *(rule.fault for rule in RULES)}
+
+
+@pytest.mark.parametrize("fault", [rule.fault for rule in RULES])
+def test_a_page_goes_from_symptom_to_fix_beside_a_small_figure(fault):
+    page = (DOCS / "faults" / f"{fault}.md").read_text(encoding="utf-8")
+    heads = re.findall(r"^## (.+)$", page, re.M)
+    assert heads[:4] == ["Symptom", "Evidence", "Cause", "Fix"], "no committed run shows this fault"
+    (figure,) = re.findall(r"^!\[[^]]+\]\((\S+\.png)\)$", page, re.M)
+    assert (DOCS / "faults" / figure).stat().st_size < 80_000
+    assert page.index("## Symptom") < page.index(figure) < page.index("## Evidence")
+
+
+def test_links_between_the_pages_lead_somewhere():
+    for page in (DOCS / "faults").glob("*.md"):
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@dataclass(frozen=True)
+class Quiet(Rule):
+    """The loss does not change."""
+
+    fault, family, needs = "quiet", "loss", ("loss",)
+    change: float = 0.5  # smallest change; a judgement
+
+    def judge(self, history):
+        return None
+
+
+def test_a_rule_without_committed_runs_gets_a_page(generate):
+    """So that a new rule can be explained before its run is committed."""
+    page = plain(generate.fault_page(Quiet(), []), 80)
+    assert "No committed run shows this fault as root cause." in page
+    assert "  - change = 0.5: smallest change; a judgement" in page
+    assert "Symptom" not in page
+
+
+def test_the_limits_are_those_of_the_rules(generate):
     for rule in RULES:
-        shown = {name: float(value) for name, value, _ in limits_of(rule)}
+        shown = {name: float(value) for name, value, _ in generate.limits_of(rule)}
         assert shown == {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule)}
 
 
+def test_every_limit_was_moved():
+    """The range of each limit is in the committed rows of `benchmarks/diagnostics_ablation.py margins`."""
+    limits = {(rule.fault, field.name) for rule in RULES for field in dataclasses.fields(rule)}
+    assert {(row["rule"], row["limit"]) for row in rows_of("diagnostics_margins.csv")} == limits
+
+
 def test_the_committed_rows_are_right():
-    with (DOCS / "results" / "diagnostics_faults.csv").open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = rows_of("diagnostics_faults.csv")
     assert {row["fault"] for row in rows} == {fault.id for fault in FAULTS}
     assert [row["fault"] for row in rows if row["right"] != "yes"] == []

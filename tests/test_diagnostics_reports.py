@@ -35,6 +35,12 @@ def test_lines_fit_and_names_stay_whole(width):
         assert "exploding-gradients" in words
 
 
+def test_the_fault_of_a_users_own_rule_has_no_page():
+    own = changed(RATE, fault="loss-plateau")
+    assert "more:" not in text(console.announcement(own, 80))
+    assert console.announcement(RATE, 80)[-1][1] == "  more: nnfoundations explain learning-rate-too-high"
+
+
 def test_a_healthy_run_has_one_line():
     assert text(console.closing(engine(), 100)) == (
         "Diagnostics: nothing found in 1,234 steps (cost 0.12 s, 0.6% of training)."
@@ -56,10 +62,12 @@ Diagnostics: 2 findings, root cause first, in 1,234 steps (cost 0.12 s, 0.6% of 
      0.001 to 0.02). The learning rate 0.3 is too high for this network.
      -> Set lr=0.0042 (now 0.3): each update is then 0.02 of the weights.
      explains dead-units
+     more: nnfoundations explain learning-rate-too-high
   2. overfitting (warning, resolved), steps 0 to 12
      In the first steps each update changes the weights by 1.4 times their size (healthy updates:
      0.001 to 0.02). The learning rate 0.3 is too high for this network.
      -> Set lr=0.0042 (now 0.3): each update is then 0.02 of the weights.
+     more: nnfoundations explain overfitting
   Findings: logs/findings.jsonl
   Not run: dead-units, saturated-units (compiled model); graph-cut (shards). Muted: dead-units:head."""
     )
@@ -131,7 +139,7 @@ def test_it_prints_above_a_bar_of_tqdm(capsys):
         console.Console().report(RATE)
     out, err = capsys.readouterr()
     assert err.startswith("Diagnostics: learning-rate-too-high")
-    assert err.endswith("weights.\n")
+    assert err.endswith("  more: nnfoundations explain learning-rate-too-high\n")
     assert out.count("1/3") >= 2, "the bar was not drawn again"
 
 
@@ -189,6 +197,7 @@ def test_a_line_a_change(tmp_path):
     ]
     assert rows[0] == {**rows[0], **RATE.as_dict(), "numbers": {"update_ratio": 1.4, "spread": None}}
     assert rows[0]["time"]
+    assert rows[0]["explain"] == "nnfoundations explain learning-rate-too-high"
 
 
 def test_a_torn_line_does_not_spoil_the_next(tmp_path):

@@ -11,7 +11,7 @@ from nnfoundations.diagnostics._engine import Engine
 from nnfoundations.diagnostics._error import FaultError, describe
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Finding, Severity, Suspicion
-from nnfoundations.diagnostics._findings_file import FindingsFile
+from nnfoundations.diagnostics._findings_file import FindingsFile, findings_line
 from nnfoundations.diagnostics._history import (
     Event,
     History,
@@ -23,7 +23,9 @@ from nnfoundations.diagnostics._history import (
     TargetFacts,
 )
 from nnfoundations.diagnostics._judge import Judge, checked, diagnose
+from nnfoundations.diagnostics._metric_names import training_loss, validation_metric
 from nnfoundations.diagnostics._monitor import Monitor
+from nnfoundations.diagnostics._page import page_command
 from nnfoundations.diagnostics._targets import loss_facts
 from nnfoundations.diagnostics.nonfinite import StepGuard, tensors
 from nnfoundations.diagnostics.rules import RULES, SHORT, TENDENCY, Rule, weight_matrices
@@ -57,7 +59,11 @@ __all__ = [
     "checked",
     "describe",
     "diagnose",
+    "findings_line",
     "loss_facts",
+    "page_command",
     "tensors",
+    "training_loss",
+    "validation_metric",
     "weight_matrices",
 ]

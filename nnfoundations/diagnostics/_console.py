@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from nnfoundations.diagnostics._error import describe
 from nnfoundations.diagnostics._finding import Finding, Severity, listed
+from nnfoundations.diagnostics._page import page_command
 
 if TYPE_CHECKING:
     from nnfoundations.diagnostics._engine import Engine
+    from nnfoundations.diagnostics._history import History
+    from nnfoundations.diagnostics._judge import Judge
 
 __all__ = [
     "LONG_SECONDS",
@@ -31,6 +34,7 @@ __all__ = [
     "columns",
     "is_terminal",
     "stream",
+    "summary",
     "write",
 ]
 
@@ -100,6 +104,16 @@ class Console:
         if engine.schedule.steps or engine.findings or engine.failure is not None:
             write(closing(engine, columns(), saved))
 
+    def judged(self, judge: "Judge", history: "History", run: str) -> None:
+        """Print all findings in the history of an earlier run to standard output.
+
+        Args:
+            judge: the rules, after they ran on the history.
+            history: the measurements of the run.
+            run: what was judged, such as ``1,230 steps of history.npz.``
+        """
+        write(summary(judge, history, run, columns(sys.stdout)), sys.stdout)
+
 
 def announcement(finding: Finding, width: int) -> list[Line]:
     """Lay out a finding as it is printed when it is new."""
@@ -110,15 +124,20 @@ def announcement(finding: Finding, width: int) -> list[Line]:
 
 def closing(engine: "Engine", width: int, saved: Sequence[str] = ()) -> list[Line]:
     """Lay out all findings, root cause first; a run without findings and failures gets one line."""
-    ended = _ended(engine)
-    steps = f"{_count(engine.schedule.steps, 'step')} ({_cost(engine)}).{ended}"
-    history = engine.history
-    notes = _not_run(engine.judge.not_run(history)) + _unseen(history.unseen) + _muted(engine.judge.mute)
-    findings = engine.findings
+    run = f"{_count(engine.schedule.steps, 'step')} ({_cost(engine)}).{_ended(engine)}"
+    return summary(engine.judge, engine.history, run, width, saved)
+
+
+def summary(
+    judge: "Judge", history: "History", run: str, width: int, saved: Sequence[str] = ()
+) -> list[Line]:
+    """Lay out the findings of a judge in a run, which the first line describes."""
+    notes = _not_run(judge.not_run(history)) + _unseen(history.unseen) + _muted(judge.mute)
+    findings = judge.findings
     if not findings:
-        return _wrapped(f"Diagnostics: nothing found in {steps}{notes}", width, hang=2)
+        return _wrapped(f"Diagnostics: nothing found in {run}{notes}", width, hang=2)
     first = ", root cause first," if len(findings) > 1 else ""
-    head = f"Diagnostics: {_count(len(findings), 'finding')}{first} in {steps}"
+    head = f"Diagnostics: {_count(len(findings), 'finding')}{first} in {run}"
     lines = _wrapped(head, width, hang=2, style="bold")
     for i, finding in enumerate(findings, 1):
         lines += _entry(i, finding, width)
@@ -160,11 +179,13 @@ def _entry(number: int, finding: Finding, width: int) -> list[Line]:
 
 
 def _body(finding: Finding, width: int, indent: int) -> list[Line]:
-    """Lay out evidence and cause, the remedy, and the symptoms."""
+    """Lay out evidence and cause, the remedy, the symptoms, and the command that explains the fault."""
     lines = _wrapped(f"{finding.evidence} {finding.cause}", width, indent)
     lines += _wrapped(f"-> {finding.remedy}", width, indent, indent + 3)
     if finding.consequences:
         lines += _wrapped(f"explains {', '.join(finding.consequences)}", width, indent, indent + 3, "dim")
+    if command := page_command(finding.fault):
+        lines += _wrapped(f"more: {command}", width, indent, indent + 3, "dim")
     return lines
 
 
@@ -222,16 +243,16 @@ def is_terminal(out: TextIO | None) -> bool:
         return False
 
 
-def columns() -> int:
-    """Return the width to lay out for."""
-    asked = is_terminal(stream()) or "COLUMNS" in os.environ  # the variable counts in a pipe too
+def columns(out: TextIO | None = None) -> int:
+    """Return the width to lay out for, on `out` or the stream of findings."""
+    asked = is_terminal(out or stream()) or "COLUMNS" in os.environ  # the variable counts in a pipe too
     wide = shutil.get_terminal_size((WIDEST, 24)).columns if asked else WIDEST
     return max(30, min(wide - 1, WIDEST))  # some terminals break the line at the last column
 
 
-def write(lines: Sequence[Line]) -> None:
+def write(lines: Sequence[Line], out: TextIO | None = None) -> None:
     """Print the lines as one piece. Failures are silent: they must not end a run."""
-    out = stream()
+    out = out or stream()
     if out is None:
         return
     text = _coloured(lines, out)

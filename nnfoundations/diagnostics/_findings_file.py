@@ -10,8 +10,9 @@ from typing import Any
 
 from nnfoundations.diagnostics._finding import Finding
 from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics._page import page_command
 
-__all__ = ["FINDINGS", "FindingsFile", "change", "line"]
+__all__ = ["FINDINGS", "FindingsFile", "change", "findings_line"]
 
 FINDINGS = "findings.jsonl"
 
@@ -19,7 +20,8 @@ FINDINGS = "findings.jsonl"
 class FindingsFile:
     """Append a line to ``findings.jsonl`` whenever a finding changes.
 
-    Each line is a finding as a JSON object, preceded by ``time``, ``step`` and ``change``. The values of
+    Each line is a finding as a JSON object, preceded by ``time``, ``step`` and ``change``, and followed by
+    ``explain``, the command that explains the fault (empty for a user's own rule). The values of
     ``change`` are ``new``; ``consequences`` (it explains more or fewer faults than before); ``severity``;
     ``resolved``; ``back`` (it shows again after it was resolved); ``explained`` (an earlier cause was found
     that explains it); and ``end`` (its state when the run is over). Lines are written whole, so the file can
@@ -45,11 +47,12 @@ class FindingsFile:
         """
         now = {finding.fault: finding for finding in findings}
         lines = [
-            line(changed, finding, step)
+            findings_line(changed, finding, step)
             for fault, finding in now.items()
             if (changed := change(self._known.get(fault), finding))
         ]
-        lines += [line("explained", self._known[fault], step) for fault in self._known if fault not in now]
+        gone = [finding for fault, finding in self._known.items() if fault not in now]
+        lines += [findings_line("explained", finding, step) for finding in gone]
         self._known = now
         self._append(lines)
 
@@ -61,7 +64,7 @@ class FindingsFile:
             step: the last optimizer step.
         """
         self.update(findings, step)
-        self._append([line("end", finding, step) for finding in findings])
+        self._append([findings_line("end", finding, step) for finding in findings])
         self._known = {}
 
     def save(self, history: History) -> None:
@@ -113,13 +116,22 @@ def change(before: Finding | None, now: Finding) -> str:
     return "severity" if before.severity != now.severity else ""
 
 
-def line(changed: str, finding: Finding, step: int) -> str:
-    """Make a line of the file. JSON has no infinity and no NaN, so they become null."""
+def findings_line(change: str, finding: Finding, step: int) -> str:
+    """Make a line of ``findings.jsonl``. JSON has no infinity and no NaN, so they become null.
+
+    Args:
+        change: what changed, see `FindingsFile`.
+        finding: the finding.
+        step: the current optimizer step.
+
+    Returns:
+        The line, with its end.
+    """
     plain: dict[str, Any] = finding.as_dict()
     plain["numbers"] = {k: v if math.isfinite(v) else None for k, v in plain["numbers"].items()}
     head = {
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         "step": step,
-        "change": changed,
+        "change": change,
     }
-    return json.dumps(head | plain, ensure_ascii=False) + "\n"
+    return json.dumps(head | plain | {"explain": page_command(finding.fault)}, ensure_ascii=False) + "\n"

@@ -139,6 +139,15 @@ class Judge:
             return None
         return Suspicion(**{**vars(suspicion), "where": where})
 
+    def judge_again(self, history: History) -> None:
+        """Run the rules on the history of an earlier run, step by step, as if the run took place now.
+
+        Args:
+            history: all measurements of the run.
+        """
+        for step in judged_steps(history):
+            self.update(history.until(step), step)
+
     def not_run(self, history: History) -> dict[str, str]:
         """List the rules that cannot run.
 
@@ -254,8 +263,7 @@ def diagnose(
         The findings at the end of the run, root cause first.
     """
     judge = Judge(rules, mute)
-    for step in judged_steps(history):
-        judge.update(history.until(step), step)
+    judge.judge_again(history)
     return judge.findings
 
 

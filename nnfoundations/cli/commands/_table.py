@@ -41,6 +41,12 @@ COMMANDS = {
     "test": Command("evaluate a checkpoint on the test data", "--config digits --ckpt_path best"),
     "predict": Command("write predictions.csv, one row per sample", "--config digits --ckpt_path best"),
     "check": Command("check a model for faults before a long run", "--config digits", "_check:check_command"),
+    "explain": Command(
+        "explain a fault: symptom, evidence, cause, fix", "dead-units", "_explain:explain_command"
+    ),
+    "diagnose": Command(
+        "judge a finished run again, or a log of losses", "runs/digits/RUN", "_diagnose:diagnose_command"
+    ),
     "lab": Command("run an experiment and write its report", "perceptron", "_lab:lab_command"),
     "data": Command("download, verify and describe a data set", "mnist", "_data:data_command"),
     "configs": Command("list the packaged configs with their goals", "", "_configs:configs_command"),

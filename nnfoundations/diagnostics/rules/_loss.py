@@ -117,7 +117,7 @@ class SoftmaxOverBatch(LossRule):
 class SoftmaxBeforeCrossEntropy(Rule):
     """A loss that expects logits gets probabilities, so softmax (or sigmoid) is applied twice."""
 
-    fault, family, needs = "softmax-before-cross-entropy", Family.LOSS, ("loss",)
+    fault, family, needs = "softmax-before-cross-entropy", Family.LOSS, ("loss", "loss_graph")
     explains = (*CONSEQUENCES, "no-gradient")
     exact = True
 
