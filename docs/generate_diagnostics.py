@@ -3,29 +3,25 @@
 python docs/generate_diagnostics.py          the runs (several minutes), their rows and figures, and the pages
 python docs/generate_diagnostics.py --page   the pages alone, from the committed rows
 
-`nnfoundations explain` prints the pages of the faults as plain text. It knows headings, paragraphs, lists and
-images.
-
 The file is longer than usual because a third of it is the texts for faults.
 """
 
 import csv
-import inspect
-import re
 import sys
-from itertools import groupby
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
 
-from nnfoundations.diagnostics import RULES, Family, Finding, History, Rule, Severity
+from nnfoundations.diagnostics import RULES, Finding, History, Severity
 from nnfoundations.diagnostics._console import announcement
 from nnfoundations.diagnostics._quantities import QUANTITIES
 from nnfoundations.diagnostics.rules._rule import median, weight_matrices
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE))  # last: tests/faults.py must come before the folder docs/faults
+import fault_pages  # noqa: E402  # it lies beside this file, which tests run from elsewhere
+
 PAGE, HEAD, PAGES = HERE / "diagnostics.md", HERE / "diagnostics_head.md", HERE / "faults"
 ROWS, IMAGES = HERE / "results" / "diagnostics_faults.csv", HERE / "images"
 
@@ -275,17 +271,14 @@ def image_of(fault: str) -> Path:
 # -- pages -----------------------------------------------------------------------------------------------
 
 
-def read(name: str) -> list[dict[str, str]]:
-    with (HERE / "results" / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
 def pages() -> dict[Path, str]:
     """Build all documents: docs/diagnostics.md, the list of faults, and a page for each rule."""
-    rows = read(ROWS.stem)
-    documents = {PAGE: page(rows), PAGES / "README.md": index()}
+    rows = fault_pages.read(ROWS.stem)
+    for row in rows:
+        row["run"] = f"{NETS.get(row['net'], row['net'])}: {INJECTED.get(row['fault'], row['fault'])}"
+    documents = {PAGE: page(rows), PAGES / "README.md": fault_pages.index()}
     for rule in RULES:
-        documents[PAGES / f"{rule.fault}.md"] = fault_page(rule, rows)
+        documents[PAGES / f"{rule.fault}.md"] = fault_pages.fault_page(rule, rows)
     return documents
 
 
@@ -294,12 +287,6 @@ def page(rows: list[dict[str, str]]) -> str:
     example = next(row for row in rows if row["fault"] == "learning-rate-too-high/adam")
     head = HEAD.read_text(encoding="utf-8").replace("{example}", "\n".join(t for _, t in told(example)))
     return "\n\n".join([head.rstrip(), cost(), accuracy(), summary(rows)]) + "\n"
-
-
-def by_family() -> list[tuple[str, list[Rule]]]:
-    """Return the rules of each family, in causal order."""
-    ordered = sorted(RULES, key=lambda rule: Family.rank(rule.family))
-    return [(family, list(members)) for family, members in groupby(ordered, key=lambda rule: rule.family)]
 
 
 def told(row: dict[str, str]) -> list[tuple[str, str]]:
@@ -315,7 +302,7 @@ def told(row: dict[str, str]) -> list[tuple[str, str]]:
 
 def cost() -> str:
     """Build the part about cost, from the rows of the benchmarks."""
-    rows = read("diagnostics_cost")
+    rows = fault_pages.read("diagnostics_cost")
     table = ["| net, batch | with | ms per step | ratio | added after step 100 |", "|---|---|---|---|---|"]
     for row in rows:
         added = "" if row["arm"] == "nothing" else f"{float(row['steady_added_us']):+.0f} us"
@@ -329,7 +316,7 @@ def cost() -> str:
         "| added after step 100 | own clock |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in read("diagnostics_step"):
+    for row in fault_pages.read("diagnostics_step"):
         cells = [row["net"], row["pairs"], row["steps"], f"{float(row['bare_ms']):.2f}"]
         for part in ("whole", "steady"):
             added, error, own = (float(row[f"{part}_{name}_us"]) for name in ("added", "error", "own"))
@@ -350,7 +337,7 @@ def cost() -> str:
 
 def accuracy() -> str:
     """Build the part about accuracy, from the rows of the benchmark."""
-    rows = read("diagnostics_accuracy")
+    rows = fault_pages.read("diagnostics_accuracy")
     seeds = len({row["seed"] for row in rows})
     faulty = [row for row in rows if row["kind"] == "faulty"]
     right = [row for row in faulty if row["right"] == "1"]
@@ -369,7 +356,7 @@ def accuracy() -> str:
     }
     table = ["| outcome | runs | of |", "|---|---|---|"]
     table += [f"| {what} | {sum(counts)} | {len(counts)} |" for what, counts in counted.items()]
-    moved = read("diagnostics_margins")
+    moved = fault_pages.read("diagnostics_margins")
     recorded = max(int(row["runs"]) for row in moved)
     kinds = sorted({kind for row in moved for kind in row["data"].split()})
     data = ", ".join(
@@ -384,7 +371,7 @@ def accuracy() -> str:
         "checks the rules; it does not estimate how often they are right in other projects.\n\n"
         f"Each limit and each case of a rule was switched off over {recorded} recorded runs:\n{data}\n"
         "([rows](results/diagnostics_ablation.csv), `benchmarks/diagnostics_ablation.py`).\n"
-        "Each limit was also moved, by a factor of up to 3 up and down. The tables of the rules give the\n"
+        "Each limit was also moved, by a factor of up to 3 up and down. The pages of the faults give the\n"
         "range in which no run gets another result ([rows](results/diagnostics_margins.csv))."
     )
 
@@ -394,7 +381,7 @@ def summary(rows: list[dict[str, str]]) -> str:
     right = sum(row["right"] == "yes" for row in rows)
     silent = sum(row["twin"] == "silent" for row in rows)
     table = ["| family | faults |", "|---|---|"]
-    for family, rules in by_family():
+    for family, rules in fault_pages.by_family():
         links = ", ".join(f"[`{rule.fault}`](faults/{rule.fault}.md)" for rule in rules)
         table.append(f"| {family} | {links} |")
     return "\n\n".join([
@@ -407,168 +394,6 @@ def summary(rows: list[dict[str, str]]) -> str:
         f"the same run without the fault. {right} of {len(rows)} faults were found in time as root cause,\n"
         f"and {silent} healthy twins had no finding ([rows](results/diagnostics_faults.csv)).",
     ])  # fmt: skip
-
-
-def index() -> str:
-    """Build the list of all faults."""
-    parts = [
-        "# Faults",
-        "The faults that diagnostics can find, by family. Of faults that begin together, one of an earlier\n"
-        "family is the root cause.",
-    ]
-    for family, rules in by_family():
-        parts.append(f"## {title(family)}")
-        parts.append("\n".join(item(f"[`{rule.fault}`]({rule.fault}.md): {meaning(rule)}") for rule in rules))
-    return "\n\n".join(parts) + "\n"
-
-
-def title(name: str) -> str:
-    return name.replace("-", " ").capitalize()
-
-
-def paragraph(text: str) -> str:
-    return fill(text, 110, break_on_hyphens=False, break_long_words=False)
-
-
-def item(text: str) -> str:
-    return fill(
-        text, 110, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-    )
-
-
-def meaning(rule: Rule) -> str:
-    """Return the docstring of a rule as one line."""
-    return " ".join(inspect.cleandoc(type(rule).__doc__ or "").split())
-
-
-def code(text: str) -> str:
-    """Mark names such as __getitem__ as code, which Markdown would show in bold."""
-    return re.sub(r"\b__\w+__", r"`\g<0>`", text)
-
-
-def injected(row: dict[str, str]) -> str:
-    return INJECTED.get(row["fault"], row["fault"])
-
-
-def where(row: dict[str, str]) -> str:
-    """Say in which run a fault was injected, and how."""
-    return f"{NETS.get(row['net'], row['net'])}: {injected(row)}"
-
-
-def fault_page(rule: Rule, runs: list[dict[str, str]]) -> str:
-    """Build the page of a fault from the committed runs: symptom, evidence, cause, fix."""
-    rows = [row for row in runs if row["expected"] == rule.fault]
-    parts = [f"# {rule.fault}", paragraph(meaning(rule))]
-    seen = next((row for row in rows if row["figure"] == "yes"), None)
-    if seen:
-        image = image_of(rule.fault).relative_to(HERE).as_posix()
-        parts += [
-            "## Symptom",
-            paragraph(course(seen)),
-            f"![{rule.fault} and its healthy twin](../{image})",
-            "## Evidence",
-            paragraph(f"{reported(seen)} {code(seen['evidence'])}"),
-            "## Cause",
-            paragraph(code(seen["cause"])),
-            "## Fix",
-            paragraph(code(seen["remedy"])),
-        ]
-    else:
-        parts.append("No committed run shows this fault as root cause.")
-    if related := relations(rule, runs):
-        parts += ["## Related faults", "\n".join(map(item, related))]
-    if rows:
-        parts += ["## Runs", "\n".join(item(f"{where(row)}. {outcome(rule, row)}") for row in rows)]
-    return "\n\n".join([*parts, "## Rule", *declaration(rule)]) + "\n"
-
-
-def course(row: dict[str, str]) -> str:
-    """Say how the losses of a run went, and those of the same run without the fault."""
-    mine, twin = (
-        {name: said(row[f"{run}_{name}"]) for name in ("first", "last", "best_validation", "last_validation")}
-        for run in ("fault", "twin")
-    )
-    text = (
-        f"In a real run ({where(row)}) the training loss goes from {mine['first']} to {mine['last']} "
-        f"in {int(row['fault_steps']):,} steps; without the fault it goes from {twin['first']} to "
-        f"{twin['last']}."
-    )
-    if mine["best_validation"] == mine["last_validation"] or not twin["best_validation"]:
-        return text
-    return (
-        f"{text} The validation loss is {mine['best_validation']} at best and {mine['last_validation']} at "
-        f"the end; without the fault it is {twin['best_validation']} and {twin['last_validation']}."
-    )
-
-
-def said(number: str) -> str:
-    return {"nan": "NaN", "inf": "infinity"}.get(number, number)
-
-
-def reported(row: dict[str, str]) -> str:
-    """Say how severe a finding was, since when, and where."""
-    places = row["where"].split("; ") if row["where"] else []
-    shown = ", ".join(f"`{name}`" for name in places[:3])
-    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-    return f"Severity {row['severity']}, from step {row['step']} on{', in ' if places else ''}{shown}{more}."
-
-
-def relations(rule: Rule, runs: list[dict[str, str]]) -> list[str]:
-    """List the causes of this fault in the committed runs, and its symptoms there."""
-    causes = [row["named"] for row in runs if rule.fault in row["explains"].split("; ")]
-    symptoms = [name for row in runs if row["named"] == rule.fault for name in row["explains"].split("; ")]
-    lines = []
-    if causes:
-        lines.append(f"In these runs it was a symptom of {links(causes)}. Fix that fault first.")
-    if any(symptoms):
-        lines.append(f"In these runs it had the symptoms {links(symptoms)}.")
-    return lines
-
-
-def links(faults: list[str]) -> str:
-    """Link to the pages of faults, in causal order."""
-    ordered = [rule.fault for _, rules in by_family() for rule in rules]
-    return ", ".join(f"[`{fault}`]({fault}.md)" for fault in ordered if fault in faults)
-
-
-def outcome(rule: Rule, row: dict[str, str]) -> str:
-    if not row["named"]:
-        return "Not found."
-    other = "" if row["named"] == rule.fault else f" as a symptom of [`{row['named']}`]({row['named']}.md)"
-    return f"Found{other}, from step {row['step']} on."
-
-
-def declaration(rule: Rule) -> list[str]:
-    """Say what a rule needs, and list its limits."""
-    needs = ", ".join(quantity.replace("_", " ") for quantity in rule.needs)
-    count = (
-        f"at least {rule.confirmations} of five measurements must show it" if rule.confirmations > 1 else ""
-    )
-    kind = "It is an exact fact" if rule.exact else "It is a tendency, judged from 20 steps on"
-    facts = "; ".join(
-        filter(None, (f"Family: {rule.family}", f"measurements needed: {needs}" if needs else ""))
-    )
-    parts = [paragraph(f"{facts}. {kind}{'; ' if count else ''}{count}.")]
-    if limits := limits_of(rule):
-        rows = [(f"`{name}` = {value}", range_of(rule, name), why) for name, value, why in limits]
-        lines = [f"{head}{f' ({span})' if span else ''}: {why}" for head, span, why in rows]
-        parts.append("Its limits; in brackets, the range in which no recorded run gets another result:")
-        parts.append("\n".join(map(item, lines)))
-    return parts
-
-
-def range_of(rule: Rule, limit: str) -> str:
-    """Return the range of a limit in which no recorded run gets another result; empty if it was not moved."""
-    rows = read("diagnostics_margins")
-    row = next((row for row in rows if (row["rule"], row["limit"]) == (rule.fault, limit)), None)
-    return "" if row is None else f"{row['low']} to {row['high']}"
-
-
-def limits_of(rule: Rule) -> list[tuple[str, str, str]]:
-    """Return the thresholds of a rule, each with the comment on its line."""
-    source = inspect.getsource(type(rule))
-    found = re.findall(r"^    (\w+): (?:int|float) = ([^#\n]+?)\s*(?:# (.*))?$", source, re.M)
-    return [(name, value, why.strip()) for name, value, why in found]
 
 
 if __name__ == "__main__":

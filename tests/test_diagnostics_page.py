@@ -143,7 +143,7 @@ class Quiet(Rule):
 
 def test_a_rule_without_committed_runs_gets_a_page(generate):
     """So that a new rule can be explained before its run is committed."""
-    page = plain(generate.fault_page(Quiet(), []), 80)
+    page = plain(generate.fault_pages.fault_page(Quiet(), []), 80)
     assert "No committed run shows this fault as root cause." in page
     assert "  - change = 0.5: smallest change; a judgement" in page
     assert "Symptom" not in page
@@ -151,7 +151,7 @@ def test_a_rule_without_committed_runs_gets_a_page(generate):
 
 def test_the_limits_are_those_of_the_rules(generate):
     for rule in RULES:
-        shown = {name: float(value) for name, value, _ in generate.limits_of(rule)}
+        shown = {name: float(value) for name, value, _ in generate.fault_pages.limits_of(rule)}
         assert shown == {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule)}
 
 
