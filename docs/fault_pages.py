@@ -1,6 +1,7 @@
 """Builds the page of a fault, and the list of all faults, from the rules and the committed rows.
 
-The pages have only headings, paragraphs, lists and images, which `nnfoundations explain` prints as plain text.
+The pages have only headings, paragraphs, lists and images: `nnfoundations explain` prints them as plain
+text.
 """
 
 import csv

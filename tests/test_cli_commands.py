@@ -277,6 +277,8 @@ WITHOUT_TORCH = [
     "fit --config mine.yaml",
     "fit --config digits --trainer.max_epochs",
     "check --config digits --json=yes",
+    "explain ded-units",
+    "diagnose nowhere",
     "data mnits",
     "data --rot x",
     "doctor digits",

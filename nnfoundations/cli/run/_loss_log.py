@@ -68,6 +68,7 @@ def read_log(path: Path, loss: str | None = None, val_loss: str | None = None) -
         CommandError: the file cannot be read, or it has no such series.
     """
     unit, curves = _table(path) if path.is_file() and path.suffix == ".csv" else ("step", _event_curves(path))
+    curves = {name: curve for name, curve in curves.items() if curve}
     if not curves:
         raise CommandError(f"`{path}` has no numbers.\nGive a log with at least a training loss.")
     train = _chosen("--loss", loss, curves, path, training_loss)
@@ -111,21 +112,22 @@ def _table(path: Path) -> tuple[str, dict[str, Curve]]:
     """Return what numbers the rows, and the columns of numbers."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
+            return _columns(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CommandError(f"`{path}` is not a table of comma-separated values.\n{error}") from error
-    columns = [name for name in (rows[0] if rows else ()) if name]
-    counters = {name.lower(): name for name in columns}
-    unit = next((name for name in _STEPS if name in counters), "row")
-    counter = counters.get(unit)
+
+
+def _columns(rows: "csv.DictReader[str]") -> tuple[str, dict[str, Curve]]:
+    names = {name.lower(): name for name in rows.fieldnames or () if name}
+    unit = next((name for name in _STEPS if name in names), "row")
+    values = [name for name in rows.fieldnames or () if name and name.lower() not in _STEPS]
     curves: dict[str, Curve] = {}
     for i, row in enumerate(rows):
-        step = i if counter is None else _number(row[counter])
+        step = i if unit == "row" else _number(row[names[unit]])
         if step is None or not 0 <= step < _MOST:
             continue
-        for name in columns:
-            value = _number(row[name])
-            if name.lower() not in _STEPS and value is not None:
+        for name in values:
+            if (value := _number(row[name])) is not None:
                 curves.setdefault(name, {})[int(step)] = value
     return (unit if unit in ("epoch", "row") else "step"), curves
 
