@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nnfoundations.diagnostics._history import LayerFacts
+from nnfoundations.diagnostics._input_moments import InputMoments
 from nnfoundations.diagnostics._layer_hooks import LayerHooks
 from nnfoundations.diagnostics._search import SearchProbe
 from nnfoundations.diagnostics._transfer import Readings
@@ -57,6 +58,7 @@ class ActivationProbe:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.layers: dict[str, LayerFacts] = {}
+        self.inputs, self.first = InputMoments(), ""  # of all measurements, and the module that they enter
         self._hooks = LayerHooks(model)
         self._streaks: dict[str, Tensor] = {}
         self._readings: Readings | None = None
@@ -142,6 +144,8 @@ class ActivationProbe:
                 and not learned
             ):
                 self._input = _input_facts(x)
+                self.inputs.update(x)
+                self.first = name
             elif x.is_floating_point() and x is not self._shown:
                 self._see_functional(x)
             if isinstance(module, nn.RNNBase):

@@ -13,10 +13,12 @@ from nnfoundations.diagnostics._doubt import not_learning, searches, unsettled
 from nnfoundations.diagnostics._history import Event, History
 from nnfoundations.diagnostics._probe_guard import ProbeGuard
 from nnfoundations.diagnostics._rates import RateReader
+from nnfoundations.diagnostics._samples import SeenSamples
 from nnfoundations.diagnostics._schedule import Account, Schedule
 from nnfoundations.diagnostics._step import Step
 from nnfoundations.diagnostics._targets import LossReader
 from nnfoundations.diagnostics._transfer import DeviceTransfer
+from nnfoundations.diagnostics._validation_probe import ValidationProbe
 from nnfoundations.diagnostics._watched_model import WatchedModel
 from nnfoundations.diagnostics._wiring import EARLY
 
@@ -58,7 +60,10 @@ class Measurements:
         self.graph = ProbeGuard("loss-graph", history)
         self.wiring = ProbeGuard("wiring", history)
         self.nonfinite = ProbeGuard("non-finite", history)
+        self.data = ProbeGuard("validation-data", history)
         self.reader, self.constant = LossReader(), ConstantLoss()
+        self.samples = SeenSamples()
+        self.validation = ValidationProbe(watched, self.samples)
         skipped = history["skipped"].rows
         self._skips = int(skipped[-1, 0]) if len(skipped) else 0
         history.parameters = watched.facts
@@ -121,6 +126,9 @@ class Measurements:
         if not self.graph.failed:
             with self.schedule.activations if step.activations else self.schedule.gradients, self.graph:
                 self._read_graph(step, loss)
+        if step.measures and not self.data.failed and "validation_loss" not in self.history.unavailable:
+            with self.schedule.activations if step.activations else self.schedule.gradients, self.data:
+                self.samples.add(step.batch)
         if self.schedule.steps < FIRST and not self.wiring.failed:
             with self.schedule.gradients, self.wiring:
                 self._note(self.watched.unregistered(step.index, loss, self.optimizers))

@@ -18,6 +18,7 @@ _LABELS: dict[Source, str] = {
     "loss-graph": "reading the graph of the loss",
     "non-finite": "the search for NaN",
     "validation": "reading the validation",
+    "validation-data": "measuring validation batches",
     "wiring": "checking the wiring",
 }
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 __all__ = ["FACTS", "QUANTITIES", "Quantity", "Source", "measured_by"]
 
-Source = Literal["activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "wiring"]
+Source = Literal["activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "validation-data", "wiring"]
 """What measures. If one fails, the others continue."""
 
 
@@ -50,6 +50,16 @@ QUANTITIES: dict[str, Quantity] = {
     "stale_gradient": Quantity("gradients", ("norm",), "backward pass"),
     "validation_loss": Quantity("validation", ("loss", "error"), "finite validation loss"),
     "validation_accuracy": Quantity("validation", ("accuracy",), "validation accuracy"),
+    "validation_input": Quantity(
+        "validation-data",
+        ("rms", "train_rms", "scale", "shift", "samples"),
+        "validation batch with numbers that enter the network",
+    ),
+    "validation_samples": Quantity(
+        "validation-data",
+        ("seen", "samples", "training", "repeated"),
+        "validation batch whose samples can be compared with those of training",
+    ),
 }
 """All quantities by name. A step may leave one out; rules that need it then say why they did not run."""
 

@@ -221,6 +221,7 @@ class StepEvents:
         self._step, self._quiet = None, 0
         if self._measurements is not None:
             self._measurements.watched.detach()
+            self._measurements.validation.end()
 
     def fail(self, error: Exception) -> None:
         """End the diagnostics after an internal error, and say so in one line. The training continues.

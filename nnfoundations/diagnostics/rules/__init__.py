@@ -24,6 +24,7 @@ from nnfoundations.diagnostics.rules._targets import (
     UnscaledTargets,
 )
 from nnfoundations.diagnostics.rules._units import DeadUnits, SaturatedUnits
+from nnfoundations.diagnostics.rules._validation import TrainValMismatch, TrainValOverlap
 from nnfoundations.diagnostics.rules._wiring import (
     GradientsNotZeroed,
     GraphCut,
@@ -38,6 +39,8 @@ RULES: tuple[Rule, ...] = (
     ConstantTargets(),
     ConstantInputs(),
     UnscaledTargets(),
+    TrainValMismatch(),
+    TrainValOverlap(),
     ParameterNotInOptimizer(),
     GraphCut(),
     GradientsNotZeroed(),
