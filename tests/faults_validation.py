@@ -10,6 +10,7 @@ import torch
 from cases import Case, Fault, usual
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Adam
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from zoo import digits, loaders, table_loaders
 
@@ -66,10 +67,82 @@ def validate_on_training_data(case: Case) -> None:
     case.data = train, DataLoader(TensorDataset(x[:500].clone(), y[:500].clone()), 250)
 
 
+def sorted_by_class(case: Case) -> None:
+    train, validation = case.data
+    x, y = train.dataset.tensors
+    order = torch.argsort(y, stable=True)
+    case.data = DataLoader(TensorDataset(x[order], y[order]), train.batch_size), validation
+
+
+def of_training_batches(change: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]) -> Any:
+    """Change each training batch; `change` gets the inputs, the targets and the step."""
+
+    def inject(case: Case) -> None:
+        class Changed(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
+            def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+                if not self.trainer.training:
+                    return batch
+                return change(*batch, self.trainer.global_step)
+
+        case.module = Changed
+
+    return inject
+
+
+def permuted(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    return x, y[torch.randperm(len(y))]
+
+
+def huge_at_100(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    return (x * 1e4 if step == 100 else x), y
+
+
+def other_labels(case: Case) -> None:
+    """The labels are shuffled once, without the inputs, before the split."""
+    train, validation = case.data
+    generator = torch.Generator().manual_seed(1)
+    data = []
+    for loader in (train, validation):
+        x, y = loader.dataset.tensors
+        data.append(TensorDataset(x, y[torch.randperm(len(y), generator=generator)]))
+    case.data = DataLoader(data[0], train.batch_size, shuffle=True), DataLoader(data[1], 250)
+
+
+def rare(name: str, weight: float = 24.0) -> Case:
+    """One of 25 samples shows a nine that is drawn into a crowd of other digits."""
+    x, y, xv, yv = digits()
+    data = []
+    for images, labels in ((x, y), (xv, yv)):
+        nines, others = images[labels == 9][:: 4], images[labels != 9]
+        inputs = torch.cat([nines, others])
+        targets = torch.cat([torch.ones(len(nines)), torch.zeros(len(others))])
+        inputs = inputs + 1.5 * torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
+        data.append(TensorDataset(inputs, targets[:, None]))
+    case = usual(name, steps=220, data=(DataLoader(data[0], 64, shuffle=True), DataLoader(data[1], 250)))
+    case.net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1))
+    case.optimizer = lambda parameters: Adam(parameters, 3e-4, weight_decay=1e-3)
+    case.loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weight))
+    return case
+
+
+def unweighted(case: Case) -> None:
+    case.loss = nn.BCEWithLogitsLoss()
+
+
+def longer(name: str) -> Case:
+    return wine(name, steps=260)
+
+
 VALIDATION_FAULTS = (
     Fault("train-val-mismatch/raw-pixels", (*IMAGES, "wine"), 60, validation_of(raw_pixels), twin=wine),
     Fault("softmax-before-cross-entropy/validation-only", (*IMAGES, "wine"), 50, validate_probabilities,
           twin=wine),
     Fault("train-val-overlap/copy", (*IMAGES, "wine"), 50, validate_on_training_data, twin=wine),
+    Fault("batches-not-shuffled/sorted-by-class", (*IMAGES, "wine"), 30, sorted_by_class, twin=wine),
+    Fault("bad-batch/times-10000", IMAGES, 140, of_training_batches(huge_at_100), twin=wine),
+    Fault("labels-unrelated-to-inputs/permuted-in-batches", IMAGES, 260, of_training_batches(permuted),
+          twin=longer),
+    Fault("labels-unrelated-to-inputs/shuffled-once", (*IMAGES, "residual"), 260, other_labels, twin=longer),
+    Fault("one-class-predicted/rare-class", ("mlp",), 220, unweighted, twin=rare),
 )  # fmt: skip
 """Appended to the faults of `faults.py`."""

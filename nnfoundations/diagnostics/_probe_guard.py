@@ -13,12 +13,12 @@ FAILED = "failed with"
 
 _LABELS: dict[Source, str] = {
     "activations": "measuring activations",
+    "data": "measuring batches of data",
     "gradients": "measuring gradients",
     "loss": "reading the loss",
     "loss-graph": "reading the graph of the loss",
     "non-finite": "the search for NaN",
     "validation": "reading the validation",
-    "validation-data": "measuring validation batches",
     "wiring": "checking the wiring",
 }
 

@@ -92,8 +92,10 @@ class StepEvents:
         value = measurements.keep_loss(step, loss, scale)
         if value is not None and value - value != 0:
             self._not_finite(measurements.search("loss", step, loss=value))
-        elif measurements.watched.losses.jumped:
-            self._inspect(measurements, step, 2)
+        elif measurements.watched.losses.high:
+            measurements.inspect_batch(step)
+            if measurements.watched.losses.jumped:
+                self._inspect(measurements, step, 2)
         if not step.quiet:
             measurements.read_loss(step, loss)
         step.losses += 1

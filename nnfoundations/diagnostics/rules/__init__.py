@@ -1,9 +1,11 @@
 """The rules of diagnostics, one file per family. A new rule is a class, and a line in the list below."""
 
+from nnfoundations.diagnostics.rules._batches import BadBatch, BatchesNotShuffled
 from nnfoundations.diagnostics.rules._data import ConstantInputs, UnscaledInputs
 from nnfoundations.diagnostics.rules._generalization import Overfitting
 from nnfoundations.diagnostics.rules._gradients import ExplodingGradients, VanishingGradients
 from nnfoundations.diagnostics.rules._high_learning_rate import LearningRateTooHigh
+from nnfoundations.diagnostics.rules._labels import LabelsUnrelatedToInputs, OneClassPredicted
 from nnfoundations.diagnostics.rules._loss import (
     LossNeedsLogProbabilities,
     SoftmaxBeforeCrossEntropy,
@@ -36,11 +38,14 @@ RULES: tuple[Rule, ...] = (
     NonFiniteInput(),
     TargetsOutOfRange(),
     UnscaledInputs(),
+    BatchesNotShuffled(),
     ConstantTargets(),
     ConstantInputs(),
     UnscaledTargets(),
+    BadBatch(),
     TrainValMismatch(),
     TrainValOverlap(),
+    LabelsUnrelatedToInputs(),
     ParameterNotInOptimizer(),
     GraphCut(),
     GradientsNotZeroed(),
@@ -65,6 +70,7 @@ RULES: tuple[Rule, ...] = (
     SaturatedUnits(),
     DeadUnits(),
     NoLearning(),
+    OneClassPredicted(),
     Overfitting(),
 )
 
