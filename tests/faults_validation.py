@@ -129,6 +129,35 @@ def unweighted(case: Case) -> None:
     case.loss = nn.BCEWithLogitsLoss()
 
 
+def dropped(name: str, p: float = 0.5) -> Case:
+    """A dropout layer after each activation."""
+    case = wine(name, steps=200)
+    layers: list[nn.Module] = []
+    for layer in case.net:
+        layers += [layer, nn.Dropout(p)] if isinstance(layer, nn.ReLU) else [layer]
+    case.net = nn.Sequential(*layers)
+    return case
+
+
+def drop_nearly_all(case: Case) -> None:
+    for layer in case.net:
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.95
+
+
+def table(name: str) -> Case:
+    if name == "cancer":
+        net = nn.Sequential(nn.Linear(30, 32), nn.ReLU(), nn.Linear(32, 1))
+        return Case(name, net, loss=F.binary_cross_entropy_with_logits, data=table_loaders("cancer"))
+    return wine(name)
+
+
+def three_columns(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    factor = torch.ones(x.shape[1])
+    factor[2:5] = 1000.0
+    return x * factor, y
+
+
 def longer(name: str) -> Case:
     return wine(name, steps=260)
 
@@ -143,6 +172,9 @@ VALIDATION_FAULTS = (
     Fault("labels-unrelated-to-inputs/permuted-in-batches", IMAGES, 260, of_training_batches(permuted),
           twin=longer),
     Fault("labels-unrelated-to-inputs/shuffled-once", (*IMAGES, "residual"), 260, other_labels, twin=longer),
+    Fault("over-regularized/dropout", ("cnn", "wine"), 210, drop_nearly_all, twin=dropped),
+    Fault("unscaled-inputs/three-columns", ("cancer", "wine"), 3, of_training_batches(three_columns),
+          twin=table),
     Fault("one-class-predicted/rare-class", ("mlp",), 220, unweighted, twin=rare),
 )  # fmt: skip
 """Appended to the faults of `faults.py`."""

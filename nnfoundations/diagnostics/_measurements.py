@@ -29,7 +29,7 @@ from nnfoundations.diagnostics._targets import LossReader, batch_rms, batch_size
 from nnfoundations.diagnostics._transfer import DeviceTransfer
 from nnfoundations.diagnostics._validation_probe import ValidationProbe
 from nnfoundations.diagnostics._watched_model import WatchedModel
-from nnfoundations.diagnostics._wiring import EARLY
+from nnfoundations.diagnostics._wiring import EARLY, strong_dropout
 
 __all__ = ["FIRST", "Measurements"]
 
@@ -77,6 +77,8 @@ class Measurements:
         self._skips = int(skipped[-1, 0]) if len(skipped) else 0
         history.parameters = watched.facts
         history.unavailable |= watched.reasons
+        if not history.events_of("strong-dropout"):
+            self._note(strong_dropout(watched.model))
 
     def choose(self, step: int) -> Step:
         """Decide whether a step measures gradients, and whether it measures activations."""

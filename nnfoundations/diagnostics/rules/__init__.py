@@ -15,6 +15,7 @@ from nnfoundations.diagnostics.rules._loss import (
 from nnfoundations.diagnostics.rules._low_learning_rate import LearningRateTooLow
 from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput, UnstableLoss
 from nnfoundations.diagnostics.rules._outputs import OutputActivationMismatch
+from nnfoundations.diagnostics.rules._regularization import OverRegularized
 from nnfoundations.diagnostics.rules._rule import SHORT, TENDENCY, Rule, weight_matrices
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
@@ -61,6 +62,7 @@ RULES: tuple[Rule, ...] = (
     SymmetricWeights(),
     BadInitialization(),
     BadOutputScale(),
+    OverRegularized(),
     LearningRateTooHigh(),
     LearningRateTooLow(),
     NoGradient(),

@@ -23,6 +23,8 @@ class LabelsUnrelatedToInputs(Rule):
     validations: int = 3  # validations needed; a judgement
     level: float = 0.98  # lowest validation loss over that of a constant; digits without a fault have 0.1
     epoch: int = 10  # steps of the first epoch needed, whose samples are all new; a judgement
+    highest: float = 3.0  # loss over that of a constant at any step; a judgement
+    plateau: int = 600  # losses needed of a regression that stays up: digits and tables are slow at times
     memorized: float = 0.9  # training loss over that of a constant, when the network learns by heart
     smallest_update: float = 1e-4  # update / weight; smaller ones may be the reason; a judgement
     spread: float = 0.02  # of the outputs over the samples, relative to their size; on a plateau less
@@ -37,6 +39,8 @@ class LabelsUnrelatedToInputs(Rule):
         now = smooth(losses, 50)
         if now > self.memorized * constant and not self._tries(history, now / constant):
             return None
+        if not losses.max() < self.highest * constant:
+            return None  # the start or the learning rate is the fault
         learned = (
             f"while the training loss fell to {now:.3g}: the network learns the training labels by heart."
             if now <= self.memorized * constant
@@ -68,6 +72,8 @@ class LabelsUnrelatedToInputs(Rule):
     def _tries(self, history: History, level: float) -> bool:
         """Return whether updates are normal and outputs depend on the input, although nothing is learned."""
         updates, spread = history["update_ratio"], history["sample_spread"]
+        if history.loss.kind == "squared" and len(history["loss"]) < self.plateau:
+            return False
         if not len(updates) or not len(spread) or not self.level - 0.02 < level < 1.2:
             return False
         ratio = median(update_ratios(history, updates.rows[-5:])[0])
