@@ -332,6 +332,18 @@ class Diagnostics(Callback):
             self._validation = Validation()
 
     @guarded
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._validation is not None and self._engine is not None:
+            self._engine.validating(batch, dataloader_idx)
+
+    @guarded
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -341,7 +353,11 @@ class Diagnostics(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._validation is not None and dataloader_idx == 0:
+        if self._validation is None:
+            return
+        if self._engine is not None:
+            self._engine.validated_batch()
+        if dataloader_idx == 0:
             self._validation.add(outputs, batch)
 
     @guarded

@@ -25,6 +25,7 @@ def settings(trainer: Any) -> dict[str, float]:
     if math.isfinite(trainer.num_training_batches):
         per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         numbers["steps_per_epoch"] = per_epoch
+        numbers["batches_per_epoch"] = trainer.num_training_batches
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
         total = trainer.max_epochs * per_epoch
     if trainer.max_steps is not None and trainer.max_steps > 0:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from cases import Case, Fault, of_optimizer, usual
 from faults_tables import TABLE_FAULTS
+from faults_validation import VALIDATION_FAULTS
 from loss_faults import LOSS_FAULTS
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -370,4 +371,5 @@ FAULTS = (
           lambda case: case.net.eval()),
     *LOSS_FAULTS,
     *TABLE_FAULTS,
+    *VALIDATION_FAULTS,
 )  # fmt: skip

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from nnfoundations.diagnostics import History, Monitor, diagnose
 from nnfoundations.diagnostics._constant import ConstantLoss
+from nnfoundations.diagnostics._loss_graph import loss_terms
 from nnfoundations.diagnostics._history import LayerFacts, ParameterFacts
 from nnfoundations.diagnostics._schedule import END, Schedule
 from nnfoundations.diagnostics._transfer import LossBuffer
@@ -148,25 +149,25 @@ def test_the_loss_of_a_constant_prediction_is_that_of_all_targets_seen():
     y = torch.tensor([[1.0], [3.0], [5.0], [7.0]])
     constant = ConstantLoss()
     for rows in (y[:2], y[2:]):
-        facts = constant.update(F.mse_loss(torch.zeros(2, 1, requires_grad=True), rows))
+        facts = constant.update(loss_terms(F.mse_loss(torch.zeros(2, 1, requires_grad=True), rows), {}))
     assert facts.tolist() == [5.0, 1.0, 7.0]
 
 
 def test_the_constant_prediction_of_classes_is_their_share():
     scores, labels = torch.zeros(4, 3, requires_grad=True), torch.tensor([0, 0, 1, -100])
-    facts = ConstantLoss().update(F.cross_entropy(scores, labels))
+    facts = ConstantLoss().update(loss_terms(F.cross_entropy(scores, labels), {}))
     share = torch.tensor([2 / 3, 1 / 3])
     assert facts[0].item() == pytest.approx(float(-(share * share.log()).sum()))
 
 
 def test_the_constant_prediction_of_two_classes_is_the_mean_of_each_output():
     out, y = torch.zeros(4, 2, requires_grad=True), torch.tensor([[0.0, 1], [0, 1], [1, 1], [1, 1]])
-    facts = ConstantLoss().update(F.binary_cross_entropy_with_logits(out, y))
+    facts = ConstantLoss().update(loss_terms(F.binary_cross_entropy_with_logits(out, y), {}))
     assert facts[0].item() == pytest.approx(0.6931 / 2, abs=1e-3)
 
 
 def test_a_loss_that_hides_its_targets_has_no_constant_prediction():
-    assert ConstantLoss().update(torch.zeros(4, 1, requires_grad=True).abs().mean()) is None
+    assert ConstantLoss().update(loss_terms(torch.zeros(4, 1, requires_grad=True).abs().mean(), {})) is None
 
 
 # -- when activations are measured -------------------------------------------------------------------------

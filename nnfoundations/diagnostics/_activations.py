@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nnfoundations.diagnostics._history import LayerFacts
+from nnfoundations.diagnostics._input_moments import InputMoments
 from nnfoundations.diagnostics._layer_hooks import LayerHooks
 from nnfoundations.diagnostics._search import SearchProbe
 from nnfoundations.diagnostics._transfer import Readings
@@ -17,6 +18,9 @@ __all__ = ["SAMPLES", "STREAK", "ActivationProbe"]
 STREAK, SAMPLES = 5, 128
 """A unit counts as dead after this many measurements and samples without output. A unit that responds to one
 sample in forty would be silent on a few batches of two."""
+
+FEATURES, FEATURE_TIMES = 512, 3
+"""Largest number of columns of a table whose sizes are measured, and how many measurements do it."""
 
 LAST_OUTPUTS = 4
 """Number of last module outputs that are kept during a step."""
@@ -51,12 +55,14 @@ class ActivationProbe:
     - `recurrent_growth`: log10 of the size of the last over the first hidden state.
     - `recurrent_gradient`: log10 of the gradient at the first over that at the last step of a sequence.
 
-    `input` describes the data.
+    `input` describes the data, and `feature_rms` its columns.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.layers: dict[str, LayerFacts] = {}
+        self._feature_times = 0
+        self.inputs, self.first = InputMoments(), ""  # of all measurements, and the module that they enter
         self._hooks = LayerHooks(model)
         self._streaks: dict[str, Tensor] = {}
         self._readings: Readings | None = None
@@ -76,6 +82,7 @@ class ActivationProbe:
         self._growth: dict[str, Tensor] = {}
         self._recurrent: dict[str, Tensor] = {}
         self._input: Tensor | None = None
+        self._features: Tensor | None = None
         self._spread: Tensor | None = None  # of the batch itself
         self.executed: list[str] = []
         self.used: set[str] = set()  # modules in evaluation mode without a gradient: used but not trained
@@ -120,6 +127,9 @@ class ActivationProbe:
             if values:
                 readings.add(quantity, tuple(values), torch.stack([v.float() for v in values.values()]))
         self._search.collect(readings, [n for n, facts in self.layers.items() if facts.role != "other"])
+        if self._features is not None:
+            self._feature_times += 1
+            readings.add("feature_rms", tuple(map(str, range(len(self._features)))), self._features)
         if self._input is not None:
             if (
                 self._spread is not None
@@ -142,6 +152,9 @@ class ActivationProbe:
                 and not learned
             ):
                 self._input = _input_facts(x)
+                self.inputs.update(x)
+                self._see_features(x)
+                self.first = name
             elif x.is_floating_point() and x is not self._shown:
                 self._see_functional(x)
             if isinstance(module, nn.RNNBase):
@@ -179,6 +192,11 @@ class ActivationProbe:
             self._shown = y
 
         return hook
+
+    def _see_features(self, x: Tensor) -> None:
+        """Measure the size of each column of a table."""
+        if x.ndim == 2 and 1 < x.shape[1] <= FEATURES and self._feature_times < FEATURE_TIMES:
+            self._features = x.detach().float().square().mean(0).sqrt()
 
     def _remember(self, name: str, y: Any) -> None:
         """Keep the node of an output, and the last outputs, because losses do not always save them."""

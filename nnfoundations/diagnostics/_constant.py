@@ -1,11 +1,12 @@
 """Computes the loss of the best constant prediction from the targets seen so far."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from nnfoundations.diagnostics._loss_graph import loss_terms
+from nnfoundations.diagnostics._loss_terms import Term
 
 __all__ = ["ConstantLoss"]
 
@@ -24,14 +25,17 @@ class ConstantLoss:
         self._origin: Tensor | None = None
         self._range: Tensor | None = None
 
-    def update(self, loss: Tensor) -> Tensor | None:
-        """Read the targets of a batch from the graph of its loss.
+    def update(self, terms: Iterable[Term]) -> Tensor | None:
+        """Read the targets of a batch from the terms of its loss.
+
+        Args:
+            terms: the terms of the loss.
 
         Returns:
             The loss of the best constant prediction, and the smallest and largest target (NaN for classes);
             None if the loss does not show its targets.
         """
-        for term in loss_terms(loss, {}):
+        for term in terms:
             target = term.target
             if target is None or not target.ndim or not target.numel():
                 continue

@@ -84,6 +84,25 @@ class Engine(StepEvents):
         self._quiet = 0
 
     @event
+    def validating(self, batch: Any, loader: int = 0) -> None:
+        """Begin a batch of a validation. The first ones are compared with those of training.
+
+        Args:
+            batch: the batch.
+            loader: the position of its data loader.
+        """
+        measurements = self._measurements
+        if measurements is not None and not measurements.data.failed:
+            with measurements.data:
+                measurements.validation.begin(batch, loader)
+
+    @event
+    def validated_batch(self) -> None:
+        """End a batch of a validation."""
+        if self._measurements is not None:
+            self._measurements.validation.end()
+
+    @event
     def validated(
         self, loss: float | None, accuracy: float | None = None, error: float = float("nan"), samples: int = 0
     ) -> None:
@@ -98,6 +117,8 @@ class Engine(StepEvents):
         self.pause()
         if self._measurements is not None and self._step is None:  # compare with the loss of this step
             self._measurements.watched.losses.settle(self.history)
+            with self._measurements.data:
+                self._measurements.validation.finish(self.history, self.step)
         self.diagnosis.validated(self.step, loss, accuracy, error, samples)
 
     @event

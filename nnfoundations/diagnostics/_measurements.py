@@ -11,14 +11,25 @@ from nnfoundations.diagnostics._constant import ConstantLoss
 from nnfoundations.diagnostics._diagnosis import Diagnosis
 from nnfoundations.diagnostics._doubt import not_learning, searches, unsettled
 from nnfoundations.diagnostics._history import Event, History
+from nnfoundations.diagnostics._loss_graph import loss_terms
+from nnfoundations.diagnostics._loss_terms import Term
+from nnfoundations.diagnostics._predictions import (
+    BATCH_CLASSES,
+    PREDICTIONS,
+    ClassCounts,
+    labels_of,
+    predictions,
+)
 from nnfoundations.diagnostics._probe_guard import ProbeGuard
 from nnfoundations.diagnostics._rates import RateReader
+from nnfoundations.diagnostics._samples import SeenSamples
 from nnfoundations.diagnostics._schedule import Account, Schedule
 from nnfoundations.diagnostics._step import Step
-from nnfoundations.diagnostics._targets import LossReader
+from nnfoundations.diagnostics._targets import LossReader, batch_rms, batch_size
 from nnfoundations.diagnostics._transfer import DeviceTransfer
+from nnfoundations.diagnostics._validation_probe import ValidationProbe
 from nnfoundations.diagnostics._watched_model import WatchedModel
-from nnfoundations.diagnostics._wiring import EARLY
+from nnfoundations.diagnostics._wiring import EARLY, strong_dropout
 
 __all__ = ["FIRST", "Measurements"]
 
@@ -58,11 +69,16 @@ class Measurements:
         self.graph = ProbeGuard("loss-graph", history)
         self.wiring = ProbeGuard("wiring", history)
         self.nonfinite = ProbeGuard("non-finite", history)
-        self.reader, self.constant = LossReader(), ConstantLoss()
+        self.data = ProbeGuard("data", history)
+        self.reader, self.constant, self.classes = LossReader(), ConstantLoss(), ClassCounts()
+        self.samples = SeenSamples()
+        self.validation = ValidationProbe(watched, self.samples)
         skipped = history["skipped"].rows
         self._skips = int(skipped[-1, 0]) if len(skipped) else 0
         history.parameters = watched.facts
         history.unavailable |= watched.reasons
+        if not history.events_of("strong-dropout"):
+            self._note(strong_dropout(watched.model))
 
     def choose(self, step: int) -> Step:
         """Decide whether a step measures gradients, and whether it measures activations."""
@@ -121,6 +137,13 @@ class Measurements:
         if not self.graph.failed:
             with self.schedule.activations if step.activations else self.schedule.gradients, self.graph:
                 self._read_graph(step, loss)
+        if step.measures and not self.data.failed and "validation_loss" not in self.history.unavailable:
+            with self.schedule.activations if step.activations else self.schedule.gradients, self.data:
+                self.samples.add(step.batch)
+        if step.measures and not self.data.failed:
+            with self.schedule.activations if step.activations else self.schedule.gradients, self.data:
+                if (size := batch_rms(step.batch)) is not None:
+                    self.transfer.readings(step.index).add("batch_rms", ("rms",), size)
         if self.schedule.steps < FIRST and not self.wiring.failed:
             with self.schedule.gradients, self.wiring:
                 self._note(self.watched.unregistered(step.index, loss, self.optimizers))
@@ -136,10 +159,29 @@ class Measurements:
             self.reader.read(loss, step.batch, self.history, made, outputs)
         if step.measures:
             self.reader.measure(self.transfer.readings(step.index), step.batch)
+            self._read_targets(step, loss_terms(loss, {}))
         if step.activations:
-            if (constant := self.constant.update(loss)) is not None:
-                self.transfer.readings(step.index).add("constant_loss", ("loss", "low", "high"), constant)
             self.watched.find_terminal(loss)
+
+    def _read_targets(self, step: Step, terms: list[Term]) -> None:
+        """Read targets and predictions of a batch from the terms of its loss."""
+        readings = self.transfer.readings(step.index)
+        if step.activations and (constant := self.constant.update(terms)) is not None:
+            readings.add("constant_loss", ("loss", "low", "high"), constant)
+        labels = labels_of(terms, batch_size(step.batch))
+        if labels is None:
+            return
+        readings.add("batch_classes", BATCH_CLASSES, self.classes.update(labels))
+        if step.activations and (predicted := predictions(labels)) is not None:
+            readings.add("predictions", PREDICTIONS, predicted)
+
+    def inspect_batch(self, step: Step) -> None:
+        """Keep the size of a batch whose loss is high, if it can be read without waiting."""
+        if step.measures or self.data.failed or not self.watched.waits:
+            return
+        with self.data:
+            if (size := batch_rms(step.batch)) is not None:
+                self.history.record("batch_rms", step.index, ("rms",), [float(size)])
 
     def rate_jumped(self, step: Step, optimizer: Optimizer) -> bool:
         """Record the learning rates if one has changed. Return whether one has jumped."""

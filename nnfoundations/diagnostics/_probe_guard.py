@@ -13,6 +13,7 @@ FAILED = "failed with"
 
 _LABELS: dict[Source, str] = {
     "activations": "measuring activations",
+    "data": "measuring batches of data",
     "gradients": "measuring gradients",
     "loss": "reading the loss",
     "loss-graph": "reading the graph of the loss",

@@ -5,7 +5,7 @@ from typing import Literal
 
 __all__ = ["FACTS", "QUANTITIES", "Quantity", "Source", "measured_by"]
 
-Source = Literal["activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "wiring"]
+Source = Literal["activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "data", "wiring"]
 """What measures. If one fails, the others continue."""
 
 
@@ -15,8 +15,8 @@ class Quantity:
 
     Args:
         source: what measures it. ``activations`` needs hooks in layers, ``gradients`` the parameters.
-        columns: ``layer``, ``parameter`` or ``group`` if it has one number for each of them; otherwise the
-            names of its numbers. A quantity without columns is a fact, kept as an event or in `LossFacts`.
+        columns: ``layer``, ``parameter``, ``group`` or ``feature`` if it has one number for each of them;
+            otherwise the names of its numbers. A quantity without columns is a fact, kept as an event or in `LossFacts`.
         seen: what must occur in a run for it to be measured, for ``no ... was seen``.
     """
 
@@ -34,7 +34,17 @@ QUANTITIES: dict[str, Quantity] = {
     "wiring": Quantity("wiring", ()),
     "non_finite": Quantity("non-finite", ()),
     "constant_loss": Quantity("loss-graph", ("loss", "low", "high"), "loss with known targets"),
+    "batch_classes": Quantity(
+        "loss-graph", ("equal_pairs", "expected", "classes", "samples"), "loss with one label for each sample"
+    ),
+    "predictions": Quantity(
+        "loss-graph",
+        ("correct", "commonest", "predicted", "targets", "others", "samples"),
+        "loss with scores and one label for each sample",
+    ),
     "input": Quantity("activations", ("rms", "spread", "samples")),
+    "feature_rms": Quantity("activations", "feature", "input with columns"),
+    "batch_rms": Quantity("data", ("rms",), "batch of numbers"),
     "activation_std": Quantity("activations", "layer", "layer with weights"),
     "dead_share": Quantity("activations", "layer", "activation"),
     "silent_share": Quantity("activations", "layer", "activation"),
@@ -50,6 +60,16 @@ QUANTITIES: dict[str, Quantity] = {
     "stale_gradient": Quantity("gradients", ("norm",), "backward pass"),
     "validation_loss": Quantity("validation", ("loss", "error"), "finite validation loss"),
     "validation_accuracy": Quantity("validation", ("accuracy",), "validation accuracy"),
+    "validation_input": Quantity(
+        "data",
+        ("rms", "train_rms", "scale", "shift", "samples"),
+        "validation batch with numbers that enter the network",
+    ),
+    "validation_samples": Quantity(
+        "data",
+        ("seen", "samples", "training", "repeated"),
+        "validation batch whose samples can be compared with those of training",
+    ),
 }
 """All quantities by name. A step may leave one out; rules that need it then say why they did not run."""
 

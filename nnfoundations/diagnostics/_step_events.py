@@ -92,8 +92,10 @@ class StepEvents:
         value = measurements.keep_loss(step, loss, scale)
         if value is not None and value - value != 0:
             self._not_finite(measurements.search("loss", step, loss=value))
-        elif measurements.watched.losses.jumped:
-            self._inspect(measurements, step, 2)
+        elif measurements.watched.losses.high:
+            measurements.inspect_batch(step)
+            if measurements.watched.losses.jumped:
+                self._inspect(measurements, step, 2)
         if not step.quiet:
             measurements.read_loss(step, loss)
         step.losses += 1
@@ -221,6 +223,7 @@ class StepEvents:
         self._step, self._quiet = None, 0
         if self._measurements is not None:
             self._measurements.watched.detach()
+            self._measurements.validation.end()
 
     def fail(self, error: Exception) -> None:
         """End the diagnostics after an internal error, and say so in one line. The training continues.

@@ -17,7 +17,7 @@ from nnfoundations.diagnostics._target_facts import LARGEST, target_facts
 from nnfoundations.diagnostics._transfer import Readings
 from nnfoundations.diagnostics.nonfinite import tensors
 
-__all__ = ["READS", "LossReader", "loss_facts"]
+__all__ = ["READS", "LossReader", "batch_rms", "batch_size", "loss_facts"]
 
 READS = 2
 """Number of batches whose graph is read: what differs between them is not a fact about the loss."""
@@ -113,6 +113,17 @@ def loss_facts(
     )
     twice = twice and kind.endswith("cross-entropy")
     return LossFacts(kind, classes, baseline, twice, tuple(dict.fromkeys(terms)), reads=1)
+
+
+def batch_size(batch: Any) -> int:
+    """Return the number of samples of a batch: the length of its first tensor; 0 if it has none."""
+    return next((len(t) for t in _dense(batch) if t.ndim), 0)
+
+
+def batch_rms(batch: Any) -> Tensor | None:
+    """Return the root mean square of the first tensor of a batch with real numbers, as one number."""
+    inputs = next((t for t in _dense(batch) if t.is_floating_point() and t.ndim > 1 and t.numel()), None)
+    return None if inputs is None else inputs.detach().float().square().mean().sqrt()[None]
 
 
 def _dense(batch: Any) -> list[Tensor]:

@@ -94,7 +94,8 @@ class LossBuffer:
         self._steps: list[int] = []
         self._values: list[float] = []
         self._sent: dict[int, list[int]] = {}
-        self._level, self._high = float("nan"), False
+        self._level = float("nan")
+        self.high = False  # whether the last loss is far above those before it
         self._enough = 32
         self.jumped = False
         self.full = False
@@ -116,7 +117,7 @@ class LossBuffer:
         self._steps.append(step)
         self._values.append(number)
         high = number > self._level + 2 * abs(self._level)
-        self.jumped, self._high = high and self._high, high
+        self.jumped, self.high = high and self.high, high
         if number - number == 0:
             self._level = number if self._level != self._level else 0.9 * self._level + 0.1 * number
         return number

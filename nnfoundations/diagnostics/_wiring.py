@@ -19,12 +19,16 @@ __all__ = [
     "mode_sensitive",
     "not_in_optimizer",
     "sharded",
+    "strong_dropout",
     "symmetric",
     "wiring_events",
 ]
 
 EARLY = 5
 """Number of first steps at which the wiring is checked."""
+
+STRONG = 0.8
+"""Share of the activations above which dropout counts as strong."""
 
 
 def limits(model: nn.Module, optimizers: Sequence[Optimizer], compiled: bool) -> dict[str, str]:
@@ -153,6 +157,17 @@ def mode_sensitive(model: nn.Module) -> tuple[str, ...]:
             and any(p.requires_grad for p in module.parameters(recurse=False))
         )
     )
+
+
+def strong_dropout(model: nn.Module) -> list[Event]:
+    """Return an event that names the dropout layers which remove most of their input."""
+    shares = {
+        name: module.p
+        for name, module in model.named_modules()
+        if "Dropout" in type(module).__name__ and isinstance(getattr(module, "p", None), float)
+    }
+    strong = {name: p for name, p in shares.items() if STRONG <= p < 1}
+    return [Event("strong-dropout", 0, tuple(strong), {"p": max(strong.values())})] if strong else []
 
 
 def evaluating(model: nn.Module, sensitive: Sequence[str]) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """The rules of diagnostics, one file per family. A new rule is a class, and a line in the list below."""
 
+from nnfoundations.diagnostics.rules._batches import BadBatch, BatchesNotShuffled
 from nnfoundations.diagnostics.rules._data import ConstantInputs, UnscaledInputs
 from nnfoundations.diagnostics.rules._generalization import Overfitting
 from nnfoundations.diagnostics.rules._gradients import ExplodingGradients, VanishingGradients
 from nnfoundations.diagnostics.rules._high_learning_rate import LearningRateTooHigh
+from nnfoundations.diagnostics.rules._labels import LabelsUnrelatedToInputs, OneClassPredicted
 from nnfoundations.diagnostics.rules._loss import (
     LossNeedsLogProbabilities,
     SoftmaxBeforeCrossEntropy,
@@ -13,6 +15,7 @@ from nnfoundations.diagnostics.rules._loss import (
 from nnfoundations.diagnostics.rules._low_learning_rate import LearningRateTooLow
 from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput, UnstableLoss
 from nnfoundations.diagnostics.rules._outputs import OutputActivationMismatch
+from nnfoundations.diagnostics.rules._regularization import OverRegularized
 from nnfoundations.diagnostics.rules._rule import SHORT, TENDENCY, Rule, weight_matrices
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
@@ -24,6 +27,7 @@ from nnfoundations.diagnostics.rules._targets import (
     UnscaledTargets,
 )
 from nnfoundations.diagnostics.rules._units import DeadUnits, SaturatedUnits
+from nnfoundations.diagnostics.rules._validation import TrainValMismatch, TrainValOverlap
 from nnfoundations.diagnostics.rules._wiring import (
     GradientsNotZeroed,
     GraphCut,
@@ -35,9 +39,14 @@ RULES: tuple[Rule, ...] = (
     NonFiniteInput(),
     TargetsOutOfRange(),
     UnscaledInputs(),
+    BatchesNotShuffled(),
     ConstantTargets(),
     ConstantInputs(),
     UnscaledTargets(),
+    BadBatch(),
+    TrainValMismatch(),
+    TrainValOverlap(),
+    LabelsUnrelatedToInputs(),
     ParameterNotInOptimizer(),
     GraphCut(),
     GradientsNotZeroed(),
@@ -53,6 +62,7 @@ RULES: tuple[Rule, ...] = (
     SymmetricWeights(),
     BadInitialization(),
     BadOutputScale(),
+    OverRegularized(),
     LearningRateTooHigh(),
     LearningRateTooLow(),
     NoGradient(),
@@ -62,6 +72,7 @@ RULES: tuple[Rule, ...] = (
     SaturatedUnits(),
     DeadUnits(),
     NoLearning(),
+    OneClassPredicted(),
     Overfitting(),
 )
 

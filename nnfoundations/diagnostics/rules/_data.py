@@ -1,15 +1,25 @@
 """Rules about the inputs of the network: their scale, and whether they vary at all."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from nnfoundations.diagnostics._family import Family
-from nnfoundations.diagnostics._finding import Severity, Suspicion
+from nnfoundations.diagnostics._finding import Severity, Suspicion, listed
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import STEPS, Rule, smooth, stuck
 
 __all__ = ["ConstantInputs", "UnscaledInputs"]
+
+
+class _Columns(NamedTuple):
+    """The columns of a table that are far larger than the others, out of how many, and both sizes."""
+
+    numbers: list[int]
+    of: int
+    size: float
+    usual: float
 
 
 @dataclass(frozen=True)
@@ -21,33 +31,69 @@ class UnscaledInputs(Rule):
     exact = True
     high: float = 50.0  # largest root mean square of the inputs; measured on digits
     low: float = 1e-3  # smallest root mean square of the inputs; a judgement
+    apart: float = 20.0  # size of a column over the usual one to be named; a judgement
     learned: float = 0.9  # loss over that of random guessing up to which a run learns; wine
     wait: int = 100  # losses after which a loss that has not fallen is an error; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         series = history["input"]
         sizes = series.last(2).column("rms")
+        if len(sizes) < 2:
+            return None
         far = (sizes > self.high).all() or ((sizes < self.low) & (sizes > 0)).all()
-        if len(sizes) < 2 or not far or (sizes[-1] > self.high and _normalized_next(history)):
+        columns = self._columns(history)
+        if not far and (columns is None or not self._waited(history) or not self._hurts(history)):
+            return None  # a few large columns of many may do no harm
+        if sizes[-1] > self.low and _normalized_next(history):
             return None
         size = float(sizes.mean())
         first = next(iter(history.layers), "")
+        found = f"The inputs have a root mean square of {size:.3g} (healthy: {self.low:g} to {self.high:g})."
+        remedy = (
+            f"Divide the inputs by {size:.3g}, or subtract their mean and divide by their standard deviation."
+        )
+        if columns is not None:
+            named = listed(tuple(map(str, columns.numbers)), 10)
+            found = (
+                f"{len(columns.numbers)} of {columns.of} columns of the inputs ({named}, counted from 0) have "
+                f"a root mean square of {columns.size:.3g}, the others of {columns.usual:.3g} (healthy: "
+                f"{self.low:g} to {self.high:g}, and alike)."
+            )
+            remedy = (
+                "Subtract the mean of each column and divide by its standard deviation, both from the "
+                f"training data; or divide these columns by {columns.size / columns.usual:.3g}."
+            )
         return self.suspect(
             series.steps[0],
             (first,) if first else (),
-            f"The inputs have a root mean square of {size:.3g} (healthy: {self.low:g} to {self.high:g}).",
+            found,
             "The gradient of the first layer is proportional to its input, so no single learning rate suits "
-            "both this layer and the layers above it.",
-            f"Divide the inputs by {size:.3g}, or subtract their mean and divide by their standard "
-            "deviation.",
+            + ("the weights of all columns." if columns else "both this layer and the layers above it."),
+            remedy,
             Severity.ERROR if self._hurts(history) else Severity.WARNING,
             rms=size,
         )
 
+    def _columns(self, history: History) -> "_Columns | None":
+        """Return the columns that are far larger than the others; None if there are none or too many."""
+        series = history["feature_rms"]
+        if not len(series):
+            return None
+        sizes = np.median(series.rows, axis=0)
+        usual = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
+        odd = np.flatnonzero((sizes > self.high) & (sizes > self.apart * usual))
+        if not 0 < len(odd) <= len(sizes) / 2 or not usual > 0:
+            return None
+        size = float(np.sqrt(np.mean(sizes[odd] ** 2)))
+        return _Columns(odd.tolist(), len(sizes), size, usual)
+
+    def _waited(self, history: History) -> bool:
+        return len(history["loss"]) >= self.wait
+
     def _hurts(self, history: History) -> bool:
         """Return whether the run does not train: some inputs, such as images of 0 to 255, are only slower."""
         losses = history["loss"].rows[:, 0]
-        if len(losses) < self.wait:
+        if not self._waited(history):
             return not np.isfinite(losses).all()
         guesses = smooth(losses) > self.learned * history.loss.baseline > 0
         return stuck(history) or guesses or not np.isfinite(losses).all()

@@ -7,10 +7,12 @@ import numpy as np
 
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
-from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, smooth
+from nnfoundations.diagnostics._history import Array, History
+from nnfoundations.diagnostics.rules._rule import TENDENCY, Rule, smooth
 
 __all__ = ["Overfitting"]
+
+_REMEDY = "Use more data, augmentation, weight decay, dropout or a smaller network."
 
 
 class _Rise(NamedTuple):
@@ -25,23 +27,51 @@ class _Rise(NamedTuple):
 
 @dataclass(frozen=True)
 class Overfitting(Rule):
-    """The validation loss rises after its best value while the training loss still falls."""
+    """The network fits its training data far better than validation data, and this does not improve."""
 
-    fault, family, needs = "overfitting", Family.GENERALIZATION, ("validation_loss", "loss")
+    fault, family = "overfitting", Family.GENERALIZATION
+    needs = ("validation_loss", "validation_accuracy", "predictions", "loss")
     confirmations = 3
     checks: int = 3  # validations without an improvement; a judgement
     rise: float = 0.06  # rise of the lowest of these over the best loss; healthy digits reach 0.053
     min_rise: float = 0.02  # smallest rise, as a share of the loss of random guessing; a judgement
     errors: float = 3.0  # smallest rise, in standard errors of the validation loss; a judgement
     fall: float = 0.05  # smallest fall of the training loss since then; on diabetes noise alone has 0.01
+    learned: float = 0.97  # best validation loss over that of a constant; above, nothing was learned
+    apart: float = 0.2  # validation loss over that of a constant, when all is memorized; healthy digits 0.1
+    memorized: float = 0.03  # training over validation loss; 60 digits 0.02, class weights on digits 0.09
+    settled: float = 0.85  # lowest validation loss of the last third over that before; 60 digits 0.9
+    epochs: int = 10  # validations needed for both of these, and for accuracies; a judgement
+    points: float = 0.08  # training over validation accuracy; healthy digits have up to 0.06
+
+    def not_run(self, history: History) -> str:
+        if TENDENCY in history.unavailable or "loss" in history.unavailable:
+            return history.unavailable.get(TENDENCY) or history.unavailable["loss"]
+        if len(history["validation_loss"]) or (
+            len(history["validation_accuracy"]) and len(history["predictions"])
+        ):
+            return ""
+        return history.unavailable.get("validation_loss", "no finite validation loss was seen")
 
     def judge(self, history: History) -> Suspicion | None:
+        if "overfit_batches" in history.settings:
+            return None
+        if not len(history["validation_loss"]):
+            return self._of_accuracy(history)
+        if self._nothing_learned(history):
+            return None
         seen = self._measure(history)
-        return None if seen is None else self._about(seen)
+        return self._of_gap(history) if seen is None else self._about(seen)
+
+    def _nothing_learned(self, history: History) -> bool:
+        """Return whether the validation was never better than that of a constant prediction."""
+        constant = history["constant_loss"]
+        best = float(history["validation_loss"].column("loss").min())
+        return len(constant) > 0 and best > self.learned * float(constant.rows[-1, 0]) > 0
 
     def _measure(self, history: History) -> _Rise | None:
         series = history["validation_loss"]
-        values = series.column("loss") if len(series) else np.empty(0)
+        values = series.column("loss")
         if len(values) < self.checks + 1 or not np.isfinite(values).all():
             return None
         at = int(np.argmin(values))
@@ -66,8 +96,7 @@ class Overfitting(Rule):
             f"{seen.now:.3g} in the last {self.checks} validations, while the training loss fell from "
             f"{seen.train_then:.3g} to {seen.train_now:.3g}.",
             "The network memorizes its training samples: it has more capacity than they can constrain.",
-            f"Stop at the best validation (EarlyStopping, or the checkpoint of step {seen.step}). Use more "
-            "data, augmentation, weight decay, dropout or a smaller network.",
+            f"Stop at the best validation (EarlyStopping, or the checkpoint of step {seen.step}). {_REMEDY}",
             Severity.WARNING,
             best=seen.best,
             lowest=seen.now,
@@ -75,6 +104,61 @@ class Overfitting(Rule):
             train_now=seen.train_now,
             best_step=seen.step,
         )
+
+    def _of_gap(self, history: History) -> Suspicion | None:
+        """Report a training loss near 0 with a validation loss that stays high without rising."""
+        series, constant = history["validation_loss"], history["constant_loss"]
+        values = series.column("loss")
+        if len(values) < self.epochs or not len(constant) or not np.isfinite(values).all():
+            return None
+        now, level = float(values[-self.checks :].min()), float(constant.rows[-1, 0])
+        training = smooth(history["loss"].rows[:, 0], 20)
+        if not now > self.apart * level > 0 or not 0 <= training < self.memorized * now:
+            return None
+        if not _settled(values, self.settled):
+            return None
+        return self.suspect(
+            series.steps[len(values) * 2 // 3],
+            (),
+            f"The training loss is {training:.2g}, and the validation loss stays at {now:.3g} "
+            f"({now / level:.0%} of that of a constant prediction). It has hardly fallen since step "
+            f"{int(series.steps[len(values) * 2 // 3])}.",
+            "The network has learned its training samples by heart, so they can teach it nothing more.",
+            f"Longer training does not help. {_REMEDY}",
+            Severity.INFO,
+            train_now=training,
+            lowest=now,
+            constant=level,
+        )
+
+    def _of_accuracy(self, history: History) -> Suspicion | None:
+        """Report a gap between the accuracies if no validation loss is known."""
+        series, training = history["validation_accuracy"], history["predictions"].last(self.checks)
+        values = series.column("accuracy")
+        if len(values) < self.epochs or len(training) < self.checks:
+            return None
+        now, seen = float(values[-self.checks :].max()), float(training.column("correct").mean())
+        samples = history.settings.get("validation_samples", 0.0)
+        error = (now * (1 - now) / samples) ** 0.5 if samples else 0.0
+        if seen - now < max(self.points, 4 * error) or not _settled(1 - values, self.settled):
+            return None
+        return self.suspect(
+            series.steps[len(values) * 2 // 3],
+            (),
+            f"The accuracy is {seen:.1%} on training batches and at most {now:.1%} in the last {self.checks} "
+            f"validations. It has hardly risen since step {int(series.steps[len(values) * 2 // 3])}.",
+            "The network memorizes its training samples: it has more capacity than they can constrain.",
+            f"{_REMEDY} Stop when the validation accuracy no longer rises.",
+            Severity.WARNING,
+            training=seen,
+            validation=now,
+        )
+
+
+def _settled(values: Array, share: float) -> bool:
+    """Return whether the lowest value of the last third is not clearly below the lowest one before."""
+    later = len(values) * 2 // 3
+    return float(values[later:].min()) > share * float(values[:later].min())
 
 
 def _training_loss(history: History, at: int) -> tuple[float, float]:

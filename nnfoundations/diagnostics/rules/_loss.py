@@ -124,7 +124,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
     def judge(self, history: History) -> Suspicion | None:
         loss = history.loss
         if not loss.softmax_before:
-            return None
+            return self._in_validation(history)
         if loss.kind == "binary-cross-entropy":
             return self.suspect(
                 history["loss"].steps[0],
@@ -148,6 +148,27 @@ class SoftmaxBeforeCrossEntropy(Rule):
             "Remove the softmax at the end of the model (apply it only to predict), or use NLLLoss on "
             "log-probabilities.",
             Severity.ERROR,
+            floor=floor,
+        )
+
+    def _in_validation(self, history: History) -> Suspicion | None:
+        """Report a validation whose loss gets probabilities, although training passes logits."""
+        event = next(iter(history.events_of("softmax-in-validation")), None)
+        if event is None:
+            return None
+        classes, of_classes = int(event["classes"]), event["loss"] == "cross_entropy"
+        name, loss = ("softmax", "CrossEntropyLoss") if of_classes else ("sigmoid", "BCEWithLogitsLoss")
+        floor = math.log(1 + (classes - 1) / math.e)
+        over = f" over {classes} classes" if of_classes else ""
+        return self.suspect(
+            event.step,
+            (),
+            f"In validation the output of a {name} goes into {loss}{over}, so the validation loss cannot "
+            f"fall below {floor:.3f}" + ("." if of_classes else f" for target 1 and {math.log(2):.3f} for 0."),
+            f"This loss already applies {name}, so it is applied twice in validation. Training is not "
+            "affected, but early stopping and checkpoints that use this loss are.",
+            f"In validation_step, compute the loss of the logits, before {name}, as in training.",
+            Severity.WARNING,
             floor=floor,
         )
 

@@ -94,7 +94,7 @@ class ConstantTargets(Rule):
     fault, family, needs = "constant-targets", Family.DATA, ("target", "loss")
     explains = ("constant-inputs", *CONSEQUENCES)
     exact = True
-    samples: int = 1000  # samples needed, or those of an epoch: a rare value occurs later; a judgement
+    samples: int = 1000  # samples needed, or a whole epoch: a rare value occurs later; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         if sum(term.target is not None for term in history.loss.terms) > 1:
@@ -106,8 +106,7 @@ class ConstantTargets(Rule):
         if low.min() != low.max() or high.min() != high.max():
             return None
         sizes = series.column("samples")
-        epoch = history.settings.get("steps_per_epoch", math.inf) * float(sizes.max())
-        if sizes.sum() < min(self.samples, epoch):
+        if sizes.sum() < self.samples and not _whole_epoch(history):
             return None
         value = f"{low[0]:.4g}" if low[0] == high[0] else "the same row"
         return self.suspect(
@@ -122,6 +121,12 @@ class ConstantTargets(Rule):
             value=float(low[0]),
             batches=len(series),
         )
+
+
+def _whole_epoch(history: History) -> bool:
+    """Return whether the targets of every batch of the first epoch were measured."""
+    steps = history.settings.get("steps_per_epoch", math.inf)
+    return len(history["target"].between(0, steps - 1)) >= steps
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,101 @@
+"""Reads from the graph of a loss the classes of a batch, and which ones the network predicts."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nnfoundations.diagnostics._loss_terms import Term, taken_scores
+
+__all__ = ["BATCH_CLASSES", "PREDICTIONS", "ClassCounts", "Labels", "labels_of", "predictions"]
+
+PREDICTIONS = ("correct", "commonest", "predicted", "targets", "others", "samples")
+"""Columns: the share of correct predictions, the class that is predicted most often, the number of different
+classes among predictions and among targets, the number of targets of other classes than the commonest
+prediction, and the number of samples."""
+
+BATCH_CLASSES = ("equal_pairs", "expected", "classes", "samples")
+"""Columns: the share of pairs of samples of the batch that have the same class, that share in all batches so
+far taken together, the number of classes seen so far, and the samples of the batch."""
+
+
+class Labels(NamedTuple):
+    """The class of each sample of a batch, below `classes`, which stands for ignored ones, and its scores."""
+
+    target: Tensor
+    classes: int
+    scores: Tensor | None
+    middle: float
+
+    @property
+    def chosen(self) -> Tensor | None:
+        """The predicted class of each sample."""
+        if self.scores is None:
+            return None
+        return self.scores.argmax(1) if self.scores.ndim > 1 else (self.scores > self.middle).long()
+
+
+def labels_of(terms: Iterable[Term], samples: int) -> Labels | None:
+    """Find the labels of a loss if it has one for each sample, without waiting for the device.
+
+    Args:
+        terms: the terms of the loss.
+        samples: number of samples of the batch.
+    """
+    for term in terms:
+        target = term.target
+        if target is None or target.numel() != samples:
+            continue
+        scores = taken_scores(term.node) if term.scores is None else term.scores
+        if term.kind == "cross-entropy" and term.labelled and not target.is_floating_point():
+            classes = term.feeding.length
+            fits = scores is not None and scores.shape == (samples, classes)
+            target = torch.where((target >= 0) & (target < classes), target, classes).reshape(-1)
+            return Labels(target, classes, scores if fits else None, 0.0) if classes > 1 else None
+        if term.kind.startswith("binary-cross-entropy"):
+            fits = scores is not None and scores.numel() == samples
+            middle = 0.0 if term.kind.endswith("logits") else 0.5
+            scores = scores.reshape(-1) if scores is not None and fits else None
+            return Labels((target.reshape(-1) > 0.5).long(), 2, scores, middle)
+    return None
+
+
+def predictions(labels: Labels) -> Tensor | None:
+    """Return the numbers of `PREDICTIONS`; None if the graph does not show the scores."""
+    chosen, target = labels.chosen, labels.target
+    if chosen is None:
+        return None
+    known = target < labels.classes
+    predicted = _counts(torch.where(known, chosen, labels.classes), labels.classes)
+    wanted = _counts(target, labels.classes)
+    n, commonest = wanted.sum(), predicted.argmax()
+    numbers = (
+        (chosen == target).sum() / n, commonest, (predicted > 0).sum(), (wanted > 0).sum(),
+        n - wanted[commonest], n,
+    )  # fmt: skip
+    return torch.stack([number.float() for number in numbers])
+
+
+class ClassCounts:
+    """Counts how often each class occurs, on the device."""
+
+    def __init__(self) -> None:
+        self._total: Tensor | None = None
+
+    def update(self, labels: Labels) -> Tensor:
+        """Count the labels of a batch, and return the numbers of `BATCH_CLASSES`."""
+        counts = _counts(labels.target, labels.classes)
+        if self._total is None or self._total.shape != counts.shape:
+            self._total = counts
+        else:
+            self._total = self._total + counts
+        both = torch.stack([counts, self._total])
+        n = both.sum(1)
+        pairs = (both * (both - 1)).sum(1) / (n * (n - 1))
+        return torch.cat([pairs, (self._total > 0).sum()[None], n[:1]])
+
+
+def _counts(labels: Tensor, classes: int) -> Tensor:
+    zeros = torch.zeros(classes + 1, device=labels.device)
+    return zeros.scatter_add_(0, labels, torch.ones_like(labels, dtype=zeros.dtype))[:-1]
