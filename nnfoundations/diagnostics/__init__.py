@@ -14,17 +14,20 @@ from nnfoundations.diagnostics._finding import Finding, Severity, Suspicion
 from nnfoundations.diagnostics._findings_file import FindingsFile
 from nnfoundations.diagnostics._history import (
     Event,
+    GroupFacts,
     History,
     LayerFacts,
     LossFacts,
     LossTerm,
     ParameterFacts,
+    ScheduleFacts,
     Series,
     TargetFacts,
 )
 from nnfoundations.diagnostics._judge import Judge, checked, diagnose
 from nnfoundations.diagnostics._monitor import Monitor
 from nnfoundations.diagnostics._targets import loss_facts
+from nnfoundations.diagnostics._training_facts import schedule_facts
 from nnfoundations.diagnostics.nonfinite import StepGuard, tensors
 from nnfoundations.diagnostics.rules import RULES, SHORT, TENDENCY, Rule, weight_matrices
 
@@ -41,6 +44,7 @@ __all__ = [
     "Finding",
     "FindingCallback",
     "FindingsFile",
+    "GroupFacts",
     "History",
     "Judge",
     "LayerFacts",
@@ -49,6 +53,7 @@ __all__ = [
     "Monitor",
     "ParameterFacts",
     "Rule",
+    "ScheduleFacts",
     "Series",
     "Severity",
     "StepGuard",
@@ -58,6 +63,7 @@ __all__ = [
     "describe",
     "diagnose",
     "loss_facts",
+    "schedule_facts",
     "tensors",
     "weight_matrices",
 ]

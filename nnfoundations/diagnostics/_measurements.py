@@ -16,6 +16,7 @@ from nnfoundations.diagnostics._rates import RateReader
 from nnfoundations.diagnostics._schedule import Account, Schedule
 from nnfoundations.diagnostics._step import Step
 from nnfoundations.diagnostics._targets import LossReader
+from nnfoundations.diagnostics._training_facts import group_facts
 from nnfoundations.diagnostics._transfer import DeviceTransfer
 from nnfoundations.diagnostics._watched_model import WatchedModel
 from nnfoundations.diagnostics._wiring import EARLY
@@ -61,7 +62,7 @@ class Measurements:
         self.reader, self.constant = LossReader(), ConstantLoss()
         skipped = history["skipped"].rows
         self._skips = int(skipped[-1, 0]) if len(skipped) else 0
-        history.parameters = watched.facts
+        history.parameters, history.groups = watched.facts, group_facts(optimizers)
         history.unavailable |= watched.reasons
 
     def choose(self, step: int) -> Step:

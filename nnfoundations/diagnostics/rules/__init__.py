@@ -14,6 +14,11 @@ from nnfoundations.diagnostics.rules._low_learning_rate import LearningRateTooLo
 from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput, UnstableLoss
 from nnfoundations.diagnostics.rules._outputs import OutputActivationMismatch
 from nnfoundations.diagnostics.rules._rule import SHORT, TENDENCY, Rule, weight_matrices
+from nnfoundations.diagnostics.rules._schedules import (
+    ScheduleEndsEarly,
+    ScheduleInterval,
+    ScheduleLongerThanRun,
+)
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
 from nnfoundations.diagnostics.rules._targets import (
@@ -24,6 +29,7 @@ from nnfoundations.diagnostics.rules._targets import (
     UnscaledTargets,
 )
 from nnfoundations.diagnostics.rules._units import DeadUnits, SaturatedUnits
+from nnfoundations.diagnostics.rules._weight_decay import WeightDecayTooStrong
 from nnfoundations.diagnostics.rules._wiring import (
     GradientsNotZeroed,
     GraphCut,
@@ -53,7 +59,11 @@ RULES: tuple[Rule, ...] = (
     SymmetricWeights(),
     BadInitialization(),
     BadOutputScale(),
+    WeightDecayTooStrong(),
     LearningRateTooHigh(),
+    ScheduleInterval(),
+    ScheduleEndsEarly(),
+    ScheduleLongerThanRun(),
     LearningRateTooLow(),
     NoGradient(),
     ExplodingGradients(),
