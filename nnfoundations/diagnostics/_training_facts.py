@@ -104,6 +104,9 @@ def schedule_facts(scheduler: Any, optimizer: int = 0, unit: str = "", frequency
         optimizer: position of its optimizer.
         unit: ``step`` or ``epoch``, after which it is stepped; empty if unknown.
         frequency: it is stepped after this number of units.
+
+    Returns:
+        The facts. A length that the scheduler does not tell is NaN.
     """
     kind = type(scheduler).__name__
     argument, length = _length(scheduler)

@@ -28,6 +28,10 @@ _AGAIN = ("CosineAnnealingWarmRestarts", "CyclicLR", "ReduceLROnPlateau")
 """Schedulers whose low rate is intended: it rises again, or it follows the validation loss."""
 
 
+_LASTING = 5
+"""Steps for which a rate must be held to count as the peak of a schedule."""
+
+
 class _Run(NamedTuple):
     """The length of a run in steps, and the steps of an epoch (NaN if unknown)."""
 
@@ -168,7 +172,8 @@ class ScheduleInterval(_ScheduleRule):
             schedule,
             f"The warm-up is stepped once per epoch: after {now / run.per_epoch:.2g} of {run.epochs:.3g} "
             f"epochs the learning rate is {rates[-1]:.3g}, {rates[-1] / schedule.base:.1%} of "
-            f"{schedule.base:.3g}. Each update changes the weights by {ratio:.1e} times their size (healthy: 0.001 to 0.02).",
+            f"{schedule.base:.3g}. Each update changes the weights by {ratio:.1e} times their size "
+            "(healthy: 0.001 to 0.02).",
             "The warm-up counts steps, so it ends long after the run.",
             "step",
             f"divide its length by {run.per_epoch:.0f}",
@@ -305,8 +310,12 @@ def _rates(history: History) -> Array:
 
 def _fallen(history: History, rates: Array, share: float) -> tuple[float, float]:
     """Return the step at which the rate first fell below a share of its peak, and the peak; NaN if never."""
-    at = int(np.nanargmax(rates)) if np.isfinite(rates).any() else len(rates)
-    low = np.flatnonzero(rates[at:] < share * rates[at]) if at < len(rates) else np.empty(0, dtype=int)
-    if not len(low):
-        return math.nan, float(rates[at]) if at < len(rates) else math.nan
-    return float(history["lr"].steps[at + low[0]]), float(rates[at])
+    steps = history["lr"].steps
+    if not (rates < share * np.fmax.reduce(rates)).any():
+        return math.nan, math.nan  # decides almost every case
+    # A peak lasts: a rate that is high for a single step is not one.
+    ends = np.maximum(np.searchsorted(steps, steps + _LASTING), np.arange(len(steps)) + 1)
+    held = np.array([rates[i:end].min() for i, end in enumerate(ends)])
+    at = int(np.argmax(np.nan_to_num(held)))
+    low = np.flatnonzero(rates[at:] < share * held[at])
+    return (float(steps[at + low[0]]) if len(low) else math.nan), float(held[at])
