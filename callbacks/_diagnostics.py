@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from nnfoundations.callbacks._action import Action, Response
 from nnfoundations.callbacks._notebook import draw_with_tqdm
 from nnfoundations.callbacks._reporters import Reporter, reporters
-from nnfoundations.callbacks._trainer import Validation, can_replay, replay, settings, unavailable
+from nnfoundations.callbacks._trainer import Validation, can_replay, replay, schedules, settings, unavailable
 from nnfoundations.diagnostics import (
     RULES,
     Console,
@@ -240,6 +240,7 @@ class Diagnostics(Callback):
         history = self._engine.history
         history.settings |= numbers
         history.unavailable = unavailable(trainer, numbers)
+        history.schedules = schedules(trainer, pl_module.automatic_optimization)
         self._hook(trainer.optimizers)
 
     def _make_engine(self, module: LightningModule, optimizers: list[Optimizer], again: bool) -> Engine:

@@ -13,9 +13,9 @@ import torch
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor
 
-from nnfoundations.diagnostics import SHORT, TENDENCY, validation_metric
+from nnfoundations.diagnostics import SHORT, TENDENCY, ScheduleFacts, schedule_facts, validation_metric
 
-__all__ = ["Validation", "can_replay", "replay", "settings", "unavailable"]
+__all__ = ["Validation", "can_replay", "named", "replay", "schedules", "settings", "unavailable"]
 
 
 def settings(trainer: Any) -> dict[str, float]:
@@ -32,11 +32,28 @@ def settings(trainer: Any) -> dict[str, float]:
         total = min(total, trainer.max_steps)
     if math.isfinite(total):
         numbers["total_steps"] = total
+    kinds = {kind.__name__ for callback in trainer.callbacks for kind in type(callback).__mro__}
+    if kinds & {"EarlyStopping", "Timer"}:
+        numbers["may_stop_early"] = 1
     if trainer.overfit_batches:
         numbers["overfit_batches"] = trainer.overfit_batches
     if trainer.global_step or trainer.ckpt_path:
         numbers["resumed"] = 1
     return numbers
+
+
+def schedules(trainer: Any, automatic: bool) -> list[ScheduleFacts]:
+    """Return facts about the learning-rate schedules; in manual optimization their unit is not known."""
+    position = {id(optimizer): i for i, optimizer in enumerate(trainer.optimizers)}
+    return [
+        schedule_facts(
+            config.scheduler,
+            position.get(id(getattr(config.scheduler, "optimizer", None)), 0),
+            config.interval if automatic else "",
+            config.frequency,
+        )
+        for config in trainer.lr_scheduler_configs
+    ]
 
 
 def unavailable(trainer: Any, numbers: Mapping[str, float]) -> dict[str, str]:

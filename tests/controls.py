@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from architectures import GPT, Cell, Grid, HeadOnly, Margins, layer_scale, sparse, splines
 from cases import Case, Control, usual
+from controls_schedule import SCHEDULE_CONTROLS
 from controls_tables import TABLE_CONTROLS
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
@@ -460,6 +461,7 @@ CONTROLS = (
         "cut graph",
         lambda: of(nn.Sequential(*trained(MLP(3), epochs=4)), module=HeadOnly),
     ),
+    *SCHEDULE_CONTROLS,
     *TABLE_CONTROLS,
 )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from cases import Case, Fault, of_optimizer, usual
+from faults_schedule import SCHEDULE_FAULTS
 from faults_tables import TABLE_FAULTS
 from faults_validation import VALIDATION_FAULTS
 from loss_faults import LOSS_FAULTS
@@ -370,6 +371,7 @@ FAULTS = (
     Fault("train-mode-off/eval-before-fit", ("cnn-batchnorm", "residual", "transformer"), 2,
           lambda case: case.net.eval()),
     *LOSS_FAULTS,
+    *SCHEDULE_FAULTS,
     *TABLE_FAULTS,
     *VALIDATION_FAULTS,
 )  # fmt: skip

@@ -7,7 +7,7 @@ Each is tried with the layers of `torch.nn` and, in the net whose name ends in `
 from collections.abc import Callable
 from typing import Any
 
-from cases import Case, Fault, of_optimizer
+from cases import Case, Fault
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam
@@ -95,6 +95,20 @@ def larger_targets(case: Case) -> None:
     case.loss = lambda out, y: F.mse_loss(out, 50 * (y + 4))
 
 
+def penalized(case: Case) -> None:
+    """A penalty on the weights, written into the loss, that is much too strong."""
+
+    class Penalized(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            for p in self.parameters():
+                loss = loss + 0.25 * p.square().sum()
+            return loss
+
+    case.module = Penalized
+    case.optimizer = lambda p: SGD(p, 0.02, momentum=0.9)
+
+
 def behind_warm_up(steps: int, rate: float) -> Callable[[Case], None]:
     """Use Adam, whose rate rises linearly over these steps."""
 
@@ -120,9 +134,7 @@ TABLE_FAULTS = (
           twin=lambda name: regression(name, 32)),
     Fault("no-learning/one-feature-norm", REGRESSION, 230, one_feature_norm, where=lambda case: "net.3",
           twin=lambda name: regression(name, 32, steps=240)),
-    Fault("no-learning/weight-decay", REGRESSION, 300,
-          of_optimizer(lambda p: SGD(p, 0.02, momentum=0.9, weight_decay=0.5)),
-          also=("weight-decay-too-strong",),
+    Fault("no-learning/weight-penalty", REGRESSION, 300, penalized,
           twin=lambda name: regression(name, 64, 64, steps=300,
                                        optimizer=lambda p: SGD(p, 0.02, momentum=0.9, weight_decay=5e-4))),
     Fault("dead-units/narrow-layer", REGRESSION, 50, narrow_bias, where=lambda case: "net.2",

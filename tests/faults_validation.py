@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
 from torch.utils.data import DataLoader, Dataset, TensorDataset
-from zoo import digits, loaders, table_loaders
+from zoo import digits, table_loaders
 
 __all__ = ["VALIDATION_FAULTS"]
 
@@ -113,7 +113,7 @@ def rare(name: str, weight: float = 24.0) -> Case:
     x, y, xv, yv = digits()
     data = []
     for images, labels in ((x, y), (xv, yv)):
-        nines, others = images[labels == 9][:: 4], images[labels != 9]
+        nines, others = images[labels == 9][::4], images[labels != 9]
         inputs = torch.cat([nines, others])
         targets = torch.cat([torch.ones(len(nines)), torch.zeros(len(others))])
         inputs = inputs + 1.5 * torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))

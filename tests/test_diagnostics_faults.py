@@ -53,6 +53,10 @@ FAST = (
     "unscaled-targets/times-100",
     "no-gradient/dead-output",
     "no-learning/one-feature-norm",
+    "weight-decay-too-strong/sgd",
+    "schedule-interval/decay-per-step",
+    "schedule-ends-early/linear",
+    "schedule-longer-than-run/cosine",
 )
 """One fault for each rule."""
 

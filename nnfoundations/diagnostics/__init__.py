@@ -14,11 +14,13 @@ from nnfoundations.diagnostics._finding import Finding, Severity, Suspicion
 from nnfoundations.diagnostics._findings_file import FindingsFile, findings_line
 from nnfoundations.diagnostics._history import (
     Event,
+    GroupFacts,
     History,
     LayerFacts,
     LossFacts,
     LossTerm,
     ParameterFacts,
+    ScheduleFacts,
     Series,
     TargetFacts,
 )
@@ -27,6 +29,7 @@ from nnfoundations.diagnostics._metric_names import training_loss, validation_me
 from nnfoundations.diagnostics._monitor import Monitor
 from nnfoundations.diagnostics._page import page_command
 from nnfoundations.diagnostics._targets import loss_facts
+from nnfoundations.diagnostics._training_facts import schedule_facts
 from nnfoundations.diagnostics.nonfinite import StepGuard, tensors
 from nnfoundations.diagnostics.rules import RULES, SHORT, TENDENCY, Rule, weight_matrices
 
@@ -43,6 +46,7 @@ __all__ = [
     "Finding",
     "FindingCallback",
     "FindingsFile",
+    "GroupFacts",
     "History",
     "Judge",
     "LayerFacts",
@@ -51,6 +55,7 @@ __all__ = [
     "Monitor",
     "ParameterFacts",
     "Rule",
+    "ScheduleFacts",
     "Series",
     "Severity",
     "StepGuard",
@@ -62,6 +67,7 @@ __all__ = [
     "findings_line",
     "loss_facts",
     "page_command",
+    "schedule_facts",
     "tensors",
     "training_loss",
     "validation_metric",

@@ -21,16 +21,19 @@ from numpy.typing import NDArray
 
 from nnfoundations.diagnostics._error import describe
 from nnfoundations.diagnostics._loss_facts import LossFacts, LossTerm, TargetFacts, loss_facts_from
+from nnfoundations.diagnostics._training_facts import GroupFacts, ScheduleFacts, facts_from
 from nnfoundations.errors import HistoryError
 
 __all__ = [
     "Array",
     "Event",
+    "GroupFacts",
     "History",
     "LayerFacts",
     "LossFacts",
     "LossTerm",
     "ParameterFacts",
+    "ScheduleFacts",
     "Series",
     "TargetFacts",
 ]
@@ -52,6 +55,7 @@ class ParameterFacts:
         shape: its shape.
         trainable: whether it requires a gradient.
         optimizer: position of the optimizer that updates it; None if no optimizer does.
+        group: position of its parameter group among those of all optimizers; None if unknown.
     """
 
     module: str
@@ -60,6 +64,7 @@ class ParameterFacts:
     shape: tuple[int, ...]
     trainable: bool
     optimizer: int | None
+    group: int | None = None
 
     @property
     def fan_in(self) -> int:
@@ -271,6 +276,10 @@ class History:
         self.parameters: dict[str, ParameterFacts] = {}
         self.layers: dict[str, LayerFacts] = {}
         self.loss = LossFacts("unknown")
+        self.groups: list[GroupFacts] = []
+        """The parameter groups of all optimizers, in the order of the columns of ``lr``."""
+        self.schedules: list[ScheduleFacts] = []
+        """The learning-rate schedules, as far as they are known."""
         self.events: list[Event] = []
         self.settings: dict[str, float] = {}
         """Numbers of the run that rules need, such as the steps per epoch and in total."""
@@ -362,6 +371,7 @@ class History:
         """
         then = History(self.capacity)
         then.parameters, then.layers, then.loss = self.parameters, self.layers, self.loss
+        then.groups, then.schedules = self.groups, self.schedules
         then.settings, then.unavailable, then.unseen = self.settings, self.unavailable, self.unseen
         then.series = {name: series.between(0, step) for name, series in self.series.items()}
         then.events = [event for event in self.events if event.step <= step]
@@ -404,6 +414,8 @@ class History:
             "parameters": {name: _plain(facts) for name, facts in self.parameters.items()},
             "layers": {name: _plain(facts) for name, facts in self.layers.items()},
             "loss": _plain(self.loss),
+            "groups": [_plain(group) for group in self.groups],
+            "schedules": [_plain(schedule) for schedule in self.schedules],
             "events": [_plain(event) for event in self.events],
             "settings": dict(self.settings),
             "unavailable": dict(self.unavailable),
@@ -417,6 +429,9 @@ class History:
         }
         self.layers = {name: LayerFacts(**saved) for name, saved in facts["layers"].items()}
         self.loss = loss_facts_from(facts["loss"])
+        # Missing in files of earlier versions.
+        self.groups = facts_from(GroupFacts, facts.get("groups", ()))
+        self.schedules = facts_from(ScheduleFacts, facts.get("schedules", ()))
         self.events = [Event(**{**saved, "where": tuple(saved["where"])}) for saved in facts["events"]]
         self.settings, self.unavailable = dict(facts["settings"]), dict(facts["unavailable"])
         self.unseen = dict(facts.get("unseen", {}))  # missing in files of earlier versions

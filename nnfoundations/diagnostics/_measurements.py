@@ -26,6 +26,7 @@ from nnfoundations.diagnostics._samples import SeenSamples
 from nnfoundations.diagnostics._schedule import Account, Schedule
 from nnfoundations.diagnostics._step import Step
 from nnfoundations.diagnostics._targets import LossReader, batch_rms, batch_size
+from nnfoundations.diagnostics._training_facts import group_facts
 from nnfoundations.diagnostics._transfer import DeviceTransfer
 from nnfoundations.diagnostics._validation_probe import ValidationProbe
 from nnfoundations.diagnostics._watched_model import WatchedModel
@@ -75,7 +76,7 @@ class Measurements:
         self.validation = ValidationProbe(watched, self.samples)
         skipped = history["skipped"].rows
         self._skips = int(skipped[-1, 0]) if len(skipped) else 0
-        history.parameters = watched.facts
+        history.parameters, history.groups = watched.facts, group_facts(optimizers)
         history.unavailable |= watched.reasons
         if not history.events_of("strong-dropout"):
             self._note(strong_dropout(watched.model))

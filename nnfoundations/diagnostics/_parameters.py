@@ -38,7 +38,8 @@ def parameter_facts(
     Returns:
         The facts and the tensors, both by the first name of the parameter.
     """
-    owner = {id(p): i for i, o in enumerate(optimizers) for group in o.param_groups for p in group["params"]}
+    groups = [(i, group["params"]) for i, o in enumerate(optimizers) for group in o.param_groups]
+    owner = {id(p): (i, j) for j, (i, members) in enumerate(groups) for p in members}
     names: dict[int, list[str]] = {}
     tensors: dict[int, nn.Parameter] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -59,7 +60,8 @@ def parameter_facts(
             kind=_kind(module, parameter),
             shape=tuple(parameter.shape),
             trainable=parameter.requires_grad,
-            optimizer=owner.get(key),
+            optimizer=owner.get(key, (None, None))[0],
+            group=owner.get(key, (None, None))[1],
         )
         parameters[name] = parameter
     return facts, parameters

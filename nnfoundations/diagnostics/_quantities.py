@@ -5,7 +5,9 @@ from typing import Literal
 
 __all__ = ["FACTS", "QUANTITIES", "Quantity", "Source", "measured_by"]
 
-Source = Literal["activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "data", "wiring"]
+Source = Literal[
+    "activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "data", "wiring"
+]
 """What measures. If one fails, the others continue."""
 
 

@@ -17,6 +17,11 @@ from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput
 from nnfoundations.diagnostics.rules._outputs import OutputActivationMismatch
 from nnfoundations.diagnostics.rules._regularization import OverRegularized
 from nnfoundations.diagnostics.rules._rule import SHORT, TENDENCY, Rule, weight_matrices
+from nnfoundations.diagnostics.rules._schedules import (
+    ScheduleEndsEarly,
+    ScheduleInterval,
+    ScheduleLongerThanRun,
+)
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
 from nnfoundations.diagnostics.rules._targets import (
@@ -28,6 +33,7 @@ from nnfoundations.diagnostics.rules._targets import (
 )
 from nnfoundations.diagnostics.rules._units import DeadUnits, SaturatedUnits
 from nnfoundations.diagnostics.rules._validation import TrainValMismatch, TrainValOverlap
+from nnfoundations.diagnostics.rules._weight_decay import WeightDecayTooStrong
 from nnfoundations.diagnostics.rules._wiring import (
     GradientsNotZeroed,
     GraphCut,
@@ -63,7 +69,11 @@ RULES: tuple[Rule, ...] = (
     BadInitialization(),
     BadOutputScale(),
     OverRegularized(),
+    WeightDecayTooStrong(),
     LearningRateTooHigh(),
+    ScheduleInterval(),
+    ScheduleEndsEarly(),
+    ScheduleLongerThanRun(),
     LearningRateTooLow(),
     NoGradient(),
     ExplodingGradients(),

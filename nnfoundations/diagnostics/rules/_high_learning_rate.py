@@ -13,6 +13,7 @@ from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import (
+    TENDENCY,
     Rule,
     changed_rate,
     clearly_above,
@@ -25,6 +26,7 @@ from nnfoundations.diagnostics.rules._rule import (
     t_of_slope,
     update_ratios,
 )
+from nnfoundations.diagnostics.rules._several_optimizers import OneOfSeveral, one_of_several, optimizers
 
 __all__ = ["LearningRateTooHigh"]
 
@@ -73,7 +75,19 @@ class LearningRateTooHigh(Rule):
     lasting_steps: int = 16  # losses that must stay above twice the best one, and not fall; a judgement
     lost_factor: float = 10.0  # or stay this often above the first one; digits: 3.2 in a run that recovers
 
+    growth: float = 3.0  # of a matrix in 20 steps, with several optimizers; GANs on digits: 1.3, faulty 5.1
+    gain: float = 2.0  # gain of a typical matrix after that growth; a judgement
+
+    def not_run(self, history: History) -> str:
+        if optimizers(history) < 2:
+            return super().not_run(history)
+        needs = (TENDENCY, "update_ratio", "weight_norm")  # no single loss tells whether a GAN learns
+        return next((history.unavailable[name] for name in needs if name in history.unavailable), "")
+
     def judge(self, history: History) -> Suspicion | None:
+        if optimizers(history) > 1:
+            seen = one_of_several(history, self.early_update, self.growth, self.gain)
+            return None if seen is None else self._about_one(seen)
         if (start := self._start(history)) is not None:
             return self._about_start(start)
         if (later := self._later(history)) is not None:
@@ -151,6 +165,24 @@ class LearningRateTooHigh(Rule):
             f"{changed_rate(seen.rate, share)}: each update is then {seen.ratio * share:.2g} of the weights.",
             Severity.ERROR,
             update_ratio=seen.ratio,
+            lr=seen.rate,
+            suggested_lr=seen.rate * share,
+        )
+
+    def _about_one(self, seen: OneOfSeveral) -> Suspicion:
+        share = self.suggested_update / seen.ratio
+        return self.suspect(
+            seen.step,
+            (seen.worst,),
+            f"Updates of optimizer {seen.optimizer} ({seen.kind}, which has {seen.worst}) change the weights "
+            f"by {seen.ratio:.2g} times their size (healthy: 0.001 to 0.02). In 20 steps a "
+            f"typical weight matrix became {seen.growth:.2g} times as large.",
+            f"The learning rate{shown_rate(seen.rate)} of this optimizer is too high for its network.",
+            f"{changed_rate(seen.rate, share)} in optimizer {seen.optimizer}, counted from 0.",
+            Severity.ERROR,
+            optimizer=seen.optimizer,
+            update_ratio=seen.ratio,
+            growth=seen.growth,
             lr=seen.rate,
             suggested_lr=seen.rate * share,
         )

@@ -205,8 +205,9 @@ class NoLearning(Rule):
                 seen.step,
                 (seen.where,),
                 f"{evidence} The weights have shrunk to {seen.kept_norm:.2g} of their initial norm.",
-                "The weight decay is too strong: it erases the weights faster than the gradient builds them.",
-                "Divide weight_decay by 100 (usual values: 1e-5 to 1e-2).",
+                "A weight decay, or a penalty on the weights in the loss, is too strong: it erases the "
+                "weights faster than the gradient builds them.",
+                "Divide it by 100 (usual values of weight_decay: 1e-5 to 1e-2).",
                 Severity.ERROR,
                 **numbers,
             )
