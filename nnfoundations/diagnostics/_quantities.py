@@ -5,7 +5,9 @@ from typing import Literal
 
 __all__ = ["FACTS", "QUANTITIES", "Quantity", "Source", "measured_by"]
 
-Source = Literal["activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "wiring"]
+Source = Literal[
+    "activations", "evaluation", "gradients", "loss", "loss-graph", "non-finite", "validation", "wiring"
+]  # fmt: skip
 """What measures. If one fails, the others continue."""
 
 
@@ -48,6 +50,14 @@ QUANTITIES: dict[str, Quantity] = {
     "weight_norm": Quantity("gradients", "parameter", "gradient"),
     "update_ratio": Quantity("gradients", "parameter", "optimizer step"),
     "stale_gradient": Quantity("gradients", ("norm",), "backward pass"),
+    "evaluation": Quantity(
+        "evaluation", ("train", "plain", "evaluation", "gap", "repeated"), "extra evaluation of a batch"
+    ),
+    "mixing": Quantity("evaluation", ("reversed", "alone", "axis"), "extra evaluation of a batch"),
+    "sequence": Quantity(
+        "evaluation", ("shifted", "equal", "ahead", "own", "padding", "value"), "sequence of tokens"
+    ),
+    "attention_entropy": Quantity("evaluation", "layer", "attention"),
     "validation_loss": Quantity("validation", ("loss", "error"), "finite validation loss"),
     "validation_accuracy": Quantity("validation", ("accuracy",), "validation accuracy"),
 }

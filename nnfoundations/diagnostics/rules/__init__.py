@@ -1,6 +1,9 @@
 """The rules of diagnostics, one file per family. A new rule is a class, and a line in the list below."""
 
+from nnfoundations.diagnostics.rules._attention import AttentionSaturation
+from nnfoundations.diagnostics.rules._branches import LayersWithoutGradient
 from nnfoundations.diagnostics.rules._data import ConstantInputs, UnscaledInputs
+from nnfoundations.diagnostics.rules._evaluation import DropoutInEvaluation, EvaluationDiffers
 from nnfoundations.diagnostics.rules._generalization import Overfitting
 from nnfoundations.diagnostics.rules._gradients import ExplodingGradients, VanishingGradients
 from nnfoundations.diagnostics.rules._high_learning_rate import LearningRateTooHigh
@@ -14,6 +17,8 @@ from nnfoundations.diagnostics.rules._low_learning_rate import LearningRateTooLo
 from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput, UnstableLoss
 from nnfoundations.diagnostics.rules._outputs import OutputActivationMismatch
 from nnfoundations.diagnostics.rules._rule import SHORT, TENDENCY, Rule, weight_matrices
+from nnfoundations.diagnostics.rules._samples import SamplesMixed
+from nnfoundations.diagnostics.rules._sequences import CausalLeak, PaddingInLoss, TargetsEqualInputs
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
 from nnfoundations.diagnostics.rules._targets import (
@@ -38,10 +43,16 @@ RULES: tuple[Rule, ...] = (
     ConstantTargets(),
     ConstantInputs(),
     UnscaledTargets(),
+    TargetsEqualInputs(),
+    PaddingInLoss(),
     ParameterNotInOptimizer(),
     GraphCut(),
     GradientsNotZeroed(),
     TrainModeOff(),
+    SamplesMixed(),
+    CausalLeak(),
+    DropoutInEvaluation(),
+    EvaluationDiffers(),
     SoftmaxOverOneUnit(),
     SoftmaxOverBatch(),
     LossNeedsLogProbabilities(),
@@ -51,11 +62,13 @@ RULES: tuple[Rule, ...] = (
     OutputActivationMismatch(),
     UnstableLoss(),
     SymmetricWeights(),
+    AttentionSaturation(),
     BadInitialization(),
     BadOutputScale(),
     LearningRateTooHigh(),
     LearningRateTooLow(),
     NoGradient(),
+    LayersWithoutGradient(),
     ExplodingGradients(),
     VanishingGradients(),
     NonFinite(),
