@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nnfoundations.diagnostics import SHORT, TENDENCY, ScheduleFacts, schedule_facts, validation_metric
 
-__all__ = ["Validation", "can_replay", "named", "replay", "schedules", "settings", "unavailable"]
+__all__ = ["Validation", "can_replay", "replay", "schedules", "settings", "unavailable"]
 
 
 def settings(trainer: Any) -> dict[str, float]:

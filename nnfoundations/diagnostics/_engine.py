@@ -74,6 +74,12 @@ class Engine(StepEvents):
         return self.diagnosis.history
 
     @property
+    def evaluating(self) -> bool:
+        """Whether the model runs now for a measurement, not for the training."""
+        probe = None if self._measurements is None else self._measurements.watched.evaluation
+        return probe is not None and probe.evaluating
+
+    @property
     def judge(self) -> Judge:
         """The rules and their results."""
         return self.diagnosis.judge

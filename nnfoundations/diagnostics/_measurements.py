@@ -67,6 +67,7 @@ class Measurements:
         self.loss = ProbeGuard("loss", history)
         self.gradients = ProbeGuard("gradients", history)
         self.activations = ProbeGuard("activations", history)
+        self.evaluation = ProbeGuard("evaluation", history)
         self.graph = ProbeGuard("loss-graph", history)
         self.wiring = ProbeGuard("wiring", history)
         self.nonfinite = ProbeGuard("non-finite", history)
@@ -88,10 +89,13 @@ class Measurements:
         again = self.schedule.settles(step) and unsettled(self.history)
         gradients = self.schedule.wants_gradients(step, total)
         activations = self.schedule.wants_activations(step, total, still=still, unsettled=again)
+        evaluates = self.watched.evaluation is not None and not self.evaluation.failed
+        evaluates = evaluates and self.schedule.wants_evaluation(step, total)
         return Step(
             step,
-            gradients=gradients and not self.gradients.failed,
+            gradients=(gradients or evaluates) and not self.gradients.failed,
             activations=activations and not self.activations.failed,
+            evaluates=evaluates,
         )
 
     def begin(self, step: Step, first: bool) -> bool:
@@ -105,6 +109,9 @@ class Measurements:
                 timed = partial(self._timed, account=account, guard=self.activations)
                 readings = self.transfer.readings(step.index)
                 self.watched.activations.attach(readings, timed, step.batch, searches(self.history))
+        if first and step.evaluates and self.watched.evaluation is not None:
+            with self.schedule.evaluations, self.evaluation:
+                self.watched.evaluation.attach()
         return first and not (step.measures or self.watched.tracer.draws or self.scaled)
 
     def detach(self, step: Step) -> None:
@@ -145,6 +152,9 @@ class Measurements:
             with self.schedule.activations if step.activations else self.schedule.gradients, self.data:
                 if (size := batch_rms(step.batch)) is not None:
                     self.transfer.readings(step.index).add("batch_rms", ("rms",), size)
+        if step.evaluates and self.watched.evaluation is not None:
+            with self.schedule.evaluations, self.evaluation:
+                self.watched.evaluation.keep(loss)
         if self.schedule.steps < FIRST and not self.wiring.failed:
             with self.schedule.gradients, self.wiring:
                 self._note(self.watched.unregistered(step.index, loss, self.optimizers))
@@ -255,6 +265,12 @@ class Measurements:
         if step.gradients and optimizer in step.measured:
             with self.schedule.gradients, self.gradients:
                 self.watched.probes[optimizer].after_step(self.transfer.readings(step.index), overflow)
+
+    def evaluate(self, step: Step) -> None:
+        """Run the network again on the first batch of a step, in other modes and on changed inputs."""
+        if self.watched.evaluation is not None:
+            with self.schedule.evaluations, self.evaluation:
+                self.watched.evaluation.evaluate(step.index, self.history)
 
     def finish(self, step: Step, diagnosis: Diagnosis) -> None:
         """Send what a step measured to the host, and run the rules on what has arrived."""

@@ -213,7 +213,8 @@ class Monitor:
 
     def _on_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # A second call for the same loss, further calls of a closure, and evaluations begin no batch.
-        if self._replaying or not torch.is_grad_enabled() or (self._begun and not self._observed):
+        ours = self._replaying or self._engine.evaluating
+        if ours or not torch.is_grad_enabled() or (self._begun and not self._observed):
             return
         if self._closure is None or not self._observed:
             self._begin((args, kwargs))

@@ -14,6 +14,7 @@ FAILED = "failed with"
 _LABELS: dict[Source, str] = {
     "activations": "measuring activations",
     "data": "measuring batches of data",
+    "evaluation": "evaluating the network",
     "gradients": "measuring gradients",
     "loss": "reading the loss",
     "loss-graph": "reading the graph of the loss",

@@ -6,8 +6,8 @@ from typing import Literal
 __all__ = ["FACTS", "QUANTITIES", "Quantity", "Source", "measured_by"]
 
 Source = Literal[
-    "activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "data", "wiring"
-]
+    "activations", "data", "evaluation", "gradients", "loss", "loss-graph", "non-finite", "validation", "wiring"
+]  # fmt: skip
 """What measures. If one fails, the others continue."""
 
 
@@ -60,6 +60,14 @@ QUANTITIES: dict[str, Quantity] = {
     "weight_norm": Quantity("gradients", "parameter", "gradient"),
     "update_ratio": Quantity("gradients", "parameter", "optimizer step"),
     "stale_gradient": Quantity("gradients", ("norm",), "backward pass"),
+    "evaluation": Quantity(
+        "evaluation", ("train", "plain", "evaluation", "gap", "repeated"), "extra evaluation of a batch"
+    ),
+    "mixing": Quantity("evaluation", ("reversed", "alone", "axis"), "extra evaluation of a batch"),
+    "sequence": Quantity(
+        "evaluation", ("shifted", "equal", "ahead", "own", "padding", "value"), "sequence of tokens"
+    ),
+    "attention_entropy": Quantity("evaluation", "layer", "attention"),
     "validation_loss": Quantity("validation", ("loss", "error"), "finite validation loss"),
     "validation_accuracy": Quantity("validation", ("accuracy",), "validation accuracy"),
     "validation_input": Quantity(

@@ -11,6 +11,8 @@ __all__ = [
     "DOUBT_EVERY",
     "DOUBT_LATER",
     "END",
+    "EVALUATION",
+    "EVALUATION_GROWTH",
     "FREE_BELOW",
     "MEMORY",
     "REST",
@@ -42,6 +44,9 @@ DOUBT_EVERY = 64
 END = 16
 """Number of last steps in which activations are measured once more. A decision falls in every eighth step,
 and five measurements prove that a unit is dead."""
+
+EVALUATION, EVALUATION_GROWTH = 10, 8
+"""Step of the first evaluation of the network on a batch, and the factor between the steps of later ones."""
 
 SETTLE = 6
 """Largest number of measurements in a row that settle a suspicion."""
@@ -110,6 +115,7 @@ class Schedule:
     budget: float = 0.01
     gradients: Account = field(default_factory=Account)
     activations: Account = field(default_factory=Account)
+    evaluations: Account = field(default_factory=Account)
     spent: float = 0.0
     trained: float = 0.0
     steps: int = 0
@@ -166,13 +172,31 @@ class Schedule:
         since = step - account.last
         if unsettled and self.settles(step):
             return True
-        if total is not None and self._ends(step, since, total):
+        if total is not None and self._ends(step, since, total, account.price):
             return True
         return (
             account.balance >= account.price
             and self.steps > ACTIVATION_STEPS[-1]
             and since >= min(max(25, self.steps // 8), 200)
         )
+
+    def wants_evaluation(self, step: int, total: float | None = None) -> bool:
+        """Decide for an evaluation: early, later at ever larger distances, and shortly before the end.
+
+        The later ones wait until the other measurements leave enough of the budget.
+
+        Args:
+            step: the current step.
+            total: the number of steps of the run, if it is known.
+        """
+        if self.steps <= EVALUATION:
+            return self.steps == EVALUATION
+        account = self.evaluations
+        since = step - account.last
+        if total is not None and self._ends(step, since, total, account.price):
+            return True
+        later = self.steps >= EVALUATION_GROWTH * max(self.steps - since, EVALUATION)
+        return later and self.gradients.balance + self.activations.balance >= account.price
 
     def doubts(self, step: int) -> bool:
         """Return whether activations are measured at this step if the loss does not fall."""
@@ -184,12 +208,12 @@ class Schedule:
         """Return whether a measurement now would belong to a chain that may go on."""
         return step - self.activations.last <= STRIDE and self._again < SETTLE
 
-    def _ends(self, step: int, since: int, total: float) -> bool:
+    def _ends(self, step: int, since: int, total: float, price: float) -> bool:
         """Return whether a measurement shortly before the end of the run is due, and affordable."""
         if not END > total - step > 0 or since <= END or self.steps <= ACTIVATION_STEPS[-1]:
             return False
         allowed = max(FREE_BELOW * total, self.budget * self.trained * total / self.steps)
-        return self.activations.price <= SPREAD_SHARE * allowed
+        return price <= SPREAD_SHARE * allowed
 
     def quiet(self) -> int:
         """Return the number of coming steps without measurements that need no decision."""
@@ -221,6 +245,10 @@ class Schedule:
             self._again = self._again + 1 if step - self.activations.last <= STRIDE else 0
             self._jumped = False
             self.activations.pay(step)
+        if self.evaluations.seconds:  # it has no income of its own
+            self.evaluations.pay(step)
+            self.gradients.balance -= 0.5 * self.evaluations.seconds
+            self.activations.balance -= 0.5 * self.evaluations.seconds
 
     def stepped(self) -> None:
         """Count a step."""
@@ -243,14 +271,14 @@ class Schedule:
         if self._settled is not None and self._unpaid:
             self._earn(self._unpaid, now - self._settled)
         self._settled, self._unpaid, self.own = now, 0, 0.0
-        self.gradients.seconds = self.activations.seconds = 0.0
+        self.gradients.seconds = self.activations.seconds = self.evaluations.seconds = 0.0
 
     def _earn(self, steps: int, seconds: float) -> None:
         self.spent += self.own
         training = max(seconds - self.own, 0.0)
         self.trained += training
         # The cost of the hooks at every step is subtracted first. A measurement is charged when it is made.
-        measured = self.gradients.seconds + self.activations.seconds
+        measured = self.gradients.seconds + self.activations.seconds + self.evaluations.seconds
         always = max(self.own - measured, 0.0) / steps
         self._always += (always - self._always) * steps / min(self.steps, MEMORY)
         earned = max(FREE_BELOW * steps, self.budget * training)

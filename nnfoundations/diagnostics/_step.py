@@ -16,6 +16,7 @@ class Step:
         batch_index: its number in the epoch.
         gradients: whether gradients, weights and updates are measured.
         activations: whether activations are measured.
+        evaluates: whether the network runs again at the end, in other modes and on changed inputs.
         hooked: whether hooks are attached to the layers.
         quiet: whether nothing is measured and the first gradients of the backward pass stand for all.
         batches: number of batches so far.
@@ -30,6 +31,7 @@ class Step:
     batch_index: int | None = None
     gradients: bool = False
     activations: bool = False
+    evaluates: bool = False
     hooked: bool = False
     quiet: bool = False
     batches: int = 1
@@ -41,7 +43,7 @@ class Step:
     @property
     def measures(self) -> bool:
         """Whether anything is measured in this step."""
-        return self.gradients or self.activations
+        return self.gradients or self.activations or self.evaluates
 
     @property
     def complete(self) -> bool:

@@ -211,6 +211,8 @@ class StepEvents:
         if not step.complete:
             return  # more batches of this step follow
         self._step = None
+        if step.evaluates:
+            measurements.evaluate(step)
         if not step.measures:
             measurements.finish(step, self.diagnosis)
             return
@@ -224,6 +226,7 @@ class StepEvents:
         if self._measurements is not None:
             self._measurements.watched.detach()
             self._measurements.validation.end()
+            self._measurements.watched.end_evaluation()
 
     def fail(self, error: Exception) -> None:
         """End the diagnostics after an internal error, and say so in one line. The training continues.

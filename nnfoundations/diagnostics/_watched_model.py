@@ -23,6 +23,7 @@ from nnfoundations.diagnostics._wiring import (
     sharded,
     wiring_events,
 )
+from nnfoundations.diagnostics.evaluation import EvaluationProbe
 from nnfoundations.diagnostics.nonfinite import GradientCheck, NonFiniteTracer
 
 __all__ = ["WatchedModel"]
@@ -67,6 +68,7 @@ class WatchedModel:
             others={"the settings of the optimizers": [o.param_groups for o in optimizers]},
         )
         self.one_loss = len(optimizers) == 1
+        self.evaluation = None if "mixing" in self.reasons else EvaluationProbe(model, self.device)
 
     @staticmethod
     def ready(model: nn.Module) -> bool:
@@ -132,3 +134,8 @@ class WatchedModel:
         """Remove the hooks from the layers."""
         if self.activations is not None:
             self.activations.detach()
+
+    def end_evaluation(self) -> None:
+        """Remove the hooks that record what an evaluation needs."""
+        if self.evaluation is not None:
+            self.evaluation.detach()

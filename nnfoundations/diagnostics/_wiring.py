@@ -36,11 +36,12 @@ def limits(model: nn.Module, optimizers: Sequence[Optimizer], compiled: bool) ->
     reasons: dict[str, str] = {}
     if compiled or is_compiled(model):
         reasons |= dict.fromkeys(
-            measured_by("activations"), "the model is compiled, so its activations cannot be observed"
+            measured_by("activations", "evaluation"),
+            "the model is compiled, so its activations cannot be observed",
         )
     if sharded(model):
         reasons |= dict.fromkeys(
-            measured_by("gradients", "activations", "wiring"),
+            measured_by("gradients", "activations", "evaluation", "wiring"),
             "the parameters are sharded or on several devices, so a process sees only parts of them",
         )
     if len(optimizers) > 1:

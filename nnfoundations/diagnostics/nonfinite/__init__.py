@@ -9,8 +9,10 @@ from nnfoundations.diagnostics.nonfinite._check import (
 )
 from nnfoundations.diagnostics.nonfinite._gradient_check import GradientCheck
 from nnfoundations.diagnostics.nonfinite._guard import StepGuard
-from nnfoundations.diagnostics.nonfinite._locate import Origin, locate
-from nnfoundations.diagnostics.nonfinite._replay import RandomState, run_again
+from nnfoundations.diagnostics.nonfinite._locate import Origin, locate, without_checkpoints
+from nnfoundations.diagnostics.nonfinite._replay import RandomState, preserved, run_again
+from nnfoundations.diagnostics.nonfinite._seal import SideEffectError, sealed
+from nnfoundations.diagnostics.nonfinite._state import UnsafeError
 from nnfoundations.diagnostics.nonfinite._tracer import NonFiniteTracer
 
 __all__ = [
@@ -18,12 +20,17 @@ __all__ = [
     "NonFiniteTracer",
     "Origin",
     "RandomState",
+    "SideEffectError",
     "StepGuard",
+    "UnsafeError",
     "dense",
     "finite",
     "finite_gradients",
     "locate",
     "nonfinite_inputs",
+    "preserved",
     "run_again",
+    "sealed",
     "tensors",
+    "without_checkpoints",
 ]

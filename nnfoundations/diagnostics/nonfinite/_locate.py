@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from nnfoundations.diagnostics.nonfinite._batch import tensors
 from nnfoundations.diagnostics.nonfinite._check import finite
 
-__all__ = ["Origin", "locate"]
+__all__ = ["Origin", "locate", "without_checkpoints"]
 
 
 class Origin(NamedTuple):
@@ -51,7 +51,7 @@ def locate(model: nn.Module, run: Callable[[], Tensor | None]) -> Origin:
             torch.compiler.set_stance("force_eager"),
             torch.enable_grad(),
             torch.autograd.set_detect_anomaly(False),
-            _without_checkpoints(),
+            without_checkpoints(),
         ):
             try:
                 loss = run()
@@ -82,7 +82,8 @@ class _Direct:
 
 
 @contextmanager
-def _without_checkpoints() -> Iterator[None]:
+def without_checkpoints() -> Iterator[None]:
+    """Run checkpointed functions as they are within the block."""
     original: Any = torch.utils.checkpoint.CheckpointFunction
     torch.utils.checkpoint.CheckpointFunction = _Direct  # type: ignore[assignment, misc]
     try:

@@ -14,7 +14,7 @@ from nnfoundations.diagnostics.nonfinite._locate import Origin, locate
 from nnfoundations.diagnostics.nonfinite._seal import SideEffectError, sealed
 from nnfoundations.diagnostics.nonfinite._state import Snapshot, UnsafeError
 
-__all__ = ["RandomState", "run_again"]
+__all__ = ["RandomState", "preserved", "run_again"]
 
 _BATCH = "the batch"
 
@@ -74,31 +74,55 @@ def run_again(
     Returns:
         The origin; unknown, with the reason, if the step cannot run again without a trace.
     """
-    snapshot = Snapshot("training_step", "forward", "backward")
+    things = {_BATCH: batch, "": model, **others}
     try:
-        snapshot.add(_BATCH, batch)
-        snapshot.add("", model)
-        for name, value in others.items():
-            snapshot.add(name, value)
+        with preserved(model, things, "training_step", "forward", "backward") as snapshot:
+            origin = _located(model, replay, random_state)
+            states = snapshot.tensors.items()
+            if any(name.startswith(_BATCH) and state.changed for name, state in states):
+                origin = _unknown("the step changes its batch, so a second run starts from other numbers")
     except UnsafeError as problem:
         return _unknown(f"the step was not run again because {problem}")
+    return origin
+
+
+@contextmanager
+def preserved(model: nn.Module, things: Mapping[str, Any], *used: str) -> Iterator[Snapshot]:
+    """Restore after the block everything that it changes in a model and in other objects.
+
+    No parameter has a gradient within the block. The random generators of torch are not restored; see
+    `RandomState`.
+
+    Args:
+        model: the model.
+        things: the objects to restore, by the name that a message gives them; usually with the model.
+        used: names of the methods that will run, such as ``"forward"``.
+
+    Yields:
+        The saved state.
+
+    Raises:
+        UnsafeError: something has a state that cannot be saved. The block does not run.
+    """
+    snapshot = Snapshot(*used)
+    try:
+        for name, value in things.items():
+            snapshot.add(name, value)
+    except UnsafeError:
+        raise
     except Exception as error:  # an object that does not allow to be read
-        return _unknown(f"the step was not run again because its state cannot be copied ({describe(error)})")
+        raise UnsafeError(f"its state cannot be copied ({describe(error)})") from error
     gradients = [(p, p.grad) for p in model.parameters()]
     try:
         for p, _ in gradients:
             p.grad = None
-        origin = _located(model, replay, random_state)
-        states = snapshot.tensors.items()
-        if any(name.startswith(_BATCH) and state.changed for name, state in states):
-            origin = _unknown("the step changes its batch, so a second run starts from other numbers")
+        yield snapshot
     finally:
         try:
             snapshot.restore()
         finally:
             for p, gradient in gradients:
                 p.grad = gradient
-    return origin
 
 
 def _located(model: nn.Module, replay: Callable[[], Tensor | None], random_state: RandomState) -> Origin:

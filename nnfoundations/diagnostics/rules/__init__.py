@@ -1,7 +1,10 @@
 """The rules of diagnostics, one file per family. A new rule is a class, and a line in the list below."""
 
+from nnfoundations.diagnostics.rules._attention import AttentionSaturation
 from nnfoundations.diagnostics.rules._batches import BadBatch, BatchesNotShuffled
+from nnfoundations.diagnostics.rules._branches import LayersWithoutGradient
 from nnfoundations.diagnostics.rules._data import ConstantInputs, UnscaledInputs
+from nnfoundations.diagnostics.rules._evaluation import DropoutInEvaluation, EvaluationDiffers
 from nnfoundations.diagnostics.rules._generalization import Overfitting
 from nnfoundations.diagnostics.rules._gradients import ExplodingGradients, VanishingGradients
 from nnfoundations.diagnostics.rules._high_learning_rate import LearningRateTooHigh
@@ -17,11 +20,13 @@ from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput
 from nnfoundations.diagnostics.rules._outputs import OutputActivationMismatch
 from nnfoundations.diagnostics.rules._regularization import OverRegularized
 from nnfoundations.diagnostics.rules._rule import SHORT, TENDENCY, Rule, weight_matrices
+from nnfoundations.diagnostics.rules._samples import SamplesMixed
 from nnfoundations.diagnostics.rules._schedules import (
     ScheduleEndsEarly,
     ScheduleInterval,
     ScheduleLongerThanRun,
 )
+from nnfoundations.diagnostics.rules._sequences import CausalLeak, PaddingInLoss, TargetsEqualInputs
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
 from nnfoundations.diagnostics.rules._targets import (
@@ -53,10 +58,16 @@ RULES: tuple[Rule, ...] = (
     TrainValMismatch(),
     TrainValOverlap(),
     LabelsUnrelatedToInputs(),
+    TargetsEqualInputs(),
+    PaddingInLoss(),
     ParameterNotInOptimizer(),
     GraphCut(),
     GradientsNotZeroed(),
     TrainModeOff(),
+    SamplesMixed(),
+    CausalLeak(),
+    DropoutInEvaluation(),
+    EvaluationDiffers(),
     SoftmaxOverOneUnit(),
     SoftmaxOverBatch(),
     LossNeedsLogProbabilities(),
@@ -66,6 +77,7 @@ RULES: tuple[Rule, ...] = (
     OutputActivationMismatch(),
     UnstableLoss(),
     SymmetricWeights(),
+    AttentionSaturation(),
     BadInitialization(),
     BadOutputScale(),
     OverRegularized(),
@@ -76,6 +88,7 @@ RULES: tuple[Rule, ...] = (
     ScheduleLongerThanRun(),
     LearningRateTooLow(),
     NoGradient(),
+    LayersWithoutGradient(),
     ExplodingGradients(),
     VanishingGradients(),
     NonFinite(),

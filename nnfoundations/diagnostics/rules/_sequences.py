@@ -1,0 +1,97 @@
+"""Rules about language models: what they may see, what their targets are, and padding."""
+
+from dataclasses import dataclass
+
+from nnfoundations.diagnostics._family import Family
+from nnfoundations.diagnostics._finding import Severity, Suspicion
+from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics.rules._rule import Rule
+
+__all__ = ["CausalLeak", "PaddingInLoss", "TargetsEqualInputs"]
+
+
+def _last(history: History, *columns: str) -> list[float]:
+    return [float(history["sequence"].column(name)[-1]) for name in columns]
+
+
+@dataclass(frozen=True)
+class CausalLeak(Rule):
+    """The network predicts the next token, and its outputs depend on tokens that come later."""
+
+    fault, family, needs = "causal-leak", Family.WIRING, ("sequence",)
+    explains = ("overfitting",)
+    exact = True
+    next_token: float = 0.95  # share of the targets that are the input one step ahead; a judgement
+    repeats: float = 0.9  # share that are the input of the same step, as in constant sequences
+    leak: float = 1e-3  # move of earlier outputs over that of later ones; exactly 0 with a causal mask
+
+    def judge(self, history: History) -> Suspicion | None:
+        shifted, equal, ahead = _last(history, "shifted", "equal", "ahead")
+        if not (shifted >= self.next_token and equal < self.repeats and ahead > self.leak):
+            return None
+        return self.suspect(
+            int(history["sequence"].steps[-1]),
+            (),
+            f"{100 * shifted:.0f} % of the targets are the next token of the input. When only later tokens "
+            f"change, an earlier output moves by {ahead:.2g} of the change of the later outputs (healthy: 0).",
+            "The network sees the token that it must predict, so the loss falls and nothing useful is learned.",
+            "Use a causal mask that hides every later key from a query: in attention is_causal=True, or a mask "
+            "made with triu(diagonal=1), added before the softmax over keys. Pad convolutions on the left only.",
+            Severity.ERROR,
+            shifted=shifted,
+            ahead=ahead,
+        )
+
+
+@dataclass(frozen=True)
+class TargetsEqualInputs(Rule):
+    """The targets of a causal language model are its inputs, so each output only has to copy its token."""
+
+    fault, family, needs = "targets-equal-inputs", Family.DATA, ("sequence",)
+    explains = ("overfitting",)
+    exact = True
+    equal: float = 0.98  # share of the targets that are the input of the same step; 0.06 in text
+    next_token: float = 0.9  # share that are the next input as well, as in constant sequences
+    leak: float = 1e-3  # move of earlier outputs; an autoencoder sees all tokens
+    own: float = 0.01  # move of the output of a changed token; 0 if the network shifts its inputs itself
+
+    def judge(self, history: History) -> Suspicion | None:
+        shifted, equal, ahead, own = _last(history, "shifted", "equal", "ahead", "own")
+        copies = equal >= self.equal and shifted < self.next_token
+        if not (copies and ahead <= self.leak and own > self.own):
+            return None
+        return self.suspect(
+            int(history["sequence"].steps[-1]),
+            (),
+            f"{100 * equal:.0f} % of the targets are the input of the same step, and only "
+            f"{100 * shifted:.0f} % that of the next step. The network is causal.",
+            "The targets are not shifted, so each output only copies the token that it gets.",
+            "Shift the targets by one: inputs tokens[:, :-1], targets tokens[:, 1:].",
+            Severity.ERROR,
+            equal=equal,
+            shifted=shifted,
+        )
+
+
+@dataclass(frozen=True)
+class PaddingInLoss(Rule):
+    """Most of the targets that the loss counts are padding at the end of the sequences."""
+
+    fault, family, needs = "padding-in-loss", Family.DATA, ("sequence",)
+    explains = ("overfitting",)
+    most: float = 0.4  # share of the targets that are padding; 0.16 at most in healthy runs
+
+    def judge(self, history: History) -> Suspicion | None:
+        padding, value = _last(history, "padding", "value")
+        if not padding > self.most:
+            return None
+        return self.suspect(
+            int(history["sequence"].steps[-1]),
+            (),
+            f"{100 * padding:.0f} % of the targets in the loss are padding: target {value:.0f} at the end of "
+            f"rows whose inputs repeat one value there (healthy: 0 %).",
+            "The loss counts padding, which is easy to predict, so it falls although real tokens are not learned.",
+            f"Leave padding out of the loss: CrossEntropyLoss(ignore_index={value:.0f}), or set padded targets "
+            "to -100.",
+            padding=padding,
+        )
