@@ -224,7 +224,7 @@ def dim_of_classes(case: Case, finding: Finding) -> None:
 
 
 def log_softmax_first(case: Case, finding: Finding) -> None:
-    """Put log_softmax before NLLLoss, or softmax before a logarithm, in place of a softmax if there is one."""
+    """Put log_softmax before NLLLoss, or softmax before a logarithm; replace a softmax."""
     softmax = [n for n in finding.where if type(_named(case, n)).__name__ == "Softmax"]
     if softmax:
         _replace(case, softmax[0], nn.LogSoftmax(-1))

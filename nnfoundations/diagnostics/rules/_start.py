@@ -225,7 +225,7 @@ class SymmetricWeights(Rule):
             where,
             f"All rows of {listed(where)} are equal, and so are all rows of the gradient.",
             f"Units that start equal and receive equal gradients stay equal: {units} units act as one.",
-            "Draw the weights at random: torch.nn.init.kaiming_normal_ before a ReLU, xavier_normal_ elsewhere. "
+            "Draw the weights at random (torch.nn.init): kaiming_normal_ before a ReLU, else xavier_normal_. "
             "Constants, such as zeros, are only for biases.",
             Severity.ERROR,
             layers=len(where),
