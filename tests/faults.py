@@ -271,7 +271,7 @@ def evaluating(case: Case) -> None:
 
 def sigmoids(name: str) -> Case:
     """The healthy twin of `to_sigmoids`: the same net with ReLU and He initial values."""
-    return usual(name, net=MLP(10), optimizer=lambda p: SGD(p, 0.05, momentum=0.9), steps=150)
+    return usual(name, net=MLP(10), optimizer=lambda p: SGD(p, 0.02, momentum=0.9), steps=150)
 
 
 def to_sigmoids(case: Case) -> None:

@@ -156,9 +156,12 @@ def _better(history: History, name: str) -> str:
     facts, now = history.parameters.get(name), gain(history, name)
     if facts is None or now != now:
         return "Use torch.nn.init.kaiming_normal_ (ReLU) or xavier_uniform_ (tanh, sigmoid)."
+    size = now / facts.fan_in**0.5
+    if "weight_hh" in name:
+        return f"The standard deviation of {name} is {size:.3g}. Use torch.nn.init.orthogonal_ for weight_hh."
     bounded = any(layer.module_class in ("Tanh", "Sigmoid") for layer in history.layers.values())
     gain_of, init = (1, "xavier_normal_") if bounded else (2, "kaiming_normal_")
-    size, good = now / facts.fan_in**0.5, (gain_of / facts.fan_in) ** 0.5
+    good = (gain_of / facts.fan_in) ** 0.5
     return (
         f"The standard deviation of {name} is {size:.3g}. Use sqrt({gain_of} / fan_in) = {good:.3g} "
         f"(torch.nn.init.{init}), or add normalization between the layers."
@@ -222,8 +225,8 @@ class SymmetricWeights(Rule):
             where,
             f"All rows of {listed(where)} are equal, and so are all rows of the gradient.",
             f"Units that start equal and receive equal gradients stay equal: {units} units act as one.",
-            "Initialize the weights randomly (torch.nn.init.kaiming_normal_). Constants, such as zeros, are "
-            "only for biases.",
+            "Draw the weights at random (torch.nn.init): kaiming_normal_ before a ReLU, else xavier_normal_. "
+            "Constants, such as zeros, are only for biases.",
             Severity.ERROR,
             layers=len(where),
         )

@@ -259,6 +259,8 @@ class UnscaledTargets(LossRule):
             f"multiply the outputs by {target.spread:.4g} and add {target.mean:.4g}.",
             Severity.WARNING,
             rms=target.rms,
+            mean=target.mean,
+            spread=target.spread,
             constant=constant,
             loss=now,
         )
