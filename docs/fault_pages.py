@@ -133,7 +133,7 @@ def relations(rule: Rule, runs: list[Row]) -> list[str]:
     if causes:
         lines.append(f"In our runs it was a symptom of {links(causes)}. Fix that fault first.")
     if any(symptoms):
-        lines.append(f"In our runs it had the symptoms {links(symptoms)}.")
+        lines.append(f"In our runs its symptoms were {links(symptoms)}.")
     return lines
 
 

@@ -74,6 +74,13 @@ def test_a_wrong_name_gives_the_nearest(name, fix, capsys):
     assert capsys.readouterr().err == f"nnfoundations: there is no fault `{name}`.\n{fix}\n"
 
 
+def test_an_installation_without_the_pages_says_so(capsys, monkeypatch):
+    """An editable installation knows the folders of the version that was installed."""
+    monkeypatch.setitem(sys.modules, "nnfoundations.faults", None)
+    assert main(["explain", "dead-units"]) == 2
+    assert "the pages are not installed.\nInstall nnfoundations again." in capsys.readouterr().err
+
+
 def test_it_needs_no_torch(tmp_path):
     code = "import json, sys; from nnfoundations.cli import main; main(['explain', 'dead-units']); "
     code += "print(json.dumps(sorted({'torch', 'numpy', 'lightning'} & set(sys.modules))))"

@@ -40,7 +40,10 @@ def explain_command(command: str, args: Sequence[str]) -> int:
         CommandError: there is no such fault.
     """
     given = _parser().parse_args(args)
-    pages = {page.name.removesuffix(".md"): page for page in files("nnfoundations.faults").iterdir()}
+    try:
+        pages = {page.name.removesuffix(".md"): page for page in files("nnfoundations.faults").iterdir()}
+    except ModuleNotFoundError as error:  # an editable installation of an earlier version
+        raise CommandError("the pages are not installed.\nInstall nnfoundations again.") from error
     name = _LIST if given.fault is None else re.sub("[ _]", "-", given.fault.strip().lower())
     faults = [page for page in pages if page != _LIST]
     if given.fault is not None and name not in faults:
