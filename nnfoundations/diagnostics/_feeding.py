@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnfoundations.diagnostics._node import UNCHANGED, Edge, option, saved_option
+from nnfoundations.diagnostics._node import CLAMPS, UNCHANGED, Edge, option, saved_option
 
 __all__ = ["ACTIVATIONS", "Feeding", "follow", "log_softmax", "softmax_axis", "unchanged"]
 
@@ -26,7 +26,6 @@ ACTIVATIONS = {
 }
 """Names of activations by the kind of their node."""
 
-_LIMITS = ("Clamp", "ClampMin", "ClampMax")
 _SELECTS = ("Diagonal", "Gather", "Index", "IndexSelect", "MaskedSelect", "Take")
 _LAYERS = (
     "Addmm", "BatchNorm", "Convolution", "CudnnBatchNorm", "Embedding", "GroupNorm", "LayerNorm", "Linear",
@@ -156,7 +155,7 @@ def _next(edge: Edge, found: Feeding, shifts: bool) -> Edge | None:
         found.normalized, found.axis, found.length, found.ndim = True, *summed, len(edge.shape)
     elif shifts and kind in ("Add", "Neg", "Rsub", "Sub") and len(sources) == 1:
         found.flipped = found.flipped or _flips(edge)
-    elif kind not in UNCHANGED and kind not in _LIMITS:
+    elif kind not in UNCHANGED and kind not in CLAMPS:
         return None
     found.ordered = found.ordered and not edge.reorders and kind not in _SELECTS
     return sources[0]

@@ -5,13 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["node_kind", "source", "terminal_parameters", "unknown_parameters"]
+from nnfoundations.diagnostics._node import CLAMPS, UNCHANGED
 
-_UNCHANGED = (
-    "Alias", "Clamp", "ClampMax", "ClampMin", "Clone", "Permute", "ReshapeAlias", "Select", "Slice",
-    "Squeeze", "T", "ToCopy", "Transpose", "UnsafeView", "Unsqueeze", "View",
-)  # fmt: skip
-"""Nodes that only change the shape or type of numbers, or limit them."""
+__all__ = ["node_kind", "source", "terminal_parameters", "unknown_parameters"]
 
 
 def node_kind(node: Any) -> str:
@@ -21,7 +17,7 @@ def node_kind(node: Any) -> str:
 
 def source(node: Any) -> Any:
     """Return the node that made the numbers which this node passes on."""
-    while node_kind(node) in _UNCHANGED:
+    while node_kind(node) in (*UNCHANGED, *CLAMPS):
         node = node.next_functions[0][0]
     return node
 

@@ -16,12 +16,12 @@ from nnfoundations.diagnostics._loss_terms import (
     divergence,
     squares,
 )
-from nnfoundations.diagnostics._node import UNCHANGED, Edge, edge_of
+from nnfoundations.diagnostics._node import CLAMPS, UNCHANGED, Edge, edge_of
 
 __all__ = ["loss_terms"]
 
 _PASSED = (
-    *UNCHANGED, "Add", "Cat", "Clamp", "ClampMax", "ClampMin", "Diagonal", "Div", "Dot", "Gather", "Index",
+    *UNCHANGED, *CLAMPS, "Add", "Cat", "Diagonal", "Div", "Dot", "Gather", "Index",
     "IndexPut", "IndexSelect", "MaskedFill", "MaskedSelect", "Mean", "Mul", "NanToNum", "Nansum", "Neg",
     "Rsub", "Sqrt", "Stack", "Sub", "Sum", "WeightedLoss", "Where",
 )  # fmt: skip

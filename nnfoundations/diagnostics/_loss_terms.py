@@ -10,6 +10,7 @@ from torch import Tensor
 from nnfoundations.diagnostics._feeding import Feeding, follow, log_softmax, unchanged
 from nnfoundations.diagnostics._loss_masks import UnclearError, kept_elements
 from nnfoundations.diagnostics._node import (
+    CLAMPS,
     UNCHANGED,
     Edge,
     saved_indices,
@@ -290,7 +291,7 @@ def _weights_of(edge: Edge, path: Sequence[Edge]) -> tuple[Tensor | None, bool]:
         elif parent.kind == "Index":
             labels = [one for one in saved_indices(parent.node) or () if one is not None]
             return (labels[-1], True) if len(labels) > 1 else (None, False)
-        elif parent.kind not in (*UNCHANGED, "Neg", "Clamp", "ClampMin", "ClampMax", "Mul", "Div"):
+        elif parent.kind not in (*UNCHANGED, *CLAMPS, "Neg", "Mul", "Div"):
             break
     return None, False
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 __all__ = [
+    "CLAMPS",
     "UNCHANGED",
     "Edge",
     "edge_of",
@@ -25,6 +26,9 @@ UNCHANGED = (
     "T", "ToCopy", "Transpose", "Unbind", "UnsafeView", "Unsqueeze", "View",
 )  # fmt: skip
 """Kinds of nodes that pass on the same numbers in another shape, type or selection."""
+
+CLAMPS = ("Clamp", "ClampMax", "ClampMin")
+"""Kinds of nodes that limit numbers."""
 
 _REORDERS = ("AsStrided", "Permute", "T", "Transpose")
 

@@ -8,6 +8,7 @@ import numpy as np
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics._target_facts import LIMITS
 from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, stuck
 
 __all__ = ["DeadUnits", "SaturatedUnits"]
@@ -139,7 +140,7 @@ class SaturatedUnits(Rule):
         )
 
     def _about(self, seen: _Saturated, history: History) -> Suspicion:
-        low = _LIMITS.get(seen.kind, (-1.0, 1.0))[0]
+        low, _ = _range(seen.kind)
         cause = "At its limits the slope of the activation is almost 0, so almost no gradient passes."
         remedy = f"Scale what enters {seen.layer}: the healthy standard deviation is 1 to 2."
         if seen.weighted:
@@ -172,15 +173,17 @@ class SaturatedUnits(Rule):
 _WEIGHTED = ("weighted", "recurrent")
 """Roles of layers with weights."""
 
-_LIMITS = {"Sigmoid": (0.0, 1.0), "Hardsigmoid": (0.0, 1.0)}
-"""Range of the outputs by class of the activation; of all others it is -1 to 1."""
+
+def _range(kind: str) -> tuple[float, float]:
+    """Return the range of the outputs of a bounded activation."""
+    return LIMITS.get(kind.lower(), (-1.0, 1.0))
 
 
 def _is_fault(history: History, name: str) -> bool:
     """Return whether saturation is a fault here. Confident outputs are saturated, and should be."""
     if not _is_output(history, name):
         return True
-    low, high = _LIMITS.get(history.layers[name].module_class, (-1.0, 1.0))
+    low, high = _range(history.layers[name].module_class)
     lowest, highest = _targets(history)
     return lowest < low or highest > high
 
