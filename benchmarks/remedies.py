@@ -114,12 +114,15 @@ def relu_for_bounded(case: Case, finding: Finding) -> None:
 
 
 def layers_again(case: Case, finding: Finding) -> None:
-    """The layers that are named, with bias 0."""
+    """The layers that are named, with bias 0; or the rate, if that has killed the units."""
+    if "suggested_lr" in finding.numbers:
+        return set_rate(case, finding)
     for name in finding.where:
         layer = _named(case, name)
         if hasattr(layer, "reset_parameters"):
             layer.reset_parameters()
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # a tensor
+    return None
 
 
 # -- wiring ----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from nnfoundations.diagnostics.rules._rule import (
     changed_rate,
     clearly_above,
     kept_norm,
+    largest_update,
     learning_rate,
     median,
     shown_rate,
@@ -25,6 +26,7 @@ from nnfoundations.diagnostics.rules._rule import (
     stuck,
     t_of_slope,
     update_ratios,
+    with_momentum,
 )
 from nnfoundations.diagnostics.rules._several_optimizers import OneOfSeveral, one_of_several, optimizers
 
@@ -32,10 +34,11 @@ __all__ = ["LearningRateTooHigh"]
 
 
 class _Start(NamedTuple):
-    """What the first steps of a run show, and the harm in words."""
+    """What the first steps of a run show: `momentum` is the share of its later size that the update has."""
 
     step: int
     ratio: float
+    momentum: float
     worst: str
     rate: float
     harm: str
@@ -116,7 +119,8 @@ class LearningRateTooHigh(Rule):
         at = int(np.argmax(each > min(self.early_update, peak / 2)))
         worst = updates.columns[chosen[int(np.argmax(np.nan_to_num(ratios, nan=0.0).max(0)))]]
         rate = learning_rate(history, early.steps[at])
-        return _Start(int(early.steps[0]), float(each[at]), worst, rate, harm)
+        first, momentum = int(early.steps[0]), with_momentum(history, int(early.steps[at]))
+        return _Start(first, float(each[at]), momentum, worst, rate, harm)
 
     def _harm(self, history: History) -> str:
         """Say what updates of this size have done; empty if they did no harm."""
@@ -155,14 +159,14 @@ class LearningRateTooHigh(Rule):
         return not len(data) or float(data.column("samples")[0]) >= self.samples
 
     def _about_start(self, seen: _Start) -> Suspicion:
-        share = self.suggested_update / seen.ratio
+        share = self.suggested_update / seen.ratio * seen.momentum
         return self.suspect(
             seen.step,
             (seen.worst,),
             f"In the first steps each update changes the weights by {seen.ratio:.2g} times their size "
             f"(healthy updates: 0.001 to 0.02), and {seen.harm}.",
             f"The learning rate{shown_rate(seen.rate)} is too high for this network.",
-            f"{changed_rate(seen.rate, share)}: each update is then {seen.ratio * share:.2g} of the weights.",
+            f"{changed_rate(seen.rate, share)}: updates are then {self.suggested_update:.2g} of the weights.",
             Severity.ERROR,
             update_ratio=seen.ratio,
             lr=seen.rate,
@@ -208,7 +212,7 @@ class LearningRateTooHigh(Rule):
         onset = len(values) - int(np.argmin(above[::-1])) if not above.all() else 0
         step = int(losses.steps[min(onset, len(values) - 1)])
         rate_step, rate, before = _rate_around(history, step)
-        ratio = _ratio_before(history, step)
+        ratio = largest_update(history, step - 50, step + 1)
         if not (rate > 3 * before or ratio > self.late_update):
             return None
         return _Jump(rate_step, best, smooth(values), ratio, rate, before)
@@ -231,12 +235,6 @@ class LearningRateTooHigh(Rule):
             lr=seen.rate,
             suggested_lr=seen.rate * share,
         )
-
-
-def _ratio_before(history: History, step: int) -> float:
-    """Return the largest update ratio of the last measurements up to a step; NaN if there is none."""
-    ratios, _ = update_ratios(history, history["update_ratio"].between(step - 50, step + 1).last(6).rows)
-    return max((median(row) for row in ratios), default=float("nan"))
 
 
 def _rate_around(history: History, step: int) -> tuple[int, float, float]:

@@ -24,6 +24,7 @@ __all__ = [
     "clearly_above",
     "gain",
     "kept_norm",
+    "largest_update",
     "learning_rate",
     "median",
     "shown_rate",
@@ -33,6 +34,7 @@ __all__ = [
     "trend",
     "update_ratios",
     "weight_matrices",
+    "with_momentum",
     "without_gradient",
 ]
 
@@ -263,6 +265,18 @@ def update_ratios(history: History, rows: Array) -> tuple[Array, list[int]]:
     chosen = [i for i in weight_matrices(history, columns) if not gain(history, columns[i]) <= 1e-6]
     ratios = rows[:, chosen]
     return np.where(np.isfinite(ratios), ratios, np.nan), chosen
+
+
+def largest_update(history: History, first: float, last: float) -> float:
+    """Return the largest median update ratio of the last measurements in a range of steps; NaN if unknown."""
+    ratios, _ = update_ratios(history, history["update_ratio"].between(first, last).last(6).rows)
+    return max((median(row) for row in ratios), default=float("nan"))
+
+
+def with_momentum(history: History, step: int) -> float:
+    """Return the share of its later size that an update has at a step of the first ones: momentum adds up."""
+    momenta = [group.momentum for group in history.groups if not group.adaptive and group.momentum < 1]
+    return 1 - max(momenta, default=0.0) ** (step + 1)
 
 
 def shown_rate(rate: float) -> str:

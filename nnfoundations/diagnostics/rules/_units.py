@@ -9,13 +9,19 @@ from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics._target_facts import LIMITS
-from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, stuck
+from nnfoundations.diagnostics.rules._rule import (
+    Rule,
+    changed_rate,
+    largest_update,
+    learning_rate,
+    stuck,
+)
 
 __all__ = ["DeadUnits", "SaturatedUnits"]
 
 
 class _Dead(NamedTuple):
-    """Dead units: of the first such layer, and the names of all such layers."""
+    """Dead units: of the first such layer, and all such layers; `slower`: share of the rate that is better."""
 
     step: int
     layer: str
@@ -23,6 +29,7 @@ class _Dead(NamedTuple):
     share: float
     units: int
     rate: float
+    slower: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class DeadUnits(Rule):
     chance: float = 3.0  # standard errors above one half; inputs of one sign kill that many; Iris, cancer
     wait: int = 60  # losses after which they count if the loss is still stuck; Iris, breast cancer
     min_spread: float = 1e-3  # spread over the samples: units are not dead if these are equal; a judgement
+    suggested_update: float = 0.02  # largest update / weight of the suggested rate; as for a rate too high
+    suggested_rate: float = 0.1  # most of the present rate that is suggested; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         seen = self._measure(history)
@@ -57,7 +66,9 @@ class DeadUnits(Rule):
         share = float(column[-1])
         step = int(series.steps[max(0, int(np.argmax(column >= min(share, self.share))) - 4)])
         where = tuple(dict.fromkeys(history.layers[name].owner for name in dead))
-        return _Dead(step, facts.owner, where, share, facts.units, learning_rate(history, step))
+        update = largest_update(history, 0, step)
+        slower = float(np.fmin(self.suggested_rate, self.suggested_update / update))
+        return _Dead(step, facts.owner, where, share, facts.units, learning_rate(history, step), slower)
 
     def _is_dead(self, history: History, name: str) -> bool:
         if not history["dead_share"].column(name)[-1] >= self.share:
@@ -70,10 +81,8 @@ class DeadUnits(Rule):
 
     def _about(self, seen: _Dead, hurts: bool) -> Suspicion:
         n = round(seen.share * seen.units)
-        update, lower = "a large update", "lower the learning rate"
-        if seen.rate > 0:
-            update, lower = f"{update} (lr {seen.rate:.3g})", f"{lower} (now {seen.rate:.3g})"
-        reason = update if seen.step > 0 else "the initial weights, a negative bias"
+        rate = f" (lr {seen.rate:.3g})" if seen.rate > 0 else ""
+        reason = f"a large update{rate}" if seen.step > 0 else "the initial weights, a negative bias"
         return self.suspect(
             seen.step,
             seen.where,
@@ -81,13 +90,17 @@ class DeadUnits(Rule):
             "measurements.",
             "The inputs of their activation are negative for all data, so they receive no gradient. Usual "
             f"reasons: {reason} or inputs that are not normalized.",
-            f"Initialize {seen.layer} again with bias 0, "
-            + (f"{lower} or add a warm-up, " if seen.step > 0 else "")
-            + "or use LeakyReLU or GELU.",
+            self._remedy(seen),
             Severity.ERROR if hurts else Severity.WARNING,
             share=seen.share,
             units=seen.units,
+            **({"lr": seen.rate, "suggested_lr": seen.rate * seen.slower} if seen.step > 0 else {}),
         )
+
+    def _remedy(self, seen: _Dead) -> str:
+        if seen.step == 0:
+            return f"Initialize {seen.layer} again with bias 0, or use LeakyReLU or GELU."
+        return f"{changed_rate(seen.rate, seen.slower)}, or use LeakyReLU or GELU."
 
 
 class _Saturated(NamedTuple):
