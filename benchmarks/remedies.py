@@ -81,12 +81,20 @@ def divide_decay(case: Case, finding: Finding) -> None:
 def draw_again(case: Case, finding: Finding) -> None:
     """He's initial values before a ReLU, else Xavier's; recurrent weights are orthogonal."""
     bounded = any(isinstance(layer, BOUNDED) for layer in case.net.modules())
-    matrices = [p for name, p in case.net.named_parameters() if p.ndim > 1 and "position" not in name]
+    recurrent = {id(p) for m in case.net.modules() if isinstance(m, nn.RNNBase) for p in m.parameters()}
+    for layer in case.net.modules():
+        if isinstance(layer, nn.RNNBase):
+            layer.reset_parameters()
+    others = [
+        (n, p) for n, p in case.net.named_parameters() if id(p) not in recurrent and "position" not in n
+    ]
+    last = [p for _, p in others if p.ndim > 1][-1]
     for name, p in case.net.named_parameters():
         if "weight_hh" in name:
             nn.init.orthogonal_(p)
-        elif any(p is one for one in matrices):
-            (nn.init.xavier_normal_ if bounded or p is matrices[-1] else nn.init.kaiming_normal_)(p)
+    for name, p in others:
+        if p.ndim > 1:
+            (nn.init.xavier_normal_ if bounded or p is last else nn.init.kaiming_normal_)(p)
         elif "bias" in name:
             nn.init.zeros_(p)
 

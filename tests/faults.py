@@ -82,7 +82,7 @@ class DeepAutoencoder(Autoencoder):
 
 def very_deep(name: str) -> Case:
     """Thirty layers without normalization, He initial values."""
-    return usual(name, net=MLP(30), optimizer=lambda p: SGD(p, 0.01, momentum=0.9))
+    return usual(name, net=MLP(30), optimizer=lambda p: SGD(p, 0.003, momentum=0.9))
 
 
 def default(name: str, net: nn.Module | None = None) -> Case:

@@ -158,7 +158,10 @@ def _better(history: History, name: str) -> str:
         return "Use torch.nn.init.kaiming_normal_ (ReLU) or xavier_uniform_ (tanh, sigmoid)."
     size = now / facts.fan_in**0.5
     if "weight_hh" in name:
-        return f"The standard deviation of {name} is {size:.3g}. Use torch.nn.init.orthogonal_ for weight_hh."
+        return (
+            f"The standard deviation of {name} is {size:.3g}. Use reset_parameters() of {facts.module}, and then "
+            "torch.nn.init.orthogonal_ for weight_hh."
+        )
     bounded = any(layer.module_class in ("Tanh", "Sigmoid") for layer in history.layers.values())
     gain_of, init = (1, "xavier_normal_") if bounded else (2, "kaiming_normal_")
     good = (gain_of / facts.fan_in) ** 0.5

@@ -21,7 +21,7 @@ __all__ = ["DeadUnits", "SaturatedUnits"]
 
 
 class _Dead(NamedTuple):
-    """Dead units: of the first such layer, and all such layers; `slower`: share of the rate that is better."""
+    """Dead units: of the first such layer, and all such layers; `slower`: share of the rate to take."""
 
     step: int
     layer: str
