@@ -1,6 +1,8 @@
 """The rules of diagnostics, one file per family. A new rule is a class, and a line in the list below."""
 
+from nnfoundations.diagnostics.rules._clipping import ClippingTooTight
 from nnfoundations.diagnostics.rules._data import ConstantInputs, UnscaledInputs
+from nnfoundations.diagnostics.rules._end import ENDED, StoppedTooEarly
 from nnfoundations.diagnostics.rules._generalization import Overfitting
 from nnfoundations.diagnostics.rules._gradients import ExplodingGradients, VanishingGradients
 from nnfoundations.diagnostics.rules._high_learning_rate import LearningRateTooHigh
@@ -10,6 +12,7 @@ from nnfoundations.diagnostics.rules._loss import (
     SoftmaxOverBatch,
     SoftmaxOverOneUnit,
 )
+from nnfoundations.diagnostics.rules._loss_scale import LossNotAveraged, LossSignWrong
 from nnfoundations.diagnostics.rules._low_learning_rate import LearningRateTooLow
 from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput, UnstableLoss
 from nnfoundations.diagnostics.rules._outputs import OutputActivationMismatch
@@ -55,6 +58,8 @@ RULES: tuple[Rule, ...] = (
     ShapeBroadcastInLoss(),
     LossUnfitForTargets(),
     OutputActivationMismatch(),
+    LossSignWrong(),
+    LossNotAveraged(),
     UnstableLoss(),
     SymmetricWeights(),
     BadInitialization(),
@@ -64,7 +69,9 @@ RULES: tuple[Rule, ...] = (
     ScheduleInterval(),
     ScheduleEndsEarly(),
     ScheduleLongerThanRun(),
+    ClippingTooTight(),
     LearningRateTooLow(),
+    StoppedTooEarly(),
     NoGradient(),
     ExplodingGradients(),
     VanishingGradients(),
@@ -77,4 +84,4 @@ RULES: tuple[Rule, ...] = (
 
 """All rules. Of faults of one family that begin together, the earlier in this list is the root cause."""
 
-__all__ = ["RULES", "SHORT", "TENDENCY", "Rule", "weight_matrices"]
+__all__ = ["ENDED", "RULES", "SHORT", "TENDENCY", "Rule", "weight_matrices"]
