@@ -375,7 +375,7 @@ class Diagnostics(Callback):
         self._engine.validated(loss, accuracy, error, validation.samples)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._close()
+        self._close(ended=not trainer.should_stop)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._response is not None:
@@ -390,13 +390,13 @@ class Diagnostics(Callback):
         self._release()
 
     @guarded
-    def _close(self) -> None:
+    def _close(self, ended: bool = False) -> None:
         if self._engine is None or self._trainer is None:
             return
         if self._response is not None:
             self._response.close()
         try:
-            self._engine.close()
+            self._engine.close(ended)
         finally:
             if self.findings or not self._trainer.fast_dev_run:
                 engine = self._engine

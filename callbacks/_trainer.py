@@ -32,13 +32,24 @@ def settings(trainer: Any) -> dict[str, float]:
         total = min(total, trainer.max_steps)
     if math.isfinite(total):
         numbers["total_steps"] = total
-    kinds = {kind.__name__ for callback in trainer.callbacks for kind in type(callback).__mro__}
-    if kinds & {"EarlyStopping", "Timer"}:
-        numbers["may_stop_early"] = 1
+    numbers |= _options(trainer)
     if trainer.overfit_batches:
         numbers["overfit_batches"] = trainer.overfit_batches
     if trainer.global_step or trainer.ckpt_path:
         numbers["resumed"] = 1
+    return numbers
+
+
+def _options(trainer: Any) -> dict[str, float]:
+    """Return what may end the run early, and the norm to which the Trainer itself clips gradients."""
+    numbers: dict[str, float] = {}
+    kinds = {kind.__name__ for callback in trainer.callbacks for kind in type(callback).__mro__}
+    if kinds & {"EarlyStopping", "Timer"}:
+        numbers["may_stop_early"] = 1
+    algorithm = getattr(trainer.gradient_clip_algorithm, "value", trainer.gradient_clip_algorithm)
+    clips = type(trainer.lightning_module).configure_gradient_clipping  # a module may clip otherwise
+    if trainer.gradient_clip_val and algorithm in (None, "norm") and "pytorch.core" in clips.__module__:
+        numbers["gradient_clip_norm"] = float(trainer.gradient_clip_val)
     return numbers
 
 

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from cases import Case, Fault, of_optimizer, usual
 from faults_tables import cancer, regression
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW
 from torch.optim import lr_scheduler as schedulers
-from zoo import Module
+from torch.utils.data import DataLoader, TensorDataset
+from zoo import Module, loaders, table_loaders
 
 __all__ = ["SCHEDULE_FAULTS", "scheduled", "slow"]
 
@@ -49,6 +53,64 @@ def slow(name: str) -> Case:
     return of_net(name, steps=STEPS, optimizer=lambda p: SGD(p, 0.02, momentum=0.9))
 
 
+def clipped(case: Case) -> None:
+    case.options = {**case.options, "gradient_clip_val": 1e-4}
+
+
+def of_loss(change: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> Callable[[Case], None]:
+    """Change the loss of the healthy run."""
+
+    def inject(case: Case) -> None:
+        case.loss = change(case.loss)
+
+    return inject
+
+
+def summed(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda out, y: loss(out, y, reduction="sum")
+
+
+def added_up(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda out, y: loss(out, y, reduction="none").sum()
+
+
+def without_minus(case: Case) -> None:
+    case.loss = lambda out, y: out.log_softmax(1)[torch.arange(len(y)), y].mean()
+
+
+def by_sgd(name: str) -> Case:
+    return of_net(name, optimizer=lambda p: SGD(p, 0.05 if name == "cnn-batchnorm" else 0.02, momentum=0.9))
+
+
+def long(name: str) -> Case:
+    """Plain SGD from torch's own initial values: slow, but it learns. `halved` runs half as long."""
+    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    if name == "recurrent":
+        return usual(name, steps=840, optimizer=lambda p: SGD(p, 0.07))
+    return usual(name, net=net, steps=840, optimizer=lambda p: SGD(p, 0.011))
+
+
+def halved(case: Case) -> None:
+    case.steps //= 2
+
+
+def full_batch(name: str) -> Case:
+    """All samples in one batch, so the loss has no noise."""
+    case = of_net(name, steps=220)
+    train, validation = loaders() if name == "mlp" else table_loaders("diabetes")
+    case.data = DataLoader(train.dataset, len(train.dataset)), validation
+    return case
+
+
+def curve(name: str, loss: Callable[..., Tensor] = F.mse_loss) -> Case:
+    """A quadratic function without noise, all points in one batch."""
+    x = torch.linspace(0, 1, 100)[:, None]
+    net = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))
+    data = DataLoader(TensorDataset(x, 4 * (x - 0.5) ** 2), 100)
+    return Case(name, net, loss=loss, data=(data, data), steps=400,
+                optimizer=lambda p: Adam(p, 1e-2), options={"limit_val_batches": 0})  # fmt: skip
+
+
 DECAY, INTERVAL, EARLY = "weight-decay-too-strong", "schedule-interval", "schedule-ends-early"
 
 SCHEDULE_FAULTS = (
@@ -74,5 +136,21 @@ SCHEDULE_FAULTS = (
           scheduled(lambda o: schedulers.CosineAnnealingLR(o, 4), "epoch"), twin=slow),
     Fault("schedule-longer-than-run/cosine", ("mlp", "recurrent"), 20,
           scheduled(lambda o: schedulers.CosineAnnealingLR(o, 2 * STEPS), "step"), twin=slow),
+    Fault("clipping-too-tight/norm-1e-4", ("mlp", "cnn", "cancer"), 60, clipped, twin=by_sgd),
+    Fault("loss-sign-wrong/minus", ("mlp", "residual", "autoencoder", "regression"), 50,
+          of_loss(lambda loss: lambda out, y: -loss(out, y)), twin=of_net),
+    Fault("loss-sign-wrong/factor", ("cancer",), 30,
+          of_loss(lambda loss: lambda out, y: -0.5 * loss(out, y)), twin=of_net),
+    Fault("loss-sign-wrong/missing-minus", ("cnn",), 30, without_minus, twin=of_net),
+    Fault("loss-not-averaged/sum", ("mlp", "cnn-batchnorm", "autoencoder"), 30, of_loss(summed),
+          twin=by_sgd),
+    Fault("loss-not-averaged/added-up", ("cnn", "regression"), 40, of_loss(added_up), twin=by_sgd),
+    Fault("stopped-too-early/half-the-steps", ("mlp", "recurrent"), 420, halved, twin=long),
+    Fault("learning-rate-too-low/full-batch", ("mlp", "regression"), 220,
+          of_optimizer(lambda p: Adam(p, 1e-8)), twin=full_batch),
+    Fault("learning-rate-too-low/quadratic", ("curve",), 320,
+          of_optimizer(lambda p: SGD(p, 1e-3)), twin=curve),
+    Fault("learning-rate-too-low/absolute", ("curve",), 320,
+          of_optimizer(lambda p: SGD(p, 1e-4)), twin=lambda name: curve(name, F.l1_loss)),
 )  # fmt: skip
 """Appended to the faults of `faults.py`."""

@@ -57,6 +57,10 @@ FAST = (
     "schedule-interval/decay-per-step",
     "schedule-ends-early/linear",
     "schedule-longer-than-run/cosine",
+    "clipping-too-tight/norm-1e-4",
+    "loss-sign-wrong/minus",
+    "loss-not-averaged/sum",
+    "stopped-too-early/half-the-steps",
 )
 """One fault for each rule."""
 

@@ -13,12 +13,13 @@ from torch.optim import Optimizer
 from nnfoundations.diagnostics._diagnosis import Diagnosis
 from nnfoundations.diagnostics._event import event
 from nnfoundations.diagnostics._finding import Finding
-from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics._history import Event, History
 from nnfoundations.diagnostics._judge import Judge
 from nnfoundations.diagnostics._measurements import Measurements
 from nnfoundations.diagnostics._schedule import Schedule
 from nnfoundations.diagnostics._step_events import StepEvents
 from nnfoundations.diagnostics._watched_model import WatchedModel
+from nnfoundations.diagnostics.rules import ENDED
 
 __all__ = ["Engine"]
 
@@ -128,12 +129,18 @@ class Engine(StepEvents):
         self.diagnosis.validated(self.step, loss, accuracy, error, samples)
 
     @event
-    def close(self) -> None:
-        """End the run: remove the hooks, and run the rules on the measurements that are still in transfer."""
+    def close(self, ended: bool = False) -> None:
+        """End the run: remove the hooks, and run the rules on the measurements that are still in transfer.
+
+        Args:
+            ended: whether the run reached its planned length, so that nothing stopped it before.
+        """
         self.schedule.settle()
         self._detach()
         if self._measurements is not None:
             self._measurements.flush(self.step, self.diagnosis)
+            if ended:
+                self.diagnosis.update(self.step, Event(ENDED, self.step))
 
     def adopt(self, optimizers: Sequence[Optimizer]) -> None:
         """Continue with other optimizers of the same model: some callbacks replace them during a run.

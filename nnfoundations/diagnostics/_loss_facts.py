@@ -83,6 +83,8 @@ class LossTerm:
         lowest: smallest input of a logarithm in it.
         highest: largest log-probability that it takes of a target.
         normalized: whether the probabilities that it takes sum to 1.
+        negated: whether the loss falls as the term rises, so that a lower loss is a worse fit.
+        summed: whether the loss is the sum over its elements and not their mean.
         target: facts about its targets; None if they are not known.
     """
 
@@ -103,6 +105,8 @@ class LossTerm:
     lowest: float = NAN
     highest: float = NAN
     normalized: bool = False
+    negated: bool = False
+    summed: bool = False
     target: TargetFacts | None = None
 
     @property

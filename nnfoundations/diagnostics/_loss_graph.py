@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from nnfoundations.diagnostics._feeding import log_softmax
+from nnfoundations.diagnostics._loss_scale import scale_of
 from nnfoundations.diagnostics._loss_terms import (
     READERS,
     Term,
@@ -41,6 +42,7 @@ def loss_terms(loss: Tensor, modules: Mapping[Any, str]) -> list[Term]:
     for edge, path in _nearest(loss):
         term = _recognized(edge, path, modules)
         if term is not None:
+            term.direction, term.summed = scale_of(edge, path)
             found.append(term)
         if len(found) == _MOST_TERMS:
             break

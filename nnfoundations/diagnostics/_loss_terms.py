@@ -48,6 +48,8 @@ class Term:
         kept: which elements count, as a flat mask; None for all.
         clear: whether it is known which elements count.
         labelled: whether its targets are labels that select a score.
+        direction: the sign with which the value of its node enters the loss; 0 if unknown.
+        summed: whether the loss is the sum over its elements and not their mean.
     """
 
     kind: str
@@ -60,6 +62,8 @@ class Term:
     kept: Tensor | None = None
     clear: bool = True
     labelled: bool = False
+    direction: int = 0
+    summed: bool = False
 
 
 def _nll(edge: Edge, path: Sequence[Edge], modules: Mapping[Any, str]) -> Term:

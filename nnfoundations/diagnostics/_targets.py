@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnfoundations.diagnostics._feeding import Feeding
+from nnfoundations.diagnostics._feeding import Feeding, log_softmax
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics._loss_facts import LossFacts, LossTerm, TargetFacts
 from nnfoundations.diagnostics._loss_graph import loss_terms
@@ -152,8 +152,17 @@ def _term(term: Term, samples: int, batch: list[Tensor], outputs: Mapping[Any, T
         pairwise=feeding.pairwise,
         flipped=feeding.flipped,
         **_scores(term),
+        negated=_is_negated(term),
+        summed=term.summed,
         target=target,
     )
+
+
+def _is_negated(term: Term) -> bool:
+    """Return whether a lower loss is a worse fit. The logarithm of a probability must enter with a minus."""
+    if term.node.kind in ("Log", "LogSoftmax") or log_softmax(term.node) is not None:
+        return term.direction > 0 and (term.labelled or term.target is not None) and not term.feeding.flipped
+    return term.direction < 0 and term.kind != "margin"
 
 
 def _over_batch(feeding: Feeding, target: TargetFacts | None, samples: int) -> bool:
@@ -237,6 +246,8 @@ def _agreed(first: LossFacts, second: LossFacts) -> LossFacts:
                 lowest=min(term.lowest, same.lowest),
                 highest=max(term.highest, same.highest),
                 normalized=term.normalized or same.normalized,
+                negated=term.negated and same.negated,
+                summed=term.summed and same.summed,
                 target=_both(term.target, same.target),
             )
         )

@@ -3,7 +3,9 @@
 from nnfoundations.diagnostics.rules._attention import AttentionSaturation
 from nnfoundations.diagnostics.rules._batches import BadBatch, BatchesNotShuffled
 from nnfoundations.diagnostics.rules._branches import LayersWithoutGradient
+from nnfoundations.diagnostics.rules._clipping import ClippingTooTight
 from nnfoundations.diagnostics.rules._data import ConstantInputs, UnscaledInputs
+from nnfoundations.diagnostics.rules._end import ENDED, StoppedTooEarly
 from nnfoundations.diagnostics.rules._evaluation import DropoutInEvaluation, EvaluationDiffers
 from nnfoundations.diagnostics.rules._generalization import Overfitting
 from nnfoundations.diagnostics.rules._gradients import ExplodingGradients, VanishingGradients
@@ -15,6 +17,7 @@ from nnfoundations.diagnostics.rules._loss import (
     SoftmaxOverBatch,
     SoftmaxOverOneUnit,
 )
+from nnfoundations.diagnostics.rules._loss_scale import LossNotAveraged, LossSignWrong
 from nnfoundations.diagnostics.rules._low_learning_rate import LearningRateTooLow
 from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput, UnstableLoss
 from nnfoundations.diagnostics.rules._outputs import OutputActivationMismatch
@@ -75,6 +78,8 @@ RULES: tuple[Rule, ...] = (
     ShapeBroadcastInLoss(),
     LossUnfitForTargets(),
     OutputActivationMismatch(),
+    LossSignWrong(),
+    LossNotAveraged(),
     UnstableLoss(),
     SymmetricWeights(),
     AttentionSaturation(),
@@ -86,7 +91,9 @@ RULES: tuple[Rule, ...] = (
     ScheduleInterval(),
     ScheduleEndsEarly(),
     ScheduleLongerThanRun(),
+    ClippingTooTight(),
     LearningRateTooLow(),
+    StoppedTooEarly(),
     NoGradient(),
     LayersWithoutGradient(),
     ExplodingGradients(),
@@ -101,4 +108,4 @@ RULES: tuple[Rule, ...] = (
 
 """All rules. Of faults of one family that begin together, the earlier in this list is the root cause."""
 
-__all__ = ["RULES", "SHORT", "TENDENCY", "Rule", "weight_matrices"]
+__all__ = ["ENDED", "RULES", "SHORT", "TENDENCY", "Rule", "weight_matrices"]

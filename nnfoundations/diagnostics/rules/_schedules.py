@@ -72,6 +72,7 @@ class ScheduleInterval(_ScheduleRule):
         "schedule-ends-early",
         "schedule-longer-than-run",
         "learning-rate-too-low",
+        "stopped-too-early",
     )
     per_epoch: int = 5  # smallest number of steps in an epoch for which the unit matters; a judgement
     beyond: float = 2.0  # length over the epochs of the run, if it counts steps; a judgement
@@ -208,7 +209,7 @@ class ScheduleEndsEarly(_ScheduleRule):
     """The learning rate falls to almost 0 long before the run ends, so the rest of it changes nothing."""
 
     fault, family, needs = "schedule-ends-early", Family.LEARNING_RATE, ("lr", "loss")
-    explains = ("learning-rate-too-low",)
+    explains = ("learning-rate-too-low", "stopped-too-early")
     below: float = 0.01  # rate over its peak; a schedule that decays by 100 and stays there is usual
     left: float = 0.3  # share of the run that must then be left; a judgement
     lasts: float = 0.05  # share of the run for which it must stay so low: cycles rise again; a judgement

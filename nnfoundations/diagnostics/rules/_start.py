@@ -159,7 +159,7 @@ def _better(history: History, name: str) -> str:
     size = now / facts.fan_in**0.5
     if "weight_hh" in name:
         return (
-            f"The standard deviation of {name} is {size:.3g}. Use reset_parameters() of {facts.module}, and then "
+            f"The standard deviation of {name} is {size:.3g}. Use reset_parameters() of {facts.module}, then "
             "torch.nn.init.orthogonal_ for weight_hh."
         )
     bounded = any(layer.module_class in ("Tanh", "Sigmoid") for layer in history.layers.values())

@@ -1,0 +1,59 @@
+"""The rule about a run that ended as planned while it was still learning."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnfoundations.diagnostics._family import Family
+from nnfoundations.diagnostics._finding import Severity, Suspicion
+from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics.rules._rule import Rule, t_of_slope
+
+__all__ = ["ENDED", "StoppedTooEarly"]
+
+ENDED = "ended"
+"""Name of the event that a run reached its planned length: nothing stopped it before."""
+
+
+@dataclass(frozen=True)
+class StoppedTooEarly(Rule):
+    """The run reached its planned length while the loss was high and still fell fast."""
+
+    fault, family, needs = "stopped-too-early", Family.LEARNING_RATE, ("loss",)
+    wait: int = 300  # losses needed; a judgement
+    level: float = 0.4  # loss over that of the best constant prediction; digits at 300 steps and more: 0.14
+    fall: float = 0.1  # fall over the last fifth, over that same loss; a judgement
+    slope: float = 6.0  # smallest |t| of that fall; healthy wine and digits at such a level: 4.6
+
+    def judge(self, history: History) -> Suspicion | None:
+        losses, constant = history["loss"].rows[:, 0], history["constant_loss"]
+        if not history.events_of(ENDED) or len(losses) < self.wait or not len(constant):
+            return None
+        reference, part = float(constant.rows[-1, 0]), len(losses) // 10
+        before, now = float(losses[-3 * part : -2 * part].mean()), float(losses[-part:].mean())
+        if not (now > self.level * reference > 0 and before - now > self.fall * reference):
+            return None
+        if not t_of_slope(losses[-2 * part :]) < -self.slope or self._best_was_before(history):
+            return None
+        step = int(history["loss"].steps[-1])
+        return self.suspect(
+            step,
+            (),
+            f"In the last fifth of the run the loss fell from {before:.3g} to {now:.3g}, and it is still "
+            f"{now / reference:.0%} of that of a constant prediction ({reference:.3g}).",
+            "The run ended while the network was still learning.",
+            f"Train longer than {step + 1} steps (max_epochs or max_steps), or with a higher learning rate.",
+            Severity.INFO,
+            loss=now,
+            before=before,
+            constant_loss=reference,
+        )
+
+    @staticmethod
+    def _best_was_before(history: History) -> bool:
+        """Return whether the validation loss was best before the last fifth of the run."""
+        validation = history["validation_loss"]
+        if not len(validation):
+            return False
+        best = int(validation.steps[int(np.nanargmin(validation.column("loss")))])
+        return best < 0.8 * int(history["loss"].steps[-1])
