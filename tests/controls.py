@@ -11,6 +11,7 @@ import torch
 from architectures import GPT, Cell, Grid, HeadOnly, Margins, layer_scale, sparse, splines
 from cases import Case, Control, usual
 from controls_tables import TABLE_CONTROLS
+from controls_validation import VALIDATION_CONTROLS
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -461,6 +462,7 @@ CONTROLS = (
         lambda: of(nn.Sequential(*trained(MLP(3), epochs=4)), module=HeadOnly),
     ),
     *TABLE_CONTROLS,
+    *VALIDATION_CONTROLS,
 )
 
 HELD_OUT = (

@@ -11,16 +11,12 @@ from cases import Case, Fault, usual
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
-from torch.utils.data import DataLoader, Dataset, TensorDataset
-from zoo import digits, loaders, table_loaders
+from torch.utils.data import DataLoader, TensorDataset
+from zoo import digits, table_loaders
 
 __all__ = ["VALIDATION_FAULTS"]
 
 IMAGES = ("mlp", "cnn")
-
-
-def dataset(loader: DataLoader[Any]) -> Dataset[Any]:
-    return loader.dataset
 
 
 def wine(name: str, **changes: Any) -> Case:
@@ -113,7 +109,7 @@ def rare(name: str, weight: float = 24.0) -> Case:
     x, y, xv, yv = digits()
     data = []
     for images, labels in ((x, y), (xv, yv)):
-        nines, others = images[labels == 9][:: 4], images[labels != 9]
+        nines, others = images[labels == 9][::4], images[labels != 9]
         inputs = torch.cat([nines, others])
         targets = torch.cat([torch.ones(len(nines)), torch.zeros(len(others))])
         inputs = inputs + 1.5 * torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))

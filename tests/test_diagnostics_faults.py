@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Found .* in eval mode"),
     pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
     pytest.mark.filterwarnings("ignore:Using a target size"),
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step`"),
 ]
 
 FAST = (
@@ -53,6 +54,13 @@ FAST = (
     "unscaled-targets/times-100",
     "no-gradient/dead-output",
     "no-learning/one-feature-norm",
+    "train-val-mismatch/raw-pixels",
+    "train-val-overlap/copy",
+    "batches-not-shuffled/sorted-by-class",
+    "bad-batch/times-10000",
+    "labels-unrelated-to-inputs/permuted-in-batches",
+    "over-regularized/dropout",
+    "one-class-predicted/rare-class",
 )
 """One fault for each rule."""
 

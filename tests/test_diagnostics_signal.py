@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from nnfoundations.diagnostics import History, Monitor, diagnose
 from nnfoundations.diagnostics._constant import ConstantLoss
-from nnfoundations.diagnostics._loss_graph import loss_terms
 from nnfoundations.diagnostics._history import LayerFacts, ParameterFacts
+from nnfoundations.diagnostics._loss_graph import loss_terms
 from nnfoundations.diagnostics._schedule import END, Schedule
 from nnfoundations.diagnostics._transfer import LossBuffer
 from nnfoundations.diagnostics.rules import RULES

@@ -11,7 +11,7 @@ MOST_FEATURES = 2**18
 """Number of features above which only the mean and the deviation of all numbers are kept."""
 
 CONSTANT = 1e-3
-"""Deviation of a feature, relative to the largest one, below which it counts as constant, as a dark corner."""
+"""Deviation of a feature, relative to the largest one, below which it counts as constant."""
 
 
 class InputMoments:

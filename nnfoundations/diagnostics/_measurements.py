@@ -72,7 +72,7 @@ class Measurements:
         self.data = ProbeGuard("data", history)
         self.reader, self.constant, self.classes = LossReader(), ConstantLoss(), ClassCounts()
         self.samples = SeenSamples()
-        self.validation = ValidationProbe(watched, self.samples)
+        self.validation = ValidationProbe(watched, self.samples, self.data)
         skipped = history["skipped"].rows
         self._skips = int(skipped[-1, 0]) if len(skipped) else 0
         history.parameters = watched.facts

@@ -5,7 +5,9 @@ from typing import Literal
 
 __all__ = ["FACTS", "QUANTITIES", "Quantity", "Source", "measured_by"]
 
-Source = Literal["activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "data", "wiring"]
+Source = Literal[
+    "activations", "gradients", "loss", "loss-graph", "non-finite", "validation", "data", "wiring"
+]
 """What measures. If one fails, the others continue."""
 
 
@@ -16,7 +18,8 @@ class Quantity:
     Args:
         source: what measures it. ``activations`` needs hooks in layers, ``gradients`` the parameters.
         columns: ``layer``, ``parameter``, ``group`` or ``feature`` if it has one number for each of them;
-            otherwise the names of its numbers. A quantity without columns is a fact, kept as an event or in `LossFacts`.
+            otherwise the names of its numbers. A quantity without columns is a fact, kept as an event or in
+            `LossFacts`.
         seen: what must occur in a run for it to be measured, for ``no ... was seen``.
     """
 

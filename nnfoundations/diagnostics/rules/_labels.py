@@ -49,9 +49,9 @@ class LabelsUnrelatedToInputs(Rule):
         return self.suspect(
             history["loss"].steps[0],
             (),
-            f"The lowest of {len(validation)} validation losses is {best:.3g}, which is {best / constant:.3g} "
-            f"times that of a constant prediction ({constant:.3g}), {learned} In the first epoch, when all "
-            "samples are new, the training loss did not fall below it either.",
+            f"The lowest of {len(validation)} validation losses is {best:.3g}, which is "
+            f"{best / constant:.3g} times that of a constant prediction ({constant:.3g}), {learned} In the "
+            "first epoch, when all samples are new, the training loss did not fall below it either.",
             "The labels do not seem to belong to the inputs, so there is nothing to learn that holds for new "
             "samples.",
             "Print some inputs with their labels. Check that inputs and labels are shuffled, sorted and "
@@ -117,8 +117,8 @@ class OneClassPredicted(Rule):
             series.steps[0],
             (),
             f"All {samples:.0f} measured samples since step {int(series.steps[0])} were predicted as class "
-            f"{chosen[0]:.0f}, although {share:.1%} of them are of another class. Always answering this class "
-            f"is right for {1 - share:.1%}, so the accuracy hides it.",
+            f"{chosen[0]:.0f}, although {share:.1%} of them are of another class. Always answering this "
+            f"class is right for {1 - share:.1%}, so the accuracy hides it.",
             "The other classes are rare, so predicting none of them costs little. "
             + (
                 "The loss is that of a constant prediction."

@@ -164,7 +164,8 @@ class SoftmaxBeforeCrossEntropy(Rule):
             event.step,
             (),
             f"In validation the output of a {name} goes into {loss}{over}, so the validation loss cannot "
-            f"fall below {floor:.3f}" + ("." if of_classes else f" for target 1 and {math.log(2):.3f} for 0."),
+            f"fall below {floor:.3f}"
+            + ("." if of_classes else f" for target 1 and {math.log(2):.3f} for 0."),
             f"This loss already applies {name}, so it is applied twice in validation. Training is not "
             "affected, but early stopping and checkpoints that use this loss are.",
             f"In validation_step, compute the loss of the logits, before {name}, as in training.",
