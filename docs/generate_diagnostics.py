@@ -97,6 +97,8 @@ INJECTED = {
     "bad-batch/times-10000": "the inputs of one batch times 10,000",
     "labels-unrelated-to-inputs/permuted-in-batches": "labels permuted inside every batch",
     "labels-unrelated-to-inputs/shuffled-once": "labels shuffled once, without the inputs",
+    "batch-statistics-too-noisy/batch-of-two": "batches of 2 with batch normalization of a table",
+    "batch-statistics-too-noisy/slow-statistics": "momentum=0.0005 in batch normalization",
     "over-regularized/dropout": "dropout of 0.95 in place of 0.5",
     "unscaled-inputs/three-columns": "three columns of a table times 1,000",
     "one-class-predicted/rare-class": "4 % positives without pos_weight",
@@ -127,6 +129,14 @@ TELLING = {
     "no-learning": "sample_spread by layer",
     "learning-rate-too-high": "update_ratio",
     "learning-rate-too-low": "update_ratio",
+    "train-val-mismatch": "validation_loss of loss",
+    "train-val-overlap": "validation_loss of loss",
+    "labels-unrelated-to-inputs": "validation_loss of loss",
+    "over-regularized": "validation_loss of loss",
+    "batch-statistics-too-noisy": "statistics_gap by layer",
+    "batches-not-shuffled": "batch_classes of equal_pairs",
+    "bad-batch": "batch_rms of rms",
+    "one-class-predicted": "predictions of predicted",
 }
 """The quantity that a figure shows beside the loss; by default the gradient norm."""
 

@@ -59,6 +59,7 @@ FAST = (
     "batches-not-shuffled/sorted-by-class",
     "bad-batch/times-10000",
     "labels-unrelated-to-inputs/permuted-in-batches",
+    "batch-statistics-too-noisy/batch-of-two",
     "over-regularized/dropout",
     "one-class-predicted/rare-class",
 )

@@ -55,6 +55,7 @@ QUANTITIES: dict[str, Quantity] = {
     "sample_spread": Quantity("activations", "layer", "loss that does not fall"),
     "output_gradient": Quantity("activations", "layer", "loss that does not fall"),
     "input_gradient": Quantity("activations", "layer", "loss that does not fall"),
+    "statistics_gap": Quantity("activations", "layer", "batch normalization"),
     "recurrent_growth": Quantity("activations", "layer", "recurrent layer"),
     "recurrent_gradient": Quantity("activations", "layer", "recurrent layer"),
     "gradient_norm": Quantity("gradients", "parameter", "gradient"),

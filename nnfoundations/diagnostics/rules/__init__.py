@@ -19,6 +19,7 @@ from nnfoundations.diagnostics.rules._regularization import OverRegularized
 from nnfoundations.diagnostics.rules._rule import SHORT, TENDENCY, Rule, weight_matrices
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
+from nnfoundations.diagnostics.rules._statistics import BatchStatisticsTooNoisy
 from nnfoundations.diagnostics.rules._targets import (
     ConstantTargets,
     LossUnfitForTargets,
@@ -46,6 +47,7 @@ RULES: tuple[Rule, ...] = (
     BadBatch(),
     TrainValMismatch(),
     TrainValOverlap(),
+    BatchStatisticsTooNoisy(),
     LabelsUnrelatedToInputs(),
     ParameterNotInOptimizer(),
     GraphCut(),
