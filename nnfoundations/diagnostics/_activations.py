@@ -205,7 +205,7 @@ class ActivationProbe:
         others = [i for i in range(x.ndim) if i != 1]
         centred = x.mean(others)
         deviation = (x - centred.view(1, -1, *[1] * (x.ndim - 2))).square_().mean(others).sqrt()
-        running = variance.clamp(min=module.eps).sqrt()
+        running = variance.clamp(min=getattr(module, "eps", 1e-5)).sqrt()
         gap = ((centred - mean) / running).square() + (deviation / running - 1).square()
         self._statistics[name] = gap.mean().sqrt()
 
