@@ -72,7 +72,7 @@ def predictions(labels: Labels) -> Tensor | None:
     n, commonest = wanted.sum(), predicted.argmax()
     numbers = (
         (chosen == target).sum() / n, commonest, (predicted > 0).sum(), (wanted > 0).sum(),
-        n - wanted[commonest], n,
+        n - wanted.gather(0, commonest[None])[0], n,  # an index that is a tensor would wait for the device
     )  # fmt: skip
     return torch.stack([number.float() for number in numbers])
 
