@@ -218,7 +218,7 @@ def test_a_monitor_says_that_it_sees_no_validation_batches():
             loss.backward()
             optimizer.step()
         monitor.validated(0.7)
-    assert "no validation batch" in monitor.not_run["train-val-mismatch"]
+    assert "does not see the batches" in monitor.not_run["train-val-mismatch"]
     assert "batches-not-shuffled" not in monitor.not_run
 
 

@@ -10,10 +10,9 @@ from nnfoundations.diagnostics._loss_terms import Term, taken_scores
 
 __all__ = ["BATCH_CLASSES", "PREDICTIONS", "ClassCounts", "Labels", "labels_of", "predictions"]
 
-PREDICTIONS = ("correct", "commonest", "predicted", "targets", "others", "samples")
-"""Columns: the share of correct predictions, the class that is predicted most often, the number of different
-classes among predictions and among targets, the number of targets of other classes than the commonest
-prediction, and the number of samples."""
+PREDICTIONS = ("correct", "commonest", "elsewhere", "others", "samples")
+"""Columns: the share of correct predictions, the class that is predicted most often, the samples predicted as
+another one, the targets of another one, and the number of samples."""
 
 BATCH_CLASSES = ("equal_pairs", "expected", "classes", "samples")
 """Columns: the share of pairs of samples of the batch that have the same class, that share in all batches so
@@ -71,7 +70,7 @@ def predictions(labels: Labels) -> Tensor | None:
     wanted = _counts(target, labels.classes)
     n, commonest = wanted.sum(), predicted.argmax()
     numbers = (
-        (chosen == target).sum() / n, commonest, (predicted > 0).sum(), (wanted > 0).sum(),
+        (chosen == target).sum() / n, commonest, n - predicted.amax(),
         n - wanted.gather(0, commonest[None])[0], n,  # an index that is a tensor would wait for the device
     )  # fmt: skip
     return torch.stack([number.float() for number in numbers])
