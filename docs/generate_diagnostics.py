@@ -136,7 +136,7 @@ TELLING = {
     "batch-statistics-too-noisy": "statistics_gap by layer",
     "batches-not-shuffled": "batch_classes of equal_pairs",
     "bad-batch": "batch_rms of rms",
-    "one-class-predicted": "predictions of elsewhere",
+    "one-class-predicted": "predictions of found",
 }
 """The quantity that a figure shows beside the loss; by default the gradient norm."""
 

@@ -42,7 +42,7 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "predictions": Quantity(
         "loss-graph",
-        ("correct", "commonest", "elsewhere", "others", "samples"),
+        ("correct", "commonest", "found", "others", "samples"),
         "loss with scores and one label for each sample",
     ),
     "input": Quantity("activations", ("rms", "spread", "samples")),
