@@ -35,6 +35,9 @@ def settings(trainer: Any) -> dict[str, float]:
     numbers |= _options(trainer)
     if trainer.overfit_batches:
         numbers["overfit_batches"] = trainer.overfit_batches
+    train, validation = trainer.train_dataloader, trainer.val_dataloaders
+    if getattr(train, "dataset", train) is getattr(validation, "dataset", None):
+        numbers["same_data"] = 1
     if trainer.global_step or trainer.ckpt_path:
         numbers["resumed"] = 1
     return numbers
@@ -76,6 +79,8 @@ def unavailable(trainer: Any, numbers: Mapping[str, float]) -> dict[str, str]:
         reasons["validation_loss"] = "there is no validation loader, or no validation_step"
     elif trainer.overfit_batches:
         reasons["validation_loss"] = "overfit_batches is set, so memorizing these batches is the aim"
+    elif trainer.train_dataloader is not None and trainer.train_dataloader is trainer.val_dataloaders:
+        reasons["validation_samples"] = "the same loader is passed for training and validation, on purpose"
     return reasons
 
 

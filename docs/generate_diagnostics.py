@@ -111,6 +111,18 @@ INJECTED = {
     "learning-rate-too-low/absolute": "SGD with lr 1e-4 on a curve without noise, L1Loss",
     "loss-not-averaged/sum": 'SGD and a loss with `reduction="sum"`',
     "loss-not-averaged/added-up": "SGD and the sum of the losses of all samples",
+    "train-val-mismatch/raw-pixels": "validation inputs that are not normalized",
+    "softmax-before-cross-entropy/validation-only": "a softmax before the loss in `validation_step` only",
+    "train-val-overlap/copy": "500 training samples as validation data",
+    "batches-not-shuffled/sorted-by-class": "training data sorted by class, without shuffling",
+    "bad-batch/times-10000": "the inputs of one batch times 10,000",
+    "labels-unrelated-to-inputs/permuted-in-batches": "labels permuted inside every batch",
+    "labels-unrelated-to-inputs/shuffled-once": "labels shuffled once, without the inputs",
+    "batch-statistics-too-noisy/batch-of-two": "batches of 2 with batch normalization of a table",
+    "batch-statistics-too-noisy/slow-statistics": "momentum=0.0005 in batch normalization",
+    "over-regularized/dropout": "dropout of 0.95 in place of 0.5",
+    "unscaled-inputs/three-columns": "three columns of a table times 1,000",
+    "one-class-predicted/rare-class": "4 % positives without pos_weight",
 }
 NETS = {
     "mlp": "deep MLP", "cnn": "CNN", "cnn-batchnorm": "CNN with BatchNorm", "residual": "residual CNN",
@@ -118,7 +130,7 @@ NETS = {
     "curve": "small tanh MLP on a curve", "table": "MLP on a table",
     "table-ours": "MLP on a table, layers of nnfoundations",
     "sequence": "GRU over a sequence",
-    "regression": "MLP, diabetes data", "cancer": "MLP, breast cancer data",
+    "wine": "MLP, wine data", "regression": "MLP, diabetes data", "cancer": "MLP, breast cancer data",
     "regression-ours": "MLP of nnfoundations, diabetes data",
     "cancer-ours": "MLP of nnfoundations, breast cancer data",
 }  # fmt: skip
@@ -141,6 +153,14 @@ TELLING = {
     "no-learning": "sample_spread by layer",
     "learning-rate-too-high": "update_ratio",
     "learning-rate-too-low": "update_ratio",
+    "train-val-mismatch": "validation_loss of loss",
+    "train-val-overlap": "validation_loss of loss",
+    "labels-unrelated-to-inputs": "validation_loss of loss",
+    "over-regularized": "validation_loss of loss",
+    "batch-statistics-too-noisy": "statistics_gap by layer",
+    "batches-not-shuffled": "batch_classes of equal_pairs",
+    "bad-batch": "batch_rms of rms",
+    "one-class-predicted": "predictions of found",
 }
 """The quantity that a figure shows beside the loss; by default the first that the rule needs and that has one
 number per layer or parameter."""

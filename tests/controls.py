@@ -12,6 +12,7 @@ from architectures import GPT, Cell, Grid, HeadOnly, Margins, layer_scale, spars
 from cases import Case, Control, usual
 from controls_schedule import SCHEDULE_CONTROLS
 from controls_tables import TABLE_CONTROLS
+from controls_validation import VALIDATION_CONTROLS
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -463,6 +464,7 @@ CONTROLS = (
     ),
     *SCHEDULE_CONTROLS,
     *TABLE_CONTROLS,
+    *VALIDATION_CONTROLS,
 )
 
 HELD_OUT = (

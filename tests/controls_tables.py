@@ -33,9 +33,9 @@ def run_of(
     return case
 
 
-def batches(x: Tensor, y: Tensor, size: int = 32) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    data = TensorDataset(x, y)
-    return DataLoader(data, size, shuffle=True, drop_last=True), DataLoader(data, 250)
+def batches(x: Tensor, y: Tensor, size: int = 32) -> tuple[DataLoader[Any], None]:
+    """Return training data, without validation."""
+    return DataLoader(TensorDataset(x, y), size, shuffle=True, drop_last=True), None
 
 
 def adam(rate: float) -> Callable[[Any], torch.optim.Optimizer]:

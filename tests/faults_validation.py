@@ -11,16 +11,12 @@ from cases import Case, Fault, usual
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 from zoo import digits, table_loaders
 
 __all__ = ["VALIDATION_FAULTS"]
 
 IMAGES = ("mlp", "cnn")
-
-
-def dataset(loader: DataLoader[Any]) -> Dataset[Any]:
-    return loader.dataset
 
 
 def wine(name: str, **changes: Any) -> Case:
@@ -159,7 +155,29 @@ def three_columns(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
 
 
 def longer(name: str) -> Case:
-    return wine(name, steps=260)
+    return wine(name, steps=230)
+
+
+def normalized(name: str) -> Case:
+    """Two layers with batch normalization; `cnn-batchnorm` has three."""
+    case = wine(name, steps=220)
+    if name == "mlp":
+        layers = [nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64), nn.BatchNorm1d(64)]
+        case.net = nn.Sequential(*layers, nn.ReLU(), nn.Linear(64, 10))
+    if name == "wine":
+        case.net = nn.Sequential(nn.Linear(13, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
+    return case
+
+
+def batch_of_two(case: Case) -> None:
+    train, validation = case.data
+    case.data = DataLoader(train.dataset, 2, shuffle=True, drop_last=True), validation
+
+
+def slow_statistics(case: Case) -> None:
+    for layer in case.net.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.momentum = 0.0005
 
 
 VALIDATION_FAULTS = (
@@ -172,7 +190,10 @@ VALIDATION_FAULTS = (
     Fault("labels-unrelated-to-inputs/permuted-in-batches", IMAGES, 260, of_training_batches(permuted),
           twin=longer),
     Fault("labels-unrelated-to-inputs/shuffled-once", (*IMAGES, "residual"), 260, other_labels, twin=longer),
-    Fault("over-regularized/dropout", ("cnn", "wine"), 210, drop_nearly_all, twin=dropped),
+    Fault("batch-statistics-too-noisy/batch-of-two", ("mlp", "wine"), 220, batch_of_two, twin=normalized),
+    Fault("batch-statistics-too-noisy/slow-statistics", ("cnn-batchnorm", "mlp"), 220, slow_statistics,
+          twin=normalized),
+    Fault("over-regularized/dropout", ("wine", "cnn"), 210, drop_nearly_all, twin=dropped),
     Fault("unscaled-inputs/three-columns", ("cancer", "wine"), 3, of_training_batches(three_columns),
           twin=table),
     Fault("one-class-predicted/rare-class", ("mlp",), 220, unweighted, twin=rare),

@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Found .* in eval mode"),
     pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
     pytest.mark.filterwarnings("ignore:Using a target size"),
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step`"),
 ]
 
 FAST = (
@@ -61,6 +62,14 @@ FAST = (
     "loss-sign-wrong/minus",
     "loss-not-averaged/sum",
     "stopped-too-early/half-the-steps",
+    "train-val-mismatch/raw-pixels",
+    "train-val-overlap/copy",
+    "batches-not-shuffled/sorted-by-class",
+    "bad-batch/times-10000",
+    "labels-unrelated-to-inputs/permuted-in-batches",
+    "batch-statistics-too-noisy/batch-of-two",
+    "over-regularized/dropout",
+    "one-class-predicted/rare-class",
 )
 """One fault for each rule."""
 

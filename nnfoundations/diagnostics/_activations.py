@@ -52,6 +52,8 @@ class ActivationProbe:
     - `saturated_share`: share of units that are saturated on 95 % of the samples.
     - `silent_share`: share of units that were zero on every sample of this measurement; NaN if five such
       batches are too small to prove that a unit is dead.
+    - `statistics_gap`: distance of the statistics of this batch from the running ones of a batch
+      normalization, in running standard deviations: the size of what evaluation mode changes.
     - `recurrent_growth`: log10 of the size of the last over the first hidden state.
     - `recurrent_gradient`: log10 of the gradient at the first over that at the last step of a sequence.
 
@@ -80,6 +82,7 @@ class ActivationProbe:
         self._silent: dict[str, Tensor] = {}
         self._saturated: dict[str, Tensor] = {}
         self._growth: dict[str, Tensor] = {}
+        self._statistics: dict[str, Tensor] = {}
         self._recurrent: dict[str, Tensor] = {}
         self._input: Tensor | None = None
         self._features: Tensor | None = None
@@ -121,6 +124,7 @@ class ActivationProbe:
             ("dead_share", self._dead),
             ("silent_share", self._silent),
             ("saturated_share", self._saturated),
+            ("statistics_gap", self._statistics),
             ("recurrent_growth", self._growth),
             ("recurrent_gradient", self._recurrent),
         ):
@@ -184,8 +188,7 @@ class ActivationProbe:
                 self._owner = name
                 self._channel_axis = 1 if "Conv" in type(module).__name__ else -1
                 self._std[name] = _spread(y.detach().float())
-            if role == "activation":
-                self._see_units(name, type(module).__name__, y)
+            self._see_role(name, module, role, inputs, y)
             axis = self._axis(y)
             units = y.shape[axis]
             self.layers[name] = LayerFacts(type(module).__name__, role, self._owner or name, units)
@@ -193,10 +196,30 @@ class ActivationProbe:
 
         return hook
 
+    def _see_statistics(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """Compare the statistics of the batch with the running ones, which evaluation mode uses."""
+        x, mean, variance = inputs[0], module.running_mean, module.running_var
+        if not module.training or not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
+            return
+        x = x.detach().float()
+        others = [i for i in range(x.ndim) if i != 1]
+        centred = x.mean(others)
+        deviation = (x - centred.view(1, -1, *[1] * (x.ndim - 2))).square_().mean(others).sqrt()
+        running = variance.clamp(min=getattr(module, "eps", 1e-5)).sqrt()
+        gap = ((centred - mean) / running).square() + (deviation / running - 1).square()
+        self._statistics[name] = gap.mean().sqrt()
+
     def _see_features(self, x: Tensor) -> None:
         """Measure the size of each column of a table."""
         if x.ndim == 2 and 1 < x.shape[1] <= FEATURES and self._feature_times < FEATURE_TIMES:
             self._features = x.detach().float().square().mean(0).sqrt()
+
+    def _see_role(self, name: str, module: nn.Module, role: str, inputs: tuple[Any, ...], y: Tensor) -> None:
+        """Measure what only activations, or only normalizations, have."""
+        if role == "activation":
+            self._see_units(name, type(module).__name__, y)
+        elif role == "normalization" and getattr(module, "running_var", None) is not None:
+            self._see_statistics(name, module, inputs)
 
     def _remember(self, name: str, y: Any) -> None:
         """Keep the node of an output, and the last outputs, because losses do not always save them."""

@@ -11,7 +11,7 @@ MOST_FEATURES = 2**18
 """Number of features above which only the mean and the deviation of all numbers are kept."""
 
 CONSTANT = 1e-3
-"""Deviation of a feature, relative to the largest one, below which it counts as constant, as a dark corner."""
+"""Deviation of a feature, relative to the largest one, below which it counts as constant."""
 
 
 class InputMoments:
@@ -19,8 +19,8 @@ class InputMoments:
 
     def __init__(self) -> None:
         self._shape: tuple[int, ...] = ()
-        self._each: Tensor | None = None
-        self._all: Tensor | None = None
+        self._each: _Sums | None = None
+        self._all: _Sums | None = None
         self.samples = 0
 
     def update(self, x: Tensor) -> None:
@@ -29,16 +29,16 @@ class InputMoments:
         Args:
             x: inputs of shape ``(samples, ...)``.
         """
-        flat = x.detach().float().flatten(1)
-        whole = torch.stack([flat.mean(), flat.square().mean()]).double() * len(flat)
-        self._all = whole if self._all is None else self._all + whole
-        shape = tuple(x.shape[1:])
-        if flat.shape[1] <= MOST_FEATURES and (self._each is not None or not self.samples):
-            sums = torch.stack([flat.sum(0), flat.square().sum(0)]).double()
-            if self._each is None:
-                self._shape, self._each = shape, sums
-            else:
-                self._each = self._each + sums if shape == self._shape else None
+        flat, shape = x.detach().float().flatten(1), tuple(x.shape[1:])
+        if not self.samples:
+            self._shape, self._all = shape, _Sums(flat.mean()[None])
+            self._each = _Sums(flat.mean(0)) if flat.shape[1] <= MOST_FEATURES else None
+        assert self._all is not None
+        self._all.add(flat.reshape(-1, 1), len(flat))
+        if shape != self._shape:
+            self._each = None
+        if self._each is not None:
+            self._each.add(flat, len(flat))
         self.samples += len(flat)
 
     def compare(self, training: "InputMoments") -> dict[str, float]:
@@ -51,23 +51,39 @@ class InputMoments:
         """
         assert self._all is not None
         assert training._all is not None
-        samples = min(self.samples, training.samples)
-        sums, of_training = self._all[:, None], training._all[:, None]
+        here, there = self._all, training._all
+        result = {"rms": here.rms(), "train_rms": there.rms(), "scale": math.nan, "shift": math.nan}
         if self._each is not None and training._each is not None and self._shape == training._shape:
-            sums, of_training = self._each, training._each
-        mean, deviation = _moments(sums, self.samples)
-        train_mean, train_deviation = _moments(of_training, training.samples)
+            here, there = self._each, training._each
+        (mean, deviation), (train_mean, train_deviation) = here.moments(), there.moments()
         varies = train_deviation > CONSTANT * train_deviation.max()
-        rms = math.sqrt(float(self._all[1]) / self.samples)
-        train_rms = math.sqrt(float(training._all[1]) / training.samples)
-        result = {"rms": rms, "train_rms": train_rms, "scale": math.nan, "shift": math.nan}
         if varies.any():
             scale = deviation[varies] / train_deviation[varies]
             shift = (mean[varies] - train_mean[varies]).abs() / train_deviation[varies]
             result |= {"scale": float(scale.median()), "shift": float(shift.median())}
-        return {**result, "samples": float(samples)}
+        return {**result, "samples": float(min(self.samples, training.samples))}
 
 
-def _moments(sums: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    mean, square = sums.cpu() / samples
-    return mean, (square - mean.square()).clamp(min=0).sqrt()
+class _Sums:
+    """Sums of numbers and of their squares around an origin: far from it squares would lose their digits."""
+
+    def __init__(self, origin: Tensor) -> None:
+        self._origin = origin
+        self._sums = torch.zeros(2, *origin.shape, device=origin.device)
+        self._n = 0
+
+    def add(self, rows: Tensor, n: int) -> None:
+        """Add the mean over the rows, which counts n times."""
+        rows = rows - self._origin
+        self._sums = self._sums + n * torch.stack([rows.mean(0), rows.square().mean(0)])
+        self._n += n
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation."""
+        mean, square = self._sums.cpu().double() / self._n
+        return self._origin.cpu() + mean, (square - mean.square()).clamp(min=0).sqrt()
+
+    def rms(self) -> float:
+        """Return the root mean square."""
+        mean, deviation = self.moments()
+        return float((mean.square() + deviation.square()).mean().sqrt())

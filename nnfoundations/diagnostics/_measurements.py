@@ -74,7 +74,7 @@ class Measurements:
         self.data = ProbeGuard("data", history)
         self.reader, self.constant, self.classes = LossReader(), ConstantLoss(), ClassCounts()
         self.samples = SeenSamples()
-        self.validation = ValidationProbe(watched, self.samples)
+        self.validation = ValidationProbe(watched, self.samples, self.data)
         skipped = history["skipped"].rows
         self._skips = int(skipped[-1, 0]) if len(skipped) else 0
         history.parameters, history.groups = watched.facts, group_facts(optimizers)
@@ -145,13 +145,9 @@ class Measurements:
         if not self.graph.failed:
             with self.schedule.activations if step.activations else self.schedule.gradients, self.graph:
                 self._read_graph(step, loss)
-        if step.measures and not self.data.failed and "validation_loss" not in self.history.unavailable:
-            with self.schedule.activations if step.activations else self.schedule.gradients, self.data:
-                self.samples.add(step.batch)
         if step.measures and not self.data.failed:
             with self.schedule.activations if step.activations else self.schedule.gradients, self.data:
-                if (size := batch_rms(step.batch)) is not None:
-                    self.transfer.readings(step.index).add("batch_rms", ("rms",), size)
+                self._measure_batch(step)
         if step.evaluates and self.watched.evaluation is not None:
             with self.schedule.evaluations, self.evaluation:
                 self.watched.evaluation.keep(loss)
@@ -185,6 +181,12 @@ class Measurements:
         readings.add("batch_classes", BATCH_CLASSES, self.classes.update(labels))
         if step.activations and (predicted := predictions(labels)) is not None:
             readings.add("predictions", PREDICTIONS, predicted)
+
+    def _measure_batch(self, step: Step) -> None:
+        if {"validation_loss", "validation_samples"}.isdisjoint(self.history.unavailable):
+            self.samples.add(step.batch)
+        if (size := batch_rms(step.batch)) is not None:
+            self.transfer.readings(step.index).add("batch_rms", ("rms",), size)
 
     def inspect_batch(self, step: Step) -> None:
         """Keep the size of a batch whose loss is high, if it can be read without waiting."""

@@ -97,6 +97,8 @@ class Monitor:
             replay=self._replay,
             on_finding=self._report,
         )
+        reason = "Monitor does not see the batches of a validation"
+        self._engine.history.unavailable |= dict.fromkeys(("validation_input", "validation_samples"), reason)
         self._inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._step, self._stepped = 0, False
         self._losses = 0

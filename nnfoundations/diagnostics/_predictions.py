@@ -10,10 +10,9 @@ from nnfoundations.diagnostics._loss_terms import Term, taken_scores
 
 __all__ = ["BATCH_CLASSES", "PREDICTIONS", "ClassCounts", "Labels", "labels_of", "predictions"]
 
-PREDICTIONS = ("correct", "commonest", "predicted", "targets", "others", "samples")
-"""Columns: the share of correct predictions, the class that is predicted most often, the number of different
-classes among predictions and among targets, the number of targets of other classes than the commonest
-prediction, and the number of samples."""
+PREDICTIONS = ("correct", "commonest", "found", "others", "samples")
+"""Columns: the share of correct predictions, the class that is predicted most often, how many samples of
+other classes are predicted right, how many there are, and the number of samples."""
 
 BATCH_CLASSES = ("equal_pairs", "expected", "classes", "samples")
 """Columns: the share of pairs of samples of the batch that have the same class, that share in all batches so
@@ -69,10 +68,10 @@ def predictions(labels: Labels) -> Tensor | None:
     known = target < labels.classes
     predicted = _counts(torch.where(known, chosen, labels.classes), labels.classes)
     wanted = _counts(target, labels.classes)
-    n, commonest = wanted.sum(), predicted.argmax()
+    n, commonest, right = wanted.sum(), predicted.argmax(), chosen == target
     numbers = (
-        (chosen == target).sum() / n, commonest, (predicted > 0).sum(), (wanted > 0).sum(),
-        n - wanted[commonest], n,
+        right.sum() / n, commonest, (right & (target != commonest)).sum(),
+        n - wanted.gather(0, commonest[None])[0], n,  # an index that is a tensor would wait for the device
     )  # fmt: skip
     return torch.stack([number.float() for number in numbers])
 

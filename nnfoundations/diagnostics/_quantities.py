@@ -6,8 +6,16 @@ from typing import Literal
 __all__ = ["FACTS", "QUANTITIES", "Quantity", "Source", "measured_by"]
 
 Source = Literal[
-    "activations", "data", "evaluation", "gradients", "loss", "loss-graph", "non-finite", "validation", "wiring"
-]  # fmt: skip
+    "activations",
+    "data",
+    "evaluation",
+    "gradients",
+    "loss",
+    "loss-graph",
+    "non-finite",
+    "validation",
+    "wiring",
+]
 """What measures. If one fails, the others continue."""
 
 
@@ -18,7 +26,8 @@ class Quantity:
     Args:
         source: what measures it. ``activations`` needs hooks in layers, ``gradients`` the parameters.
         columns: ``layer``, ``parameter``, ``group`` or ``feature`` if it has one number for each of them;
-            otherwise the names of its numbers. A quantity without columns is a fact, kept as an event or in `LossFacts`.
+            otherwise the names of its numbers. A quantity without columns is a fact, kept as an event or in
+            `LossFacts`.
         seen: what must occur in a run for it to be measured, for ``no ... was seen``.
     """
 
@@ -41,7 +50,7 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "predictions": Quantity(
         "loss-graph",
-        ("correct", "commonest", "predicted", "targets", "others", "samples"),
+        ("correct", "commonest", "found", "others", "samples"),
         "loss with scores and one label for each sample",
     ),
     "input": Quantity("activations", ("rms", "spread", "samples")),
@@ -54,6 +63,7 @@ QUANTITIES: dict[str, Quantity] = {
     "sample_spread": Quantity("activations", "layer", "loss that does not fall"),
     "output_gradient": Quantity("activations", "layer", "loss that does not fall"),
     "input_gradient": Quantity("activations", "layer", "loss that does not fall"),
+    "statistics_gap": Quantity("activations", "layer", "batch normalization"),
     "recurrent_growth": Quantity("activations", "layer", "recurrent layer"),
     "recurrent_gradient": Quantity("activations", "layer", "recurrent layer"),
     "gradient_norm": Quantity("gradients", "parameter", "gradient"),

@@ -72,9 +72,9 @@ class SeenSamples:
             ``seen``: validation samples that are training samples. ``samples``: different validation
             samples. ``training``: different training samples that are remembered. ``repeated``: share of
             training samples that occur in the same batch again, or in the one that was remembered before it.
-            None if nothing is known.
+            None if fewer than two training batches are known.
         """
-        if not self._batches or not samples:
+        if len(self._batches) < 2 or not samples:
             return None
         rows = torch.cat([batch.cpu() for batch in samples])
         different, known = rows.unique(), torch.cat([batch.cpu() for batch in self._batches]).unique()
@@ -87,8 +87,8 @@ class SeenSamples:
 
     def _repeated(self) -> float:
         again = total = 0
-        before = self._batches[0][:0].cpu()
-        for batch in (each.cpu() for each in self._batches):
+        before, *batches = [batch.cpu() for batch in self._batches]
+        for batch in batches:
             different = batch.unique()
             again += len(batch) - len(different) + int(torch.isin(different, before).sum())
             total, before = total + len(batch), batch

@@ -1,5 +1,6 @@
 """Measures the first batches of a validation: the inputs, the samples, and what goes into the loss."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from nnfoundations.diagnostics._history import Event, History
 from nnfoundations.diagnostics._input_moments import InputMoments
+from nnfoundations.diagnostics._probe_guard import ProbeGuard
 from nnfoundations.diagnostics._samples import SeenSamples, fingerprints
 from nnfoundations.diagnostics._watched_model import WatchedModel
 
@@ -31,12 +33,13 @@ class ValidationProbe:
     Args:
         watched: the model, with the inputs of training.
         seen: the samples of training.
+        guard: keeps exceptions away from the validation.
     """
 
-    def __init__(self, watched: WatchedModel, seen: SeenSamples) -> None:
-        self.model, self.training, self.seen = watched.model, watched.activations, seen
+    def __init__(self, watched: WatchedModel, seen: SeenSamples, guard: ProbeGuard) -> None:
+        self.model, self.training, self.seen, self.guard = watched.model, watched.activations, seen, guard
         self._handle: RemovableHandle | None = None
-        self._listener: _LossListener | None = None
+        self._listening = ExitStack()
         self._validations = 0
         self._start()
 
@@ -64,24 +67,23 @@ class ValidationProbe:
             return  # neither hooks nor modes may enter a compiled model
         if name := self.training.first:
             self._handle = self.model.get_submodule(name).register_forward_pre_hook(self._see)
-        self._listener = _LossListener(self._doubled)
-        self._listener.__enter__()
+        self._listening.enter_context(_LossListener(self._doubled, self.guard))
 
     def _see(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
-        x = next((i for i in inputs if isinstance(i, Tensor)), None)
-        if x is not None and x.is_floating_point() and x.ndim > 1 and x.numel():
-            self._inputs.update(x)
+        with self.guard:
+            x = next((i for i in inputs if isinstance(i, Tensor)), None)
+            if x is not None and x.is_floating_point() and x.ndim > 1 and x.numel():
+                self._inputs.update(x)
 
     def end(self) -> None:
         """End a batch, also after an exception."""
         if self._handle is not None:
             self._handle.remove()
-        if self._listener is not None:
-            self._listener.__exit__(None, None, None)
-        self._handle = self._listener = None
+        self._listening.close()
+        self._handle = None
 
     def finish(self, history: History, step: int) -> None:
         """Write what a validation showed into the history. Waits for the device."""
@@ -104,9 +106,9 @@ class ValidationProbe:
 class _LossListener(TorchFunctionMode):
     """Hears which loss functions run, and whether they get probabilities where they need logits."""
 
-    def __init__(self, found: list[tuple[str, int, Tensor]]) -> None:
+    def __init__(self, found: list[tuple[str, int, Tensor]], guard: ProbeGuard) -> None:
         super().__init__()
-        self._found = found
+        self._found, self._guard = found, guard
         self._sigmoid: Any = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -116,8 +118,9 @@ class _LossListener(TorchFunctionMode):
             self._sigmoid = result
         elif name in _LOGIT_LOSSES:
             x = args[0] if args else (kwargs or {}).get("input")
-            if isinstance(x, Tensor) and x.is_floating_point() and x.numel():
-                self._hear(name, x.detach())
+            with self._guard:
+                if isinstance(x, Tensor) and x.is_floating_point() and x.numel():
+                    self._hear(name, x.detach())
         return result
 
     def _hear(self, name: str, x: Tensor) -> None:

@@ -32,6 +32,7 @@ from nnfoundations.diagnostics.rules._schedules import (
 from nnfoundations.diagnostics.rules._sequences import CausalLeak, PaddingInLoss, TargetsEqualInputs
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
+from nnfoundations.diagnostics.rules._statistics import BatchStatisticsTooNoisy
 from nnfoundations.diagnostics.rules._targets import (
     ConstantTargets,
     LossUnfitForTargets,
@@ -60,6 +61,7 @@ RULES: tuple[Rule, ...] = (
     BadBatch(),
     TrainValMismatch(),
     TrainValOverlap(),
+    BatchStatisticsTooNoisy(),
     LabelsUnrelatedToInputs(),
     TargetsEqualInputs(),
     PaddingInLoss(),

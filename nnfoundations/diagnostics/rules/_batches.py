@@ -65,8 +65,8 @@ class BadBatch(Rule):
     explains = ("bad-initialization", "no-learning", *STEPS, Family.NON_FINITE, Family.GENERALIZATION)
     exact = True
     factor: float = 10.0  # size over the median of the others; one batch times 4 does no harm on digits
-    others: int = 5  # other batches needed; a judgement
-    most: int = 2  # such batches; more of them are the nature of the data
+    others: int = 20  # other batches needed; a judgement
+    most: int = 2  # such batches: a bad sample comes again in the next epoch; a judgement
     jump: float = 3.0  # loss of the batch over the median of those before; a judgement
     before: int = 20  # losses before it; a judgement
 

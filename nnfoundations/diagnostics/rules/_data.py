@@ -55,8 +55,8 @@ class UnscaledInputs(Rule):
         if columns is not None:
             named = listed(tuple(map(str, columns.numbers)), 10)
             found = (
-                f"{len(columns.numbers)} of {columns.of} columns of the inputs ({named}, counted from 0) have "
-                f"a root mean square of {columns.size:.3g}, the others of {columns.usual:.3g} (healthy: "
+                f"{len(columns.numbers)} of {columns.of} columns of the inputs ({named}, counted from 0) "
+                f"have a root mean square of {columns.size:.3g}, the others of {columns.usual:.3g} (healthy: "
                 f"{self.low:g} to {self.high:g}, and alike)."
             )
             remedy = (

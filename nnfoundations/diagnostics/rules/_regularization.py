@@ -33,9 +33,9 @@ class OverRegularized(Rule):
         return self.suspect(
             history["loss"].steps[0],
             event.where,
-            f"Dropout with p={event['p']:g} ({places}) removes {event['p']:.0%} of the activations. The training "
-            f"loss is {now:.3g} (a constant prediction: {constant:.3g}), and the validation loss, without "
-            f"dropout, is {other:.3g}.",
+            f"Dropout with p={event['p']:g} ({places}) removes {event['p']:.0%} of the activations. The "
+            f"training loss is {now:.3g} (a constant prediction: {constant:.3g}), and the validation loss, "
+            f"without dropout, is {other:.3g}.",
             "So few activations are left in each step that they hardly carry the input, and the gradient is "
             "mostly noise.",
             f"Set p=0.5 or less in {places} (usual values: 0.1 to 0.5).",
