@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from cases import Case, Fault, of_optimizer, usual
+from faults_probes import PROBE_FAULTS
 from faults_tables import TABLE_FAULTS
 from loss_faults import LOSS_FAULTS
 from torch import Tensor, nn
@@ -370,4 +371,5 @@ FAULTS = (
           lambda case: case.net.eval()),
     *LOSS_FAULTS,
     *TABLE_FAULTS,
+    *PROBE_FAULTS,
 )  # fmt: skip

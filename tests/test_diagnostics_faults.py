@@ -53,6 +53,14 @@ FAST = (
     "unscaled-targets/times-100",
     "no-gradient/dead-output",
     "no-learning/one-feature-norm",
+    "samples-mixed/batch-first",
+    "causal-leak/off-by-one",
+    "targets-equal-inputs/not-shifted",
+    "padding-in-loss/not-ignored",
+    "dropout-in-evaluation/function",
+    "evaluation-differs/flipped",
+    "attention-saturation/large-weights",
+    "layers-without-gradient/round",
 )
 """One fault for each rule."""
 

@@ -115,7 +115,7 @@ class EvaluationProbe:
         terms, self._terms = self._terms, []
         names = {call.name for call in calls}
         if not calls:
-            return self._refuse(history, "the training step calls no module of the model")
+            return self._refuse(history, "no call of the network was seen")
         if len(names) > 1:
             return self._refuse(history, f"the training step calls {len(names)} networks one after another")
         if _several_processes():

@@ -33,10 +33,11 @@ class CausalLeak(Rule):
             int(history["sequence"].steps[-1]),
             (),
             f"{100 * shifted:.0f} % of the targets are the next token of the input. When only later tokens "
-            f"change, an earlier output moves by {ahead:.2g} of the change of the later outputs (healthy: 0).",
-            "The network sees the token that it must predict, so the loss falls and nothing useful is learned.",
-            "Use a causal mask that hides every later key from a query: in attention is_causal=True, or a mask "
-            "made with triu(diagonal=1), added before the softmax over keys. Pad convolutions on the left only.",
+            f"change, an earlier output moves by {ahead:.2g} of the change of the later outputs (healthy: "
+            "0).",
+            "The network sees the token that it must predict, so the loss falls and nothing is learned.",
+            "Use a causal mask that hides every later key from a query: is_causal=True, or a mask made with "
+            "triu(diagonal=1) and added before the softmax over keys. Pad convolutions on the left only.",
             Severity.ERROR,
             shifted=shifted,
             ahead=ahead,
@@ -90,8 +91,8 @@ class PaddingInLoss(Rule):
             (),
             f"{100 * padding:.0f} % of the targets in the loss are padding: target {value:.0f} at the end of "
             f"rows whose inputs repeat one value there (healthy: 0 %).",
-            "The loss counts padding, which is easy to predict, so it falls although real tokens are not learned.",
-            f"Leave padding out of the loss: CrossEntropyLoss(ignore_index={value:.0f}), or set padded targets "
-            "to -100.",
+            "The loss counts padding, which is easy to predict, so it says little about real tokens.",
+            f"Leave padding out of the loss: CrossEntropyLoss(ignore_index={value:.0f}), or set padded "
+            "targets to -100.",
             padding=padding,
         )
