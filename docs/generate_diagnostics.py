@@ -61,6 +61,7 @@ INJECTED = {
     "causal-leak/off-by-one": "a causal mask that shows one character too many",
     "targets-equal-inputs/not-shifted": "the characters themselves as targets, not the next ones",
     "padding-in-loss/not-ignored": "texts padded to one length, without ignore_index",
+    "sequence-padding-read/last-state": "digits with 16 blank rows after them, the state behind these read",
     "dropout-in-evaluation/function": "F.dropout without training=self.training",
     "evaluation-differs/flipped": "rows in another order in evaluation mode",
     "attention-saturation/large-weights": "the projections of queries and keys times 8",
@@ -111,6 +112,12 @@ NETS = {
     "regression": "MLP, diabetes data", "cancer": "MLP, breast cancer data",
     "regression-ours": "MLP of nnfoundations, diabetes data",
     "cancer-ours": "MLP of nnfoundations, breast cancer data",
+    "text": "decoder of characters", "text-ours": "decoder of characters, layers of nnfoundations",
+    "text-lstm": "LSTM of characters",
+    "rows-mlp": "MLP on the rows of digits",
+    "rows-mlp-ours": "MLP of nnfoundations on the rows of digits",
+    "rows-lstm": "LSTM on the rows of digits", "rows-attention": "attention over the rows of digits",
+    "rows-lstm-ours": "LSTM of nnfoundations on the rows of digits",
 }  # fmt: skip
 TELLING = {
     "unscaled-inputs": "input of rms",

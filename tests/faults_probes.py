@@ -185,6 +185,21 @@ def rows(name: str, **changes: Any) -> Case:
     return case
 
 
+class LastRow(nn.Module):
+    """Reads the rows of a padded image with an LSTM, and answers after row 8 or after the padding."""
+
+    def __init__(self, kind: Any, row: int = 7) -> None:
+        super().__init__()
+        self.rnn, self.head, self.at = kind.LSTM(8, 32, batch_first=True), kind.Linear(32, 10), row
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(F.pad(x, (0, 0, 0, 16)))[0][:, self.at])
+
+
+def padded_rows(name: str) -> Case:
+    return rows(name, net=LastRow(layers(name)))
+
+
 # -- faults ------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +234,10 @@ def not_shifted(case: Case) -> None:
 
 def padding_counted(case: Case) -> None:
     case.loss = of_tokens
+
+
+def after_padding(case: Case) -> None:
+    case.net.at = -1
 
 
 class AlwaysDropout(Rows):
@@ -273,6 +292,8 @@ PROBE_FAULTS = (
     Fault("targets-equal-inputs/not-shifted", ("text", "text-lstm", "text-ours"), 20, not_shifted, twin=text),
     Fault("padding-in-loss/not-ignored", ("text", "text-ours", "text-lstm"), 20, padding_counted,
           twin=padded),
+    Fault("sequence-padding-read/last-state", ("rows-lstm", "rows-lstm-ours"), 20, after_padding,
+          where=lambda case: "rnn", twin=padded_rows),
     Fault("dropout-in-evaluation/function", ROWS, 20, dropout_function, twin=rows),
     Fault("evaluation-differs/flipped", ROWS, 120, other_in_evaluation, twin=rows),
     Fault("attention-saturation/large-weights", TEXT, 20, large_scores, where=lambda case: "attention",

@@ -57,6 +57,7 @@ FAST = (
     "causal-leak/off-by-one",
     "targets-equal-inputs/not-shifted",
     "padding-in-loss/not-ignored",
+    "sequence-padding-read/last-state",
     "dropout-in-evaluation/function",
     "evaluation-differs/flipped",
     "attention-saturation/large-weights",

@@ -18,7 +18,12 @@ from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput
 from nnfoundations.diagnostics.rules._outputs import OutputActivationMismatch
 from nnfoundations.diagnostics.rules._rule import SHORT, TENDENCY, Rule, weight_matrices
 from nnfoundations.diagnostics.rules._samples import SamplesMixed
-from nnfoundations.diagnostics.rules._sequences import CausalLeak, PaddingInLoss, TargetsEqualInputs
+from nnfoundations.diagnostics.rules._sequences import (
+    CausalLeak,
+    PaddingInLoss,
+    SequencePaddingRead,
+    TargetsEqualInputs,
+)
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
 from nnfoundations.diagnostics.rules._targets import (
@@ -45,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     UnscaledTargets(),
     TargetsEqualInputs(),
     PaddingInLoss(),
+    SequencePaddingRead(),
     ParameterNotInOptimizer(),
     GraphCut(),
     GradientsNotZeroed(),

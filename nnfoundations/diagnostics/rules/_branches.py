@@ -35,7 +35,7 @@ class LayersWithoutGradient(Rule):
         if len(silent) < self.fewest or not (rows[:, ~zero] > 0).any():
             return None
         return self.suspect(
-            int(norms.steps[0]),
+            int(norms.between(self.wait).steps[0]),  # dead units, if there are any, are known before
             tuple(dict.fromkeys(history.parameters[name].module for name in silent)),
             f"The gradient of {len(silent)} of {len(chosen)} weight matrices was exactly 0 at all "
             f"{len(norms)} measurements: {', '.join(silent[:4])}{', ...' if len(silent) > 4 else ''} "
