@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from cases import Case, Fault, of_optimizer, usual
+from faults_probes import PROBE_FAULTS
 from faults_schedule import SCHEDULE_FAULTS
 from faults_tables import TABLE_FAULTS
 from faults_validation import VALIDATION_FAULTS
@@ -374,4 +375,5 @@ FAULTS = (
     *SCHEDULE_FAULTS,
     *TABLE_FAULTS,
     *VALIDATION_FAULTS,
+    *PROBE_FAULTS,
 )  # fmt: skip

@@ -70,6 +70,15 @@ FAST = (
     "batch-statistics-too-noisy/batch-of-two",
     "over-regularized/dropout",
     "one-class-predicted/rare-class",
+    "samples-mixed/batch-first",
+    "causal-leak/off-by-one",
+    "targets-equal-inputs/not-shifted",
+    "padding-in-loss/not-ignored",
+    "sequence-padding-read/last-state",
+    "dropout-in-evaluation/function",
+    "evaluation-differs/flipped",
+    "attention-saturation/large-weights",
+    "layers-without-gradient/round",
 )
 """One fault for each rule."""
 

@@ -77,6 +77,7 @@ QUANTITIES: dict[str, Quantity] = {
     "sequence": Quantity(
         "evaluation", ("shifted", "equal", "ahead", "own", "padding", "value"), "sequence of tokens"
     ),
+    "reading": Quantity("evaluation", ("padding", "last"), "recurrent layer"),
     "attention_entropy": Quantity("evaluation", "layer", "attention"),
     "validation_loss": Quantity("validation", ("loss", "error"), "finite validation loss"),
     "validation_accuracy": Quantity("validation", ("accuracy",), "validation accuracy"),

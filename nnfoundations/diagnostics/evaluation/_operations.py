@@ -10,12 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["Operations"]
 
-_DROPOUT = ("native_dropout", "bernoulli_", "_fused_dropout")
+_DROPOUT = ("native_dropout", "_fused_dropout")
 _DRAWS = ("bernoulli", "multinomial", "normal", "rand", "uniform", "exponential", "poisson")
 _FUSED = "_scaled_dot_product"
-_MASKED = -1e4
-_FEWEST_KEYS, _LARGEST = 4, 2**24
-"""Keys that an entropy needs, and scores above which it is not computed."""
+_FEWEST_KEYS, _LARGEST, _TOLERANCE = 4, 2**24, 1e-2
+"""Keys that an entropy needs, weights above which it is not computed, and how far a sum may be off 1."""
 
 
 class Operations(TorchDispatchMode):
@@ -28,7 +27,7 @@ class Operations(TorchDispatchMode):
     def __init__(self, place: Callable[[], str]) -> None:
         super().__init__()
         self._place = place
-        self._softmax: dict[int, tuple[Tensor, Tensor]] = {}
+        self._masks: dict[int, Tensor] = {}
         self.dropout: list[str] = []
         """The modules in which dropout was applied, once each."""
         self.draws = False
@@ -42,15 +41,15 @@ class Operations(TorchDispatchMode):
         result = function(*args, **(kwargs or {}))
         name = function._schema.name.removeprefix("aten::")
         given = dict(zip((a.name for a in function._schema.arguments), args, strict=False)) | (kwargs or {})
-        if name in _DROPOUT or given.get("dropout_p"):
+        if name == "bernoulli_":
+            self._masks[_storage(result)] = result
+        if name in _DROPOUT or given.get("dropout_p") or (name == "div_" and _storage(result) in self._masks):
             if (place := self._place()) not in self.dropout:
                 self.dropout.append(place)
         elif name.startswith(_DRAWS):
             self.draws = True
-        if name in ("_softmax", "_safe_softmax") and given["dim"] in (-1, args[0].ndim - 1):
-            self._softmax[_storage(result)] = args[0], result
-        elif name == "bmm" and _storage(args[0]) in self._softmax:  # a softmax that weighs values
-            self._see(self._softmax.pop(_storage(args[0]))[0])
+        if name == "bmm" and _are_weights(args[0]):
+            self._see(args[0].float())
         elif name.startswith(_FUSED) and isinstance(given.get("query"), Tensor):
             self._see_fused(given)
         return result
@@ -68,17 +67,22 @@ class Operations(TorchDispatchMode):
         elif given.get("is_causal"):
             ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
             scores = scores.masked_fill(ahead, -math.inf)
-        self._see(scores)
+        self._see(scores.softmax(-1).flatten(0, -3))
 
-    def _see(self, scores: Tensor) -> None:
-        if not scores.numel() <= _LARGEST or scores.ndim < 3:
-            return
-        scores = scores.float()
-        keys = (scores > _MASKED).sum(-1)
+    def _see(self, weights: Tensor) -> None:
+        """Compute the entropy of weights of shape (all heads, queries, keys)."""
+        keys = (weights > 0).any(0).sum(-1)  # a mask is the same for most samples
         known = keys >= _FEWEST_KEYS
-        entropy = torch.special.entr(scores.softmax(-1)).sum(-1) / keys.clamp(min=2).log()
-        mean = torch.where(known, entropy, 0).sum() / known.sum()  # NaN if there are too few keys
+        entropy = torch.special.entr(weights).sum(-1) / keys.clamp(min=2).log()
+        mean = torch.where(known, entropy.mean(0), 0).sum() / known.sum()  # NaN if there are too few keys
         self.entropies.setdefault(self._place(), mean)
+
+
+def _are_weights(x: Tensor) -> bool:
+    """Return whether numbers are attention: rows of at least four that are not negative and sum to 1."""
+    if x.ndim != 3 or x.shape[-1] < _FEWEST_KEYS or not x.is_floating_point() or x.numel() > _LARGEST:
+        return False
+    return bool((x >= 0).all()) and bool(((x.sum(-1) - 1).abs() < _TOLERANCE).all())
 
 
 def _storage(x: Tensor) -> int:

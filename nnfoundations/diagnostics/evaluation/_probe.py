@@ -17,6 +17,7 @@ from nnfoundations.diagnostics._transfer import record_named
 from nnfoundations.diagnostics.evaluation._call import Call, NotEvaluatedError, first_output
 from nnfoundations.diagnostics.evaluation._mixing import measure_mixing, rows_are_samples
 from nnfoundations.diagnostics.evaluation._modes import measure_modes
+from nnfoundations.diagnostics.evaluation._padding import measure_reading
 from nnfoundations.diagnostics.evaluation._sequence import measure_sequence
 from nnfoundations.diagnostics.nonfinite import (
     RandomState,
@@ -50,6 +51,7 @@ class EvaluationProbe:
       compare outputs: see `Modes`.
     - `mixing`: whether samples of a batch depend on each other: see `Mixing`.
     - `sequence`: what a language model predicts, and from which tokens: see `Sequence`.
+    - `reading`: whether the state behind the padding of a sequence is used: see `Reading`.
     - `attention_entropy`: by layer.
 
     To use it for another rule, add a column to one of them in `_evaluate`, and name the quantity in the
@@ -115,7 +117,7 @@ class EvaluationProbe:
         terms, self._terms = self._terms, []
         names = {call.name for call in calls}
         if not calls:
-            return self._refuse(history, "the training step calls no module of the model")
+            return self._refuse(history, "no call of the network was seen")
         if len(names) > 1:
             return self._refuse(history, f"the training step calls {len(names)} networks one after another")
         if _several_processes():
@@ -145,7 +147,12 @@ class EvaluationProbe:
 
     def _evaluate(self, call: Call, terms: list[Term], step: int, history: History) -> None:
         term = next((term for term in terms if term.target is not None), None)
-        measurements = {"evaluation": self._modes, "sequence": self._sequence, "mixing": self._mixing}
+        measurements = {
+            "evaluation": self._modes,
+            "sequence": self._sequence,
+            "mixing": self._mixing,
+            "reading": self._reading,
+        }
         for quantity, measure in measurements.items():
             try:
                 measure(call, term, step, history)
@@ -177,6 +184,12 @@ class EvaluationProbe:
         history.record("mixing", step, columns, [getattr(found, name) for name in columns])
         if found.where:
             history.note(Event("mixing-layer", step, (found.where,)))
+
+    def _reading(self, call: Call, term: Term | None, step: int, history: History) -> None:
+        found = measure_reading(call, self._named)
+        history.record("reading", step, ("padding", "last"), [found.padding, found.last])
+        if found.last:
+            history.note(Event("padding-read", step, (found.where,)))
 
     def _named(self, module: nn.Module) -> str:
         return self._names.get(id(module), type(module).__name__)

@@ -29,7 +29,12 @@ from nnfoundations.diagnostics.rules._schedules import (
     ScheduleInterval,
     ScheduleLongerThanRun,
 )
-from nnfoundations.diagnostics.rules._sequences import CausalLeak, PaddingInLoss, TargetsEqualInputs
+from nnfoundations.diagnostics.rules._sequences import (
+    CausalLeak,
+    PaddingInLoss,
+    SequencePaddingRead,
+    TargetsEqualInputs,
+)
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 from nnfoundations.diagnostics.rules._start import BadInitialization, BadOutputScale, SymmetricWeights
 from nnfoundations.diagnostics.rules._statistics import BatchStatisticsTooNoisy
@@ -65,6 +70,7 @@ RULES: tuple[Rule, ...] = (
     LabelsUnrelatedToInputs(),
     TargetsEqualInputs(),
     PaddingInLoss(),
+    SequencePaddingRead(),
     ParameterNotInOptimizer(),
     GraphCut(),
     GradientsNotZeroed(),

@@ -34,8 +34,8 @@ class AttentionSaturation(Rule):
         return self.suspect(
             int(series.steps[0]),
             tuple(name for _, name, _ in sorted(sharp)),
-            f"In {name} the entropy of the attention is {value:.2g} of its largest value (healthy at the start: "
-            f"above 0.8), and its weights amplify their inputs {large:.3g} times (healthy: about 1).",
+            f"In {name} the entropy of the attention is {value:.2g} of its largest value (healthy at the "
+            f"start: above 0.8), and its weights amplify their inputs {large:.3g} times (healthy: about 1).",
             "The scores are so large that the softmax selects one key, which leaves almost no gradient for "
             "queries and keys.",
             "Initialize the projections of queries and keys with Xavier's values, and divide the scores by "

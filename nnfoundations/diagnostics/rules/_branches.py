@@ -35,15 +35,15 @@ class LayersWithoutGradient(Rule):
         if len(silent) < self.fewest or not (rows[:, ~zero] > 0).any():
             return None
         return self.suspect(
-            int(norms.steps[0]),
+            int(norms.between(self.wait).steps[0]),  # dead units, if there are any, are known before
             tuple(dict.fromkeys(history.parameters[name].module for name in silent)),
             f"The gradient of {len(silent)} of {len(chosen)} weight matrices was exactly 0 at all "
             f"{len(norms)} measurements: {', '.join(silent[:4])}{', ...' if len(silent) > 4 else ''} "
             "(healthy: none after the first step).",
-            "These layers run, but nothing that they compute changes the loss: a factor of 0, a rounding, dead "
-            "units or weights of 0 stand between them and the loss.",
-            f"Look at what happens to the output of {history.parameters[silent[-1]].module}: remove a gain of "
-            "0, a round() or a comparison, and initialize weights of 0 with random numbers.",
+            "These layers run, but nothing that they compute changes the loss: a factor of 0, a rounding, "
+            "dead units or weights of 0 stand between them and the loss.",
+            f"Look at what happens to the output of {history.parameters[silent[-1]].module}: remove a gain "
+            "of 0, a round() or a comparison, and initialize weights of 0 with random numbers.",
             matrices=len(silent),
         )
 

@@ -30,7 +30,7 @@ class DropoutInEvaluation(Rule):
             places,
             f"Two evaluations of the same batch differ by up to {repeated:.2g} standard deviations (healthy: "
             f"0), and dropout is applied {where} in evaluation mode.",
-            "A dropout function does not know the mode of its module: F.dropout has training=True by default.",
+            "A function does not know the mode of its module: F.dropout has training=True by default.",
             "Pass training=self.training to F.dropout, and dropout_p=p if self.training else 0.0 to "
             "scaled_dot_product_attention; or use nn.Dropout.",
             repeated=repeated,
@@ -39,7 +39,7 @@ class DropoutInEvaluation(Rule):
 
 @dataclass(frozen=True)
 class EvaluationDiffers(Rule):
-    """In evaluation mode the same batch has a higher loss, and neither dropout nor normalization explains it."""
+    """Evaluation mode raises the loss of a batch, and neither dropout nor normalization explains it."""
 
     fault, family, needs = "evaluation-differs", Family.WIRING, ("evaluation",)
     explains = ("overfitting",)
@@ -56,9 +56,9 @@ class EvaluationDiffers(Rule):
         return self.suspect(
             int(last.steps[0]),
             (),
-            f"The same training batch has a loss of {evaluation[-1]:.3g} in evaluation mode and {plain[-1]:.3g} "
-            "in training mode, both without dropout and with the same statistics of normalizations (healthy: "
-            "equal).",
+            f"The same training batch has a loss of {evaluation[-1]:.3g} in evaluation mode and "
+            f"{plain[-1]:.3g} in training mode, both without dropout and with the same statistics of "
+            "normalizations (healthy: equal).",
             "The network takes another way in evaluation mode: a branch on self.training, or a module that "
             "changes its result there.",
             "Compare the outputs of model.train() and model.eval() module by module, and look for "

@@ -40,10 +40,8 @@ class SamplesMixed(Rule):
                 f"Set batch_first=True in {place}, or pass it inputs of shape (steps, samples, features)."
             )
         else:
-            cause = (
-                f"{place} computes over the samples: a reshape, a sum or a softmax runs over the batch axis."
-            )
-            remedy = f"Keep axis 0 for the samples in {place}: check each view, reshape, mean and dim=."
+            cause = f"In {place} or right before it, a reshape, a sum or a softmax runs over the batch axis."
+            remedy = f"Keep axis 0 for the samples up to {place}: check each view, reshape, mean and dim=."
         surely = axis == 1 or turned >= self.moved  # attention between samples may be intended
         severity = Severity.ERROR if surely else Severity.INFO
         return self.suspect(

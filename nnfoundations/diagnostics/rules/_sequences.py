@@ -7,7 +7,7 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import Rule
 
-__all__ = ["CausalLeak", "PaddingInLoss", "TargetsEqualInputs"]
+__all__ = ["CausalLeak", "PaddingInLoss", "SequencePaddingRead", "TargetsEqualInputs"]
 
 
 def _last(history: History, *columns: str) -> list[float]:
@@ -33,10 +33,11 @@ class CausalLeak(Rule):
             int(history["sequence"].steps[-1]),
             (),
             f"{100 * shifted:.0f} % of the targets are the next token of the input. When only later tokens "
-            f"change, an earlier output moves by {ahead:.2g} of the change of the later outputs (healthy: 0).",
-            "The network sees the token that it must predict, so the loss falls and nothing useful is learned.",
-            "Use a causal mask that hides every later key from a query: in attention is_causal=True, or a mask "
-            "made with triu(diagonal=1), added before the softmax over keys. Pad convolutions on the left only.",
+            f"change, an earlier output moves by {ahead:.2g} of the change of the later outputs (healthy: "
+            "0).",
+            "The network sees the token that it must predict, so the loss falls and nothing is learned.",
+            "Use a causal mask that hides every later key from a query: is_causal=True, or a mask made with "
+            "triu(diagonal=1) and added before the softmax over keys. Pad convolutions on the left only.",
             Severity.ERROR,
             shifted=shifted,
             ahead=ahead,
@@ -90,8 +91,34 @@ class PaddingInLoss(Rule):
             (),
             f"{100 * padding:.0f} % of the targets in the loss are padding: target {value:.0f} at the end of "
             f"rows whose inputs repeat one value there (healthy: 0 %).",
-            "The loss counts padding, which is easy to predict, so it falls although real tokens are not learned.",
-            f"Leave padding out of the loss: CrossEntropyLoss(ignore_index={value:.0f}), or set padded targets "
-            "to -100.",
+            "The loss counts padding, which is easy to predict, so it says little about real tokens.",
+            f"Leave padding out of the loss: CrossEntropyLoss(ignore_index={value:.0f}), or set padded "
+            "targets to -100.",
+            padding=padding,
+        )
+
+
+@dataclass(frozen=True)
+class SequencePaddingRead(Rule):
+    """A recurrent network reads its answer behind the padding, where it has forgotten the sequence."""
+
+    fault, family, needs = "sequence-padding-read", Family.DATA, ("reading",)
+    explains = ("no-learning", "learning-rate-too-low", "vanishing-gradients")
+    most: float = 0.4  # share of the steps that are padding; blank rows of images are up to 0.2
+
+    def judge(self, history: History) -> Suspicion | None:
+        padding, last = (float(history["reading"].column(name)[-1]) for name in ("padding", "last"))
+        seen = history.events_of("padding-read")
+        if not (padding >= self.most and last and seen):
+            return None
+        layer = seen[-1].where[0]
+        return self.suspect(
+            int(history["reading"].steps[-1]),
+            seen[-1].where,
+            f"{100 * padding:.0f} % of the steps that {layer} reads are one and the same input at the end of "
+            "the sequences (healthy: below 20 %), and only its state after the last step is used.",
+            "The layer reads the padding after each sequence, and forgets what was before.",
+            "Use the state at the last real step of each sequence, or pack the sequences with "
+            "pack_padded_sequence, or pad on the left.",
             padding=padding,
         )
