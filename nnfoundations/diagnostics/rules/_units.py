@@ -67,7 +67,7 @@ class DeadUnits(Rule):
         step = int(series.steps[max(0, int(np.argmax(column >= min(share, self.share))) - 4)])
         where = tuple(dict.fromkeys(history.layers[name].owner for name in dead))
         update = largest_update(history, 0, step)
-        slower = float(np.fmin(self.suggested_rate, self.suggested_update / update))
+        slower = float(np.fmin(self.suggested_rate, self.suggested_update / max(update, 1e-9)))
         return _Dead(step, facts.owner, where, share, facts.units, learning_rate(history, step), slower)
 
     def _is_dead(self, history: History, name: str) -> bool:
