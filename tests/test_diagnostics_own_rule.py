@@ -63,7 +63,7 @@ def fit(scaled=True, **options):
         enable_model_summary=False,
         callbacks=[diagnostics],
     )
-    trainer.fit(Wine(), DataLoader(TensorDataset(x, y), 32))
+    trainer.fit(Wine(), DataLoader(TensorDataset(x, y), 32, shuffle=True))
     return diagnostics
 
 

@@ -23,7 +23,7 @@ from nnfoundations.diagnostics._predictions import (
 from nnfoundations.diagnostics._probe_guard import ProbeGuard
 from nnfoundations.diagnostics._rates import RateReader
 from nnfoundations.diagnostics._samples import SeenSamples
-from nnfoundations.diagnostics._schedule import Account, Schedule
+from nnfoundations.diagnostics._schedule import DENSE, Account, Schedule
 from nnfoundations.diagnostics._step import Step
 from nnfoundations.diagnostics._targets import LossReader, batch_rms, batch_size
 from nnfoundations.diagnostics._training_facts import group_facts
@@ -179,7 +179,8 @@ class Measurements:
         if labels is None:
             return
         readings.add("batch_classes", BATCH_CLASSES, self.classes.update(labels))
-        if step.activations and (predicted := predictions(labels)) is not None:
+        wanted = step.activations or self.schedule.steps > DENSE  # the first predictions say nothing
+        if wanted and (predicted := predictions(labels)) is not None:
             readings.add("predictions", PREDICTIONS, predicted)
 
     def _measure_batch(self, step: Step) -> None:

@@ -97,7 +97,7 @@ class OneClassPredicted(Rule):
     fault, family, needs = "one-class-predicted", Family.GENERALIZATION, ("predictions", "loss")
     wait: int = 150  # losses needed: at the start many networks predict one class; a judgement
     after: int = 40  # step from which predictions count; a judgement
-    last: int = 8  # measurements that count; a judgement
+    last: int = 12  # measurements that count; a judgement
     measurements: int = 4  # measurements needed; a judgement
     others: int = 12  # samples of other classes needed; a judgement
     common: float = 0.7  # smallest share of the commonest class: below it, something else is the reason
@@ -125,8 +125,8 @@ class OneClassPredicted(Rule):
             (),
             f"Of {others:.0f} measured samples of rare classes ({share:.1%} of all since step "
             f"{int(series.steps[0])}) {found:.0f} were predicted right; the others were predicted as class "
-            f"{chosen[0]:.0f}. Always answering this class is right for {1 - share:.1%}, so the accuracy hides "
-            "it.",
+            f"{chosen[0]:.0f}. Always answering this class is right for {1 - share:.1%}, so the accuracy "
+            "hides it.",
             "The other classes are rare, so predicting none of them costs little. "
             + (
                 "The loss is that of a constant prediction."

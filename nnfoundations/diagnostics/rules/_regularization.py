@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import STEPS, Rule, smooth
+from nnfoundations.diagnostics.rules._rule import Rule, smooth
 
 __all__ = ["OverRegularized"]
 
@@ -16,7 +16,13 @@ class OverRegularized(Rule):
 
     fault, family = "over-regularized", Family.LEARNING_RATE
     needs = ("constant_loss", "validation_loss", "loss")
-    explains = (*STEPS, "no-learning", Family.GENERALIZATION)
+    explains = (
+        "learning-rate-too-high",
+        "learning-rate-too-low",
+        Family.GRADIENTS,
+        Family.UNITS,
+        Family.GENERALIZATION,
+    )
     wait: int = 150  # losses needed; a judgement
     level: float = 0.6  # training loss over that of a constant; digits with dropout of 0.5 have 0.1
     gap: float = 0.1  # by which the validation loss is lower, as a share of that of a constant; a judgement
