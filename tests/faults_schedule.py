@@ -82,6 +82,12 @@ def by_sgd(name: str) -> Case:
     return of_net(name, optimizer=lambda p: SGD(p, 0.05 if name == "cnn-batchnorm" else 0.02, momentum=0.9))
 
 
+def too_high_behind_warm_up(case: Case) -> None:
+    """The loss falls in the warm-up. Soon after it, it rises to infinity within some steps."""
+    case.optimizer = lambda p: SGD(p, 0.1, momentum=0.9)
+    scheduled(lambda o: schedulers.LambdaLR(o, lambda step: min(1, (step + 1) / 100)), "step")(case)
+
+
 def long(name: str) -> Case:
     """Plain SGD from torch's own initial values: slow, but it learns. `halved` runs half as long."""
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
@@ -152,5 +158,7 @@ SCHEDULE_FAULTS = (
           of_optimizer(lambda p: SGD(p, 1e-3)), twin=curve),
     Fault("learning-rate-too-low/absolute", ("curve",), 320,
           of_optimizer(lambda p: SGD(p, 1e-4)), twin=lambda name: curve(name, F.l1_loss)),
+    Fault("learning-rate-too-high/diverges", ("mlp",), STEPS, too_high_behind_warm_up, also=("dead-units",),
+          twin=slow),
 )  # fmt: skip
 """Appended to the faults of `faults.py`."""

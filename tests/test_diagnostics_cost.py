@@ -125,7 +125,7 @@ def test_steps_are_paid_for_however_often_one_validates(every):
 
 def test_a_rate_that_jumps_again_soon_is_measured_and_no_more():
     net = MLP(2)
-    optimizer = SGD(net.parameters(), 1e-6)
+    optimizer = SGD(net.parameters(), 1e-4)
     monitor = watch(net, optimizer)
     (x, y), *_ = batches(1)
     looked = []

@@ -5,12 +5,13 @@ import torch
 from controls import GAN, generator
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
+from torch.nn import functional as F
 from torch.optim import SGD, Adam
 from torch.optim import lr_scheduler as schedulers
-from watched import silent, unharmed, watcher
-from zoo import MLP, Module, run
+from watched import silent, unharmed, watch, watcher
+from zoo import MLP, Module, digits, run
 
-from nnfoundations.diagnostics import History, diagnose
+from nnfoundations.diagnostics import History, diagnose, loss_facts
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
@@ -88,3 +89,70 @@ def test_a_run_that_may_stop_early_has_no_known_length():
     unharmed(diagnostics)
     assert diagnostics.findings == []
     assert "early stopping" in diagnostics.not_run["schedule-ends-early"]
+
+
+def picked(logits, y):
+    return logits.log_softmax(1)[torch.arange(len(y)), y]
+
+
+SIGNS = {
+    "cross-entropy": (F.cross_entropy, False),
+    "minus": (lambda out, y: -F.cross_entropy(out, y), True),
+    "factor": (lambda out, y: F.cross_entropy(out, y) * -0.5, True),
+    "subtracted": (lambda out, y: 1 - F.cross_entropy(out, y), True),
+    "by hand": (lambda out, y: -picked(out, y).mean(), False),
+    "by hand without minus": (lambda out, y: picked(out, y).mean(), True),
+    "policy gradient": (lambda out, y: -(picked(out, y) * (y - 4.5)).mean(), False),
+    "policy gradient with rewards": (lambda out, y: -(picked(out, y) * y).mean(), False),
+    "divergence": (
+        lambda out, y: F.kl_div(out.log_softmax(1), F.one_hot(y, 10) * 0.9 + 0.01, reduction="batchmean"),
+        False,
+    ),
+    "focal": (
+        lambda out, y: (-((1 - picked(out, y).exp()) ** 2) * picked(out, y)).mean(),
+        False,
+    ),
+    "learned weight": (lambda out, y: F.cross_entropy(out, y) * out.mean(), False),
+}
+
+
+@pytest.mark.parametrize(("loss", "negated"), list(SIGNS.values()), ids=list(SIGNS))
+def test_the_sign_of_a_loss_is_read_from_its_graph(loss, negated):
+    torch.manual_seed(0)
+    out, y = MLP(1)(torch.randn(32, 64)), torch.randint(10, (32,))
+    assert any(term.negated for term in loss_facts(loss(out, y)).terms) == negated
+
+
+SUMS = {
+    "mean": (F.cross_entropy, False),
+    "sum": (lambda out, y: F.cross_entropy(out, y, reduction="sum"), True),
+    "added up": (lambda out, y: F.cross_entropy(out, y, reduction="none").sum(), True),
+    "divided": (lambda out, y: F.cross_entropy(out, y, reduction="sum") / len(y), False),
+    "sum over classes": (lambda out, y: ((out - y[:, None]) ** 2).sum(1).mean(), False),
+    "scaled": (lambda out, y: 1e-3 * F.mse_loss(out[:, 0], y.float(), reduction="sum"), False),
+}
+
+
+@pytest.mark.parametrize(("loss", "summed"), list(SUMS.values()), ids=list(SUMS))
+def test_a_sum_in_place_of_a_mean_is_read_from_the_graph(loss, summed):
+    torch.manual_seed(0)
+    out, y = MLP(1)(torch.randn(32, 64)), torch.randint(10, (32,))
+    assert any(term.summed for term in loss_facts(loss(out, y)).terms) == summed
+
+
+def test_a_monitor_sees_weight_decay():
+    torch.manual_seed(0)
+    net, (x, y, *_) = MLP(2), digits()
+    optimizer = SGD(net.parameters(), 0.02, momentum=0.9, weight_decay=0.5)
+    monitor = watch(net, optimizer)
+    for rows in torch.randperm(1280).view(20, 64).repeat(6, 1):
+        loss = F.cross_entropy(net(x[rows]), y[rows])
+        monitor.observe(loss)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    monitor.close()
+    (finding,) = monitor.findings
+    assert finding.fault == "weight-decay-too-strong"
+    assert finding.numbers["suggested_weight_decay"] == pytest.approx(5e-4)
+    assert "length of the run" in monitor.not_run["schedule-ends-early"]

@@ -1,5 +1,6 @@
 """The rule about gradients that are clipped to almost nothing."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,18 +29,13 @@ class ClippingTooTight(Rule):
     wait: int = 40  # losses needed; a judgement
     fallen: float = 0.9  # the loss is above this share of the first one; a judgement
 
-    def not_run(self, history: History) -> str:
-        if reason := super().not_run(history):
-            return reason
-        if "gradient_clip_norm" not in history.settings:
-            return "the Trainer does not clip the norm of the gradient"
-        adaptive = any(group.adaptive for group in history.groups) or not history.groups
-        return "the size of the updates does not follow from that of the gradient" if adaptive else ""
-
     def judge(self, history: History) -> Suspicion | None:
-        if len(history["loss"]) < self.wait or not stuck(history, self.fallen):
+        limit = history.settings.get("gradient_clip_norm", math.inf)  # of the Trainer; others are not known
+        if not math.isfinite(limit) or len(history["loss"]) < self.wait or not stuck(history, self.fallen):
             return None
-        series, limit = history["gradient_norm"], history.settings["gradient_clip_norm"]
+        if len(history.groups) == 0 or any(group.adaptive for group in history.groups):
+            return None  # the size of the updates does not follow from that of the gradient
+        series = history["gradient_norm"]
         totals = np.sqrt(np.nansum(series.rows**2, axis=1))
         norm, share = median(totals), float((totals > limit).mean())
         ratio = median(update_ratios(history, history["update_ratio"].last(10).rows)[0])

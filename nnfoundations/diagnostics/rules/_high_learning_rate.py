@@ -11,7 +11,7 @@ import numpy as np
 
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
-from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics._history import Array, History
 from nnfoundations.diagnostics.rules._rule import (
     TENDENCY,
     Rule,
@@ -200,22 +200,30 @@ class LearningRateTooHigh(Rule):
         values = values[: int(np.argmin(np.append(np.isfinite(values), False)))]  # up to the first NaN
         if len(values) < 30:
             return None
+        diverges = len(values) < len(losses) and self._diverges(values)
         recent = values[-self.lasting_steps :]
-        if recent.min() <= clearly_above(float(values.min()), float(values[0])):
+        if not diverges and recent.min() <= clearly_above(float(values.min()), float(values[0])):
             return None  # a cheap lower bound of the level below
         best = float(np.convolve(values, np.ones(5) / 5, mode="valid").min())
         level = clearly_above(best, float(values[0]))
         falls = t_of_slope(np.log(recent) if (recent > 0).all() else recent) < -2
-        if not (recent > level).all() or (falls and recent.min() < self.lost_factor * abs(values[0])):
-            return None  # it recovers
+        recovers = not (recent > level).all() or (falls and recent.min() < self.lost_factor * abs(values[0]))
+        if recovers and not diverges:
+            return None
         above = values > level
         onset = len(values) - int(np.argmin(above[::-1])) if not above.all() else 0
         step = int(losses.steps[min(onset, len(values) - 1)])
         rate_step, rate, before = _rate_around(history, step)
-        ratio = largest_update(history, step - 50, step + 1)
+        last = int(losses.steps[len(values) - 1]) if diverges else step
+        ratio = largest_update(history, last - 50, last + 1)
         if not (rate > 3 * before or ratio > self.late_update):
             return None
         return _Jump(rate_step, best, smooth(values), ratio, rate, before)
+
+    def _diverges(self, values: Array) -> bool:
+        """Return whether the last losses before a NaN rise beyond all bounds."""
+        last = values[-3:] / max(abs(values[0]), 1e-30)
+        return bool(last.min() > self.lost_factor and last[-1] > self.lost_factor**2)
 
     def _about_jump(self, seen: _Jump) -> Suspicion:
         jumped = seen.rate > 3 * seen.rate_before

@@ -74,8 +74,7 @@ class LearningRateTooLow(Rule):
         ratio = median(each[-10:])
         if not ratio > 0:
             return None
-        # Near a constant prediction the gradient is smaller than it will be, so the last updates say little.
-        largest = float(np.nanmax(np.nanquantile(ratios, 0.9, axis=0)))
+        largest = max(median(column) for column in ratios[-10:].T)
         seen = _Slow(int(updates.steps[0]), learning_rate(history), ratio, largest, harm)
         return self._about(seen, _highest(history))
 
@@ -134,15 +133,17 @@ class LearningRateTooLow(Rule):
                 update_ratio=seen.ratio,
                 lr=seen.rate,
             )
+        otherwise = ""
         if seen.rate * share > highest:
             share = highest / seen.rate
+            otherwise = " If that is too slow, use Adam with lr=0.001."
         return self.suspect(
             seen.step,
             (),
             evidence,
             f"The learning rate{shown_rate(seen.rate)} is too low for this network.",
             f"{changed_rate(seen.rate, share)}: each update is then at most {seen.largest * share:.1g} of "
-            "any weight matrix.",
+            f"any weight matrix.{otherwise}",
             Severity.WARNING,
             update_ratio=seen.ratio,
             lr=seen.rate,

@@ -306,7 +306,8 @@ def _said(schedule: ScheduleFacts) -> str:
 
 def _rates(history: History) -> Array:
     """Return the largest learning rate of any group at each change."""
-    return np.fmax.reduce(history["lr"].rows, axis=1)
+    rates: Array = np.fmax.reduce(history["lr"].rows, axis=1)
+    return rates
 
 
 def _fallen(history: History, rates: Array, share: float) -> tuple[float, float]:

@@ -60,16 +60,16 @@ class WeightDecayTooStrong(Rule):
         series, losses = history["weight_norm"], history["loss"].rows[:, 0]
         if not decayed or len(losses) < self.wait:
             return None
+        constant = float(history["constant_loss"].rows[-1, 0]) if len(history["constant_loss"]) else math.nan
+        loss = smooth(losses, 20)
+        if not (loss > self.level * constant if constant > 0 else stuck(history)):
+            return None  # it learns: decides almost every case
         chosen = [
             i
             for i in weight_matrices(history, series.columns)
             if history.parameters[series.columns[i]].group in decayed
         ]
         if not chosen or not (kept := _kept(series.rows[-1:], series.rows[0], chosen)[0]) < self.kept_norm:
-            return None
-        constant = float(history["constant_loss"].rows[-1, 0]) if len(history["constant_loss"]) else math.nan
-        loss = smooth(losses, 20)
-        if not (loss > self.level * constant if constant > 0 else stuck(history)):
             return None
         each = _kept(series.rows, series.rows[0], chosen)
         start, at = int(series.steps[0]), int(series.steps[int(np.argmax(each < self.kept_norm))])
