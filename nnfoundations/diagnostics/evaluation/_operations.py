@@ -25,7 +25,7 @@ class Operations(TorchDispatchMode):
     """
 
     def __init__(self, place: Callable[[], str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self._place = place
         self._masks: dict[int, Tensor] = {}
         self.dropout: list[str] = []

@@ -85,7 +85,7 @@ class SoftmaxOverBatch(LossRule):
     """A softmax before the loss runs over the samples of the batch, not over the classes."""
 
     fault, family = "softmax-over-batch", Family.LOSS
-    explains = ("output-activation-mismatch", *STEPS, Family.GENERALIZATION)
+    explains = ("samples-mixed", "output-activation-mismatch", *STEPS, Family.GENERALIZATION)
 
     def judge(self, history: History) -> Suspicion | None:
         term = next((t for t in self.terms(history) if t.over_batch and t.length > 1 and not _ranks(t)), None)

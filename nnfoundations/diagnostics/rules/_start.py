@@ -86,7 +86,7 @@ class BadInitialization(Rule):
     """
 
     fault, family, needs = "bad-initialization", Family.INITIALIZATION, ("weight_norm", "loss")
-    explains = ("bad-output-scale", *STEPS, Family.NON_FINITE)
+    explains = ("bad-output-scale", "attention-saturation", *STEPS, Family.NON_FINITE)
     decades: float = 1.5  # most growth over all layers, in powers of 10; healthy digits: -0.88 to 0.35
     factor: float = 3.0  # first loss over that of random guessing; healthy digits reach 2.08
     max_gain: float = 2.5  # gain of the median layer; He initial values have 1.41
