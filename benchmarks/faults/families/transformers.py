@@ -1,0 +1,344 @@
+"""Small transformers: letters, images as rows or patches, padded words, tables as tokens."""
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from program import Fault, Program, Setup
+from sets import digits, loaders, split, table, text, words
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["PROGRAMS"]
+
+
+class Attention(nn.Module):
+    """Self-attention written out, in the style of teaching code."""
+
+    def __init__(self, width: int, heads: int, fault: str = "") -> None:
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.heads, self.fault = heads, fault
+        if fault == "qk-x-12":
+            self.qkv.weight.data[: 2 * width].mul_(12)
+
+    def forward(self, x: Tensor, causal: bool) -> Tensor:
+        b, t, c = x.shape
+        parts = self.qkv(x).chunk(3, dim=-1)
+        if self.fault == "heads-by-view":
+            q, k, v = (p.reshape(b, self.heads, t, c // self.heads) for p in parts)
+        else:
+            q, k, v = (p.reshape(b, t, self.heads, -1).transpose(1, 2) for p in parts)
+        score = q @ k.transpose(-2, -1) / math.sqrt(c // self.heads)
+        past = torch.ones(t, t, dtype=torch.bool).tril(1 if self.fault == "mask-off-by-one" else 0)
+        if causal and self.fault not in ("no-mask", "mask-after-softmax"):
+            score = score.masked_fill(~past, -math.inf)
+        weight = score.softmax(dim=-2 if self.fault == "softmax-over-queries" else -1).nan_to_num()
+        if causal and self.fault == "mask-after-softmax":
+            weight = weight * past
+        out = weight @ v
+        if self.fault == "heads-by-view":
+            return self.proj(out.reshape(b, t, c))
+        return self.proj(out.transpose(1, 2).reshape(b, t, c))
+
+
+class Layer(nn.Module):
+    def __init__(self, width: int, heads: int, fault: str = "") -> None:
+        super().__init__()
+        self.ln1, self.ln2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = Attention(width, heads, fault)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        x = x + self.attn(self.ln1(x), causal)
+        return x + self.mlp(self.ln2(x))
+
+
+class LetterGPT(LightningModule):
+    """A decoder over letters: the next letter at each position."""
+
+    def __init__(self, letters: int, length: int, fault: str) -> None:
+        super().__init__()
+        self.tok, self.pos = nn.Embedding(letters, 48), nn.Embedding(length, 48)
+        self.layers = nn.ModuleList(Layer(48, 3, fault) for _ in range(2))
+        self.norm, self.head = nn.LayerNorm(48), nn.Linear(48, letters)
+        self.fault = fault
+        if fault == "final-gain-0":
+            nn.init.zeros_(self.norm.weight)
+            self.norm.weight.requires_grad_(False)
+        if fault == "embedding-x-0":
+            self.tok.weight.data.zero_()
+            self.tok.weight.requires_grad_(False)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        x = self.tok(codes) + self.pos(torch.arange(codes.shape[1]))
+        for layer in self.layers:
+            x = layer(x, causal=True)
+        return self.head(self.norm(x))
+
+    def loss_of(self, batch: Any) -> Tensor:
+        (codes,) = batch
+        inputs, targets = (codes, codes) if self.fault == "no-shift" else (codes[:, :-1], codes[:, 1:])
+        logits = self(inputs)
+        if self.fault == "classes-by-view":
+            return F.cross_entropy(logits.reshape(logits.shape[0], logits.shape[2], -1), targets)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.loss_of(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss_of(batch))
+
+    def configure_optimizers(self) -> Any:
+        lr, decay = {"rate-0.3": 0.3, "rate-2e-7": 2e-7}.get(self.fault, 3e-3), 0.01
+        opt = torch.optim.AdamW(self.parameters(), lr=lr, weight_decay=decay)
+        warm = 100_000 if self.fault == "warm-up-1e5" else 20
+        sched = torch.optim.lr_scheduler.LambdaLR(opt, lambda step: min(1.0, (step + 1) / warm))
+        return {"optimizer": opt, "lr_scheduler": {"scheduler": sched, "interval": "step"}}
+
+
+def letter_gpt(fault: str) -> Setup:
+    train, val, letters = text(40_000)
+    a, b = train.unfold(0, 33, 9), val.unfold(0, 33, 33)
+    module = LetterGPT(len(letters), 33, fault)
+    make, data = torch.utils.data.DataLoader, torch.utils.data.TensorDataset
+    return Setup(module, make(data(a), 32, shuffle=True, drop_last=True), make(data(b), 64), {"max_epochs": 3, "val_check_interval": 0.5})
+
+
+class RowEncoder(LightningModule):
+    """torch's own encoder over the rows of an image."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.up = nn.Linear(8, 32)
+        self.place = nn.Parameter(0.02 * torch.randn(8, 32))
+        post = fault in ("", "rate-0.1", "not-batch-first", "pool-over-batch", "dropout-90")
+        drop = 0.9 if fault == "dropout-90" else 0.0
+        block = nn.TransformerEncoderLayer(32, 4, 64, drop, batch_first=fault != "not-batch-first", norm_first=not post)
+        self.encoder = nn.TransformerEncoder(block, 2, enable_nested_tensor=False)
+        self.classify = nn.Linear(32, 10)
+        self.fault = fault
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.encoder(self.up(x[:, 0]) + self.place)
+        if self.fault == "pool-over-batch":
+            return self.classify(h.mean(0, keepdim=True).expand_as(h)[:, 0])
+        if self.fault == "no-grad-encoder":
+            h = h.detach()
+        return self.classify(h.mean(1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        out = self(batch[0])
+        if self.fault == "softmax-in-validation":
+            out = out.softmax(1)
+        self.log("val_loss", F.cross_entropy(out, batch[1]))
+        self.log("val_acc", (out.argmax(1) == batch[1]).float().mean())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), 0.1 if self.fault == "rate-0.1" else 2e-3)
+
+
+def row_encoder(fault: str) -> Setup:
+    return Setup(RowEncoder(fault), *loaders(digits()), {"max_epochs": 12})
+
+
+class ViT(LightningModule):
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(1, 32, 2, 2)
+        self.cls = nn.Parameter(torch.zeros(1, 1, 32))
+        self.pos = nn.Parameter(0.1 * torch.randn(1, 17, 32))
+        self.blocks = nn.Sequential(Layer(32, 2, fault), Layer(32, 2, fault))
+        self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 10)
+        self.fault = fault
+        if fault == "normal-2":
+            for m in self.blocks.modules():
+                if isinstance(m, nn.Linear):
+                    nn.init.normal_(m.weight, std=2.0)
+        if fault == "head-x-60":
+            self.head.weight.data.mul_(60)
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.patch(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls.expand(len(x), -1, -1), p], 1) + self.pos
+        return self.head(self.norm(self.blocks(tokens)[:, 0]))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = F.cross_entropy(self(batch[0]), batch[1], label_smoothing=0.05)
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        out = self(batch[0].flip(-1) if self.fault == "val-flipped" else batch[0])
+        self.log("val_loss", F.cross_entropy(out, batch[1]))
+        self.log("val_acc", (out.argmax(1) == batch[1]).float().mean())
+
+    def configure_optimizers(self) -> Any:
+        decay = 30.0 if self.fault == "decay-30" else 0.05
+        heads = [*self.norm.parameters(), *self.head.parameters(), self.cls]
+        params = heads if self.fault == "head-only" else self.parameters()
+        return torch.optim.AdamW(params, 2e-3, weight_decay=decay)
+
+
+def vit(fault: str) -> Setup:
+    return Setup(ViT(fault), *loaders(digits(), 48), {"max_epochs": 12})
+
+
+class LetterTagger(LightningModule):
+    """For each letter of a word, whether the next one is a vowel; the words are padded."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.fault = fault
+        self.embed = nn.Embedding(27, 24, padding_idx=0)
+        self.layer = Layer(24, 2)
+        self.out = nn.Linear(24, 27)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        place = torch.sin(torch.arange(codes.shape[1])[:, None] / torch.logspace(0, 2, 24))
+        return self.out(self.layer(self.embed(codes) + place, causal=True))
+
+    def losses(self, batch: Any) -> tuple[Tensor, Tensor]:
+        (codes,) = batch
+        target, logits = codes[:, 1:], self(codes[:, :-1])
+        ignore = -100 if self.fault == "padding" else 0
+        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=ignore)
+        clean = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=0)
+        return loss, clean
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.losses(batch)[0]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.losses(batch)[0])
+        self.log("val_letters_loss", self.losses(batch)[1])
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.3, momentum=0.9)
+
+
+def word_codes(width: int) -> Tensor:
+    vocabulary = sorted({w for _, ws in words() for w in ws if w.isascii() and 3 <= len(w) <= 12})
+    codes = torch.zeros(len(vocabulary), width, dtype=torch.long)
+    for row, word in zip(codes, vocabulary, strict=True):
+        row[: len(word)] = torch.tensor([ord(c) - 96 for c in word])
+    return codes
+
+
+def word_letters(fault: str) -> Setup:
+    codes = word_codes(40)
+    train, _, val, _ = split(codes, codes)
+    make, data = torch.utils.data.DataLoader, torch.utils.data.TensorDataset
+    return Setup(LetterTagger(fault), make(data(train), 32, shuffle=True), make(data(val), 300), {"max_epochs": 3, "gradient_clip_val": 1.0})
+
+
+class WordKinds(LightningModule):
+    """Pools over the letters of a padded word."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(27, 32)
+        self.place = nn.Embedding(64, 32)
+        self.enc = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True)
+        self.fc = nn.Linear(32, 1)
+        self.fault = fault
+
+    def forward(self, codes: Tensor) -> Tensor:
+        pad = codes == 0
+        from_end = (~pad).sum(1, keepdim=True) - torch.arange(codes.shape[1])
+        h = self.embed(codes) + self.place(from_end.clamp(0, 63))
+        if self.fault == "padding-attended":
+            return self.fc(self.enc(h).mean(1))[:, 0]
+        h = self.enc(h, src_key_padding_mask=pad).masked_fill(pad[:, :, None], 0)
+        return self.fc(h.sum(1) / (~pad).sum(1, keepdim=True))[:, 0]
+
+    def step(self, batch: Any, name: str) -> Tensor:
+        score = self(batch[0])
+        loss = F.binary_cross_entropy_with_logits(score, batch[1].float())
+        self.log(f"{name}_loss", loss)
+        self.log(f"{name}_acc", ((score > 0) == (batch[1] > 0)).float().mean())
+        return loss
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.step(batch, "val")
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), 2e-3)
+
+
+def word_kinds(fault: str) -> Setup:
+    codes = word_codes(40)
+    last = codes.gather(1, (codes != 0).sum(1, keepdim=True) - 1)[:, 0]
+    kinds = (last == ord("s") - 96) | (last == ord("d") - 96)
+    if fault == "never":
+        kinds = torch.zeros_like(kinds)
+    x, y, x_val, y_val = split(codes, kinds.long())
+    return Setup(WordKinds(fault), *loaders((x, y, x_val, y_val)), {"max_epochs": 3})
+
+
+class TableTokens(LightningModule):
+    """Each column of a table as a token."""
+
+    def __init__(self, columns: int, classes: int, fault: str) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(columns, 24) * 0.3)
+        self.bias = nn.Parameter(torch.randn(columns, 24) * 0.3)
+        self.layers = nn.ModuleList(Layer(24, 2) for _ in range(2))
+        self.head = nn.Sequential(nn.LayerNorm(24), nn.ReLU(), nn.Linear(24, classes))
+        self.fault = fault
+        if fault == "head-zero-gain":
+            nn.init.constant_(self.head[0].bias, -9.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x[:, :, None] * self.weight + self.bias
+        for layer in self.layers:
+            h = layer(h)
+        return self.head(h.mean(0 if self.fault == "pool-samples" else 1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        out = self(batch[0])
+        self.log("val_loss", F.cross_entropy(out, batch[1]))
+        self.log("val_acc", (out.argmax(1) == batch[1]).float().mean())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), 1e-3)
+
+
+def wine_tokens(fault: str) -> Setup:
+    net = TableTokens(13, 3, fault)
+    return Setup(net, *loaders(table("wine", fault == "raw"), 12), {"max_epochs": 15})
+
+
+HIGH, LOW = ("learning-rate-too-high",), ("learning-rate-too-low",)
+LEAK, INIT = ("causal-leak",), ("bad-initialization",)
+PROGRAMS = (
+    Program("text-gpt", letter_gpt, 2.5, 2.95, (
+        Fault("no-mask", LEAK, flatters=True), Fault("mask-off-by-one", LEAK, flatters=True),
+        Fault("mask-after-softmax", LEAK, flatters=True), Fault("softmax-over-queries", (*LEAK, "samples-mixed")),
+        Fault("heads-by-view", LEAK, flatters=True), Fault("no-shift", ("targets-equal-inputs",), flatters=True),
+        Fault("classes-by-view", ("samples-mixed", "loss-unfit-for-targets")), Fault("qk-x-12", ("attention-saturation", *INIT), "attn"),
+        Fault("final-gain-0", ("no-gradient", "no-learning", "graph-cut"), "norm"), Fault("embedding-x-0", ("no-learning", "no-gradient", "constant-inputs")),
+        Fault("rate-0.3", HIGH), Fault("rate-2e-7", LOW), Fault("warm-up-1e5", ("schedule-interval", *LOW))), "val_loss"),
+    Program("digits-row-encoder", row_encoder, 0.9, 0.1, (
+        Fault("not-batch-first", ("samples-mixed",)), Fault("pool-over-batch", ("samples-mixed", "no-learning")),
+        Fault("rate-0.1", HIGH), Fault("no-grad-encoder", ("graph-cut",), "encoder"), Fault("dropout-90", ("over-regularized",)),
+        Fault("softmax-in-validation", ("validation-loss-differs", "train-val-mismatch"), chance=2.3))),
+    Program("digits-vit", vit, 0.9, 0.1, (
+        Fault("normal-2", INIT), Fault("head-x-60", ("bad-output-scale", *INIT), "head"), Fault("val-flipped", ("train-val-mismatch",)),
+        Fault("decay-30", ("weight-decay-too-strong", "no-learning")), Fault("head-only", ("parameter-not-in-optimizer",)))),
+    Program("words-decoder", word_letters, 2.6, 2.9, (Fault("padding", ("padding-in-loss",)),), "val_letters_loss"),
+    Program("words-encoder", word_kinds, 0.93, 0.75, (Fault("padding-attended", ("padding-in-loss", "sequence-padding-read")), Fault("never", ("constant-targets",), flatters=True))),
+    Program("wine-tokens", wine_tokens, 0.9, 0.4, (
+        Fault("raw", ("unscaled-inputs",)), Fault("pool-samples", ("samples-mixed",)), Fault("head-zero-gain", ("dead-units",), "head"))),
+)  # fmt: skip
