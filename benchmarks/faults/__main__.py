@@ -23,12 +23,16 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=("check", "judge", "rivals", "table"))
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the rows")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmark.md")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--max-steps", type=int, default=-1, help="shorten each run, to try the benchmark itself"
+    )
     parser.add_argument("--only", nargs="*", default=[], metavar="PROGRAM")
     parser.add_argument("--tool", choices=sorted(TOOLS), nargs="*", default=sorted(TOOLS))
     return parser.parse_args()
@@ -36,20 +40,28 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options, facts = arguments(), revision()
-    runs = keys(options.seeds, options.only)
+    runs = keys(options.only)
     if options.command == "table":
         options.page.write_text(write(options.results), encoding="utf-8")
     elif options.command == "check":
-        work(options.results / "faults_check.csv", runs, check, options.jobs, {})
+        work(
+            options.results / "faults_check.csv",
+            runs,
+            partial(check, steps=options.max_steps),
+            options.jobs,
+            {},
+        )
     elif options.command == "judge":
         path = options.results / "faults_judge.csv"
         if any(row["revision"] != facts["revision"] for row in read(path)):
-            raise SystemExit(f"{path} has rows of another revision. Move it away, or check that revision out.")
-        work(path, runs, judge, options.jobs, facts)
+            raise SystemExit(
+                f"{path} has rows of another revision. Move it away, or check that revision out."
+            )
+        work(path, runs, partial(judge, steps=options.max_steps), options.jobs, facts)
     else:
         for tool in options.tool:
             path = options.results / f"faults_{tool.replace('-', '_')}.csv"
-            work(path, runs, partial(rival, tool), options.jobs, facts)
+            work(path, runs, partial(rival, tool, steps=options.max_steps), options.jobs, facts)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Fault:
         causes: Names of findings that lead to the right repair; the first is the best one.
         layer: Part of the path of the layer that must be named, if there is one.
         flatters: The fault makes the metric look better than it is, such as a leak.
-        chance: Where the harm shows in the validation loss only: that loss for a model that ignores its inputs.
+        chance: Where only the validation loss shows the harm: that loss of a model that ignores its inputs.
     """
 
     id: str
@@ -81,6 +81,7 @@ KINDS = {
     ),
     "wiring": (
         "parameter-not-in-optimizer", "graph-cut", "gradients-not-zeroed", "train-mode-off", "no-gradient",
+        "no-learning",
     ),
     "data": (
         "unscaled-inputs", "constant-inputs", "non-finite-input", "unscaled-targets", "constant-targets",

@@ -4,6 +4,7 @@ Tables, digits and photographs come with scikit-learn, text with Python (the top
 map of elevations with Matplotlib. MNIST and Fashion-MNIST are read from NNFOUNDATIONS_DATA.
 """
 
+import gzip
 import os
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,6 @@ from matplotlib import cbook
 from sklearn import datasets
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
-from torchvision.datasets import MNIST, FashionMNIST
 
 __all__ = ["digits", "eeg", "elevation", "google", "images", "loaders", "photo", "table", "text", "words"]
 
@@ -39,7 +39,9 @@ def loaders(data: Split, batch_size: int = 32, **options: Any) -> tuple[DataLoad
 @cache
 def table(name: str, raw: bool = False) -> Split:
     """A table: wine, breast_cancer, iris or diabetes, the columns standardized by the training rows."""
-    x, y = getattr(datasets, f"load_{name}")(return_X_y=True, **({"scaled": False} if name == "diabetes" else {}))
+    x, y = getattr(datasets, f"load_{name}")(
+        return_X_y=True, **({"scaled": False} if name == "diabetes" else {})
+    )
     target = torch.tensor(y, dtype=torch.float32 if name == "diabetes" else torch.long)
     x, y, x_val, y_val = split(torch.tensor(x, dtype=torch.float32), target)
     if raw:
@@ -55,12 +57,22 @@ def digits() -> Split:
     return split(torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 16, torch.tensor(bunch.target))
 
 
+def _idx(path: Path, header: int) -> np.ndarray:
+    """The bytes after the header of a file as MNIST has them, compressed or not."""
+    packed = path.with_name(path.name + ".gz")
+    content = gzip.decompress(packed.read_bytes()) if packed.exists() else path.read_bytes()
+    return np.frombuffer(content, np.uint8)[header:]
+
+
 @cache
 def images(name: str, size: int = 1600) -> Split:
     """28x28 images (N, 1, 28, 28) in [0, 1] of MNIST or Fashion-MNIST, three quarters for training."""
-    kind = MNIST if name == "mnist" else FashionMNIST
-    whole = kind(os.environ["NNFOUNDATIONS_DATA"], train=True)
-    return split(whole.data[:size, None].float() / 255, whole.targets[:size])
+    folder = (
+        Path(os.environ["NNFOUNDATIONS_DATA"]) / {"mnist": "MNIST", "fashion": "FashionMNIST"}[name] / "raw"
+    )
+    pixels = _idx(folder / "train-images-idx3-ubyte", 16)[: size * 784].reshape(size, 1, 28, 28)
+    labels = _idx(folder / "train-labels-idx1-ubyte", 8)[:size]
+    return split(torch.tensor(pixels.astype(np.float32)) / 255, torch.tensor(labels.astype(np.int64)))
 
 
 @cache
@@ -76,7 +88,9 @@ def text(length: int = 60_000) -> tuple[Tensor, Tensor, list[str]]:
 @cache
 def words() -> list[tuple[str, list[str]]]:
     """The topics of Python's help with their words."""
-    cleaned = {key: "".join(c if c.isalpha() else " " for c in value.lower()) for key, value in topics.items()}
+    cleaned = {
+        key: "".join(c if c.isalpha() else " " for c in value.lower()) for key, value in topics.items()
+    }
     return [(key, [w for w in cleaned[key].split() if len(w) > 2]) for key in sorted(cleaned)]
 
 
@@ -95,7 +109,9 @@ def eeg() -> Tensor:
 def google() -> Tensor:
     """Prices of a share over 1,047 days: open, high, low, close, in dollars."""
     prices = np.load(_sample("goog.npz"))["price_data"]
-    return torch.tensor(np.stack([prices[k] for k in ("open", "high", "low", "close")], 1), dtype=torch.float32)
+    return torch.tensor(
+        np.stack([prices[k] for k in ("open", "high", "low", "close")], 1), dtype=torch.float32
+    )
 
 
 @cache

@@ -45,33 +45,44 @@ def program_named(id: str) -> Program:
     return next(program for program in PROGRAMS if program.id == id)
 
 
-def trained(key: Key, callbacks: Iterable[Callback] = (), **options: Any) -> LightningModule:
-    """Train a program once; `options` of the Trainer override those of the program."""
+def trained(key: Key, callbacks: Iterable[Callback] = (), steps: int = -1) -> LightningModule:
+    """Train a program once, or only some steps of it."""
     id, fault, seed = key
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     setup = program_named(id).build(fault)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "accelerator": "cpu",
+    }
     quiet |= {"enable_model_summary": False, "num_sanity_val_steps": 0, "log_every_n_steps": 10}
-    trainer = Trainer(callbacks=list(callbacks), **quiet, **(setup.trainer | options))
+    trainer = Trainer(callbacks=list(callbacks), **quiet, **(setup.trainer | {"max_steps": steps}))
     trainer.fit(setup.module, setup.train, setup.val)
     return setup.module
 
 
-def keys(seeds: int, only: list[str]) -> list[Key]:
-    """All runs, the first seed of all programs first."""
+def keys(only: list[str]) -> list[Key]:
+    """All runs, the first seed of all programs first: four of a healthy program, two of a faulty one."""
     chosen = [p for p in PROGRAMS if not only or p.id in only]
-    return [(p.id, f, s) for s in range(seeds) for p in chosen for f in ("", *(fault.id for fault in p.faults))]
+    seeds = [(seed, p, fault.id) for seed in range(2) for p in chosen for fault in p.faults]
+    seeds += [(seed, p, "") for seed in range(4) for p in chosen]
+    return [(p.id, fault, seed) for seed, p, fault in sorted(seeds, key=lambda run: run[0])]
 
 
 def revision() -> dict[str, Any]:
     """The commit of the code, and whether the tree has no other changes than rows of this benchmark."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True
+        ).stdout.strip()
 
-    changed = [line for line in git("status", "--porcelain").splitlines() if "docs/results/faults_" not in line]
+    changed = [
+        line for line in git("status", "--porcelain").splitlines() if "docs/results/faults_" not in line
+    ]
     return {"revision": git("rev-parse", "--short=12", "HEAD"), "clean": int(not changed)}
 
 
@@ -113,5 +124,8 @@ def work(
             id, fault, seed = waiting.pop(ready)
             append(path, {"program": id, "fault": fault, "seed": seed} | ready.result() | facts)
             count += 1
-            print(f"{count} {id} {fault or 'healthy'} {seed} ({time.monotonic() - start:.0f} s)", file=sys.stderr)
+            print(
+                f"{count} {id} {fault or 'healthy'} {seed} ({time.monotonic() - start:.0f} s)",
+                file=sys.stderr,
+            )
             waiting |= {pool.submit(one, key): key for key in islice(left, 1)}

@@ -1,8 +1,21 @@
 """All programs, one file per family."""
 
-from families import convs, digit_losses, digit_mlps, recurrent, tables, transformers
 from program import Program
+
+from families import (
+    convs,
+    digit_losses,
+    digit_mlps,
+    generative,
+    recurrent,
+    relations,
+    similarity,
+    tables,
+    transformers,
+)
 
 __all__ = ["PROGRAMS"]
 
-PROGRAMS: tuple[Program, ...] = (*tables.PROGRAMS, *digit_mlps.PROGRAMS, *digit_losses.PROGRAMS, *convs.PROGRAMS, *recurrent.PROGRAMS, *transformers.PROGRAMS)
+_FILES = (tables, digit_mlps, digit_losses, convs, recurrent, transformers, generative, similarity, relations)
+
+PROGRAMS: tuple[Program, ...] = tuple(program for file in _FILES for program in file.PROGRAMS)

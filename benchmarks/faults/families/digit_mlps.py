@@ -1,5 +1,6 @@
 """Fully connected networks on digits, in the ways that people write and train them."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,10 +16,12 @@ __all__ = ["PROGRAMS"]
 
 
 class MLP(nn.Module):
-    def __init__(self, sizes: list[int], act: type[nn.Module] = nn.ReLU, norm: bool = False, drop: float = 0.0):
+    def __init__(
+        self, sizes: list[int], act: type[nn.Module] = nn.ReLU, norm: bool = False, drop: float = 0.0
+    ):
         super().__init__()
         self.blocks = nn.ModuleList()
-        for a, b in zip(sizes[:-2], sizes[1:-1], strict=True):
+        for a, b in pairwise(sizes[:-1]):
             norms = [nn.LayerNorm(b)] if norm else []
             self.blocks.append(nn.Sequential(nn.Linear(a, b), *norms, act(), nn.Dropout(drop)))
         self.head = nn.Linear(*sizes[-2:])
@@ -107,7 +110,9 @@ def deep_norm(fault: str) -> Setup:
     def optimizer(m: MLP) -> Any:
         layers = [m.head] if fault == "head-only" else [m]
         decay = 60.0 if fault == "decay-60" else 0.01
-        adam = torch.optim.AdamW([p for layer in layers for p in layer.parameters()], 1e-3, weight_decay=decay)
+        adam = torch.optim.AdamW(
+            [p for layer in layers for p in layer.parameters()], 1e-3, weight_decay=decay
+        )
         rate = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=10 if fault != "t-max-1" else 1)
         if fault == "exponential-per-step":
             rate = torch.optim.lr_scheduler.ExponentialLR(adam, 0.8)
@@ -232,20 +237,25 @@ PROGRAMS = (
         Fault("by-class", ("batches-not-shuffled",)),
         Fault("one-class", ("constant-targets", "batches-not-shuffled", "one-class-predicted")))),
     Program("digits-layernorm-8", deep_norm, 0.93, 0.1, (
-        Fault("detach", ("graph-cut",), "blocks"), Fault("head-only", ("parameter-not-in-optimizer",), "blocks"),
-        Fault("decay-60", ("weight-decay-too-strong",)), Fault("frozen-norm-gain", ("no-gradient", "graph-cut", "no-learning"), "blocks.3"),
+        Fault("detach", ("graph-cut",), "blocks"),
+        Fault("head-only", ("parameter-not-in-optimizer",), "blocks"),
+        Fault("decay-60", ("weight-decay-too-strong",)),
+        Fault("frozen-norm-gain", ("no-gradient", "graph-cut", "no-learning"), "blocks.3"),
         Fault("exponential-per-step", ("schedule-interval", "schedule-ends-early")))),
     Program("digits-relu-10", plain_deep, 0.9, 0.1, (
-        Fault("sigmoid", ("vanishing-gradients",)), Fault("small-normal", ("bad-initialization", "vanishing-gradients")),
+        Fault("sigmoid", ("vanishing-gradients",)),
+        Fault("small-normal", ("bad-initialization", "vanishing-gradients")),
         Fault("large-normal", ("bad-initialization", "exploding-gradients")))),
     Program("digits-tanh-4", tanh_deep, 0.93, 0.1, (
         Fault("gain-9", ("bad-initialization", "saturated-units")), Fault("bytes", ("unscaled-inputs",)),
         Fault("rate-3", RATES))),
     Program("digits-by-hand", by_hand, 0.9, 0.1, (
-        Fault("no-zero-grad", ("gradients-not-zeroed",)), Fault("zero-before-step", ("graph-cut", "no-gradient", "gradients-not-zeroed")),
+        Fault("no-zero-grad", ("gradients-not-zeroed",)),
+        Fault("zero-before-step", ("graph-cut", "no-gradient", "gradients-not-zeroed")),
         Fault("old-parameters", ("parameter-not-in-optimizer",)))),
     Program("digits-dropout", dropped, 0.93, 0.1, (
-        Fault("dropout-97", ("over-regularized",)), Fault("dropout-in-eval", ("train-val-mismatch", "validation-loss-differs"), chance=2.3),
+        Fault("dropout-97", ("over-regularized",)),
+        Fault("dropout-in-eval", ("train-val-mismatch", "validation-loss-differs"), chance=2.3),
         Fault("val-times-255", ("train-val-mismatch",), chance=2.3),
         Fault("val-not-centred", ("train-val-mismatch",), chance=2.3))),
     Program("digits-wide", wide, 0.93, 0.1, (

@@ -90,7 +90,9 @@ def cancer_bce(fault: str) -> Setup:
 
 def cancer_probability(fault: str) -> Setup:
     """A probability at the end, and BCELoss."""
-    last: nn.Module = {"softmax": nn.Softmax(dim=1), "softmax-dim-0": nn.Softmax(dim=0)}.get(fault, nn.Sigmoid())
+    last: nn.Module = {"softmax": nn.Softmax(dim=1), "softmax-dim-0": nn.Softmax(dim=0)}.get(
+        fault, nn.Sigmoid()
+    )
     net = nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Dropout(0.1), nn.Linear(40, 1), last)
     return Setup(Cancer(net, nn.BCELoss(), 1e-3), *loaders(cancer()), {"max_epochs": 25})
 
@@ -128,7 +130,9 @@ class IrisTanh(LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         out = self(batch[0])
-        self.log_dict({"val_loss": F.nll_loss(out, batch[1]), "val_acc": (out.argmax(-1) == batch[1]).float().mean()})
+        self.log_dict(
+            {"val_loss": F.nll_loss(out, batch[1]), "val_acc": (out.argmax(-1) == batch[1]).float().mean()}
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=5e-3)
@@ -182,7 +186,9 @@ def diabetes_mlp(fault: str) -> Setup:
 
 def diabetes_huber(fault: str) -> Setup:
     p = 0.95 if fault == "dropout-95" else 0.1
-    net = nn.Sequential(nn.Linear(10, 32), nn.SiLU(), nn.Dropout(p), nn.Linear(32, 16), nn.SiLU(), nn.Linear(16, 1))
+    net = nn.Sequential(
+        nn.Linear(10, 32), nn.SiLU(), nn.Dropout(p), nn.Linear(32, 16), nn.SiLU(), nn.Linear(16, 1)
+    )
     if fault == "tanh-last":
         net.extend([nn.Tanh()])
     x, y, x_val, y_val = diabetes()
@@ -260,7 +266,9 @@ class Focal(LightningModule):
 
 def cancer_focal(fault: str) -> Setup:
     batch = 2 if fault == "batch-2" else 32
-    return Setup(Focal(fault), *loaders(table("breast_cancer"), batch), {"max_epochs": 4 if batch == 2 else 20})
+    return Setup(
+        Focal(fault), *loaders(table("breast_cancer"), batch), {"max_epochs": 4 if batch == 2 else 20}
+    )
 
 
 HIGH, LOW, RAW = ("learning-rate-too-high",), ("learning-rate-too-low",), ("unscaled-inputs",)
@@ -269,22 +277,27 @@ PROGRAMS = (
         Fault("softmax", ("softmax-before-cross-entropy",)), Fault("raw", RAW), Fault("rate-3e-5", LOW),
         Fault("rate-20", HIGH), Fault("last-layer", ("bad-output-scale", "bad-initialization"), "model.4"))),
     Program("cancer-bce", cancer_bce, 0.93, 0.63, (
-        Fault("sigmoid-twice", ("softmax-before-cross-entropy",)), Fault("labels-1-2", ("targets-out-of-range",)))),
+        Fault("sigmoid-twice", ("softmax-before-cross-entropy",)),
+        Fault("labels-1-2", ("targets-out-of-range",)))),
     Program("cancer-probability", cancer_probability, 0.93, 0.63, (
         Fault("softmax", ("softmax-over-one-unit",)), Fault("softmax-dim-0", ("softmax-over-batch",)))),
     Program("cancer-logistic", cancer_logistic, 0.2, 0.66, (
-        Fault("rate-3e-7", LOW), Fault("raw", RAW), Fault("decay", ("weight-decay-too-strong",))), "val_loss"),
+        Fault("rate-3e-7", LOW), Fault("raw", RAW),
+        Fault("decay", ("weight-decay-too-strong",))), "val_loss"),
     Program("iris-tanh", iris_tanh, 0.85, 0.33, (
         Fault("zeros", ("symmetric-weights",)), Fault("normal-4", ("bad-initialization", "saturated-units")),
         Fault("sign", ("loss-sign-wrong",)))),
     Program("diabetes-mlp", diabetes_mlp, 0.3, 0.0, (
-        Fault("relu-last", ("output-activation-mismatch",), "net"), Fault("broadcast", ("shape-broadcast-in-loss",)),
+        Fault("relu-last", ("output-activation-mismatch",), "net"),
+        Fault("broadcast", ("shape-broadcast-in-loss",)),
         Fault("raw-target", ("unscaled-targets",))), "val_r2"),
     Program("diabetes-huber", diabetes_huber, 0.3, 0.0, (
-        Fault("dropout-95", ("over-regularized",)), Fault("shuffled-targets", ("labels-unrelated-to-inputs",)),
+        Fault("dropout-95", ("over-regularized",)),
+        Fault("shuffled-targets", ("labels-unrelated-to-inputs",)),
         Fault("clip", ("clipping-too-tight", "learning-rate-too-low"))), "val_r2"),
     Program("wine-two-tasks", wine_two_tasks, 0.6, 1.0, (
-        Fault("detached", ("graph-cut",), "body"), Fault("kind-only", ("parameter-not-in-optimizer",), "body"),
+        Fault("detached", ("graph-cut",), "body"),
+        Fault("kind-only", ("parameter-not-in-optimizer",), "body"),
         Fault("broadcast", ("shape-broadcast-in-loss",))), "val_mse"),
     Program("cancer-focal", cancer_focal, 0.93, 0.63, (
         Fault("short-decay", ("schedule-ends-early",)), Fault("batch-2", ("batch-statistics-too-noisy",)))),
