@@ -30,9 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the rows")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmark.md")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument(
-        "--max-steps", type=int, default=-1, help="shorten each run, to try the benchmark itself"
-    )
+    parser.add_argument("--short", action="store_true", help="two steps per run, to try the benchmark")
     parser.add_argument("--only", nargs="*", default=[], metavar="PROGRAM")
     parser.add_argument("--tool", choices=sorted(TOOLS), nargs="*", default=sorted(TOOLS))
     return parser.parse_args()
@@ -47,7 +45,7 @@ def main() -> None:
         work(
             options.results / "faults_check.csv",
             runs,
-            partial(check, steps=options.max_steps),
+            partial(check, short=options.short),
             options.jobs,
             {},
         )
@@ -57,11 +55,11 @@ def main() -> None:
             raise SystemExit(
                 f"{path} has rows of another revision. Move it away, or check that revision out."
             )
-        work(path, runs, partial(judge, steps=options.max_steps), options.jobs, facts)
+        work(path, runs, partial(judge, short=options.short), options.jobs, facts)
     else:
         for tool in options.tool:
             path = options.results / f"faults_{tool.replace('-', '_')}.csv"
-            work(path, runs, partial(rival, tool, steps=options.max_steps), options.jobs, facts)
+            work(path, runs, partial(rival, tool, short=options.short), options.jobs, facts)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ MAX_RISE = 0.1
 """A healthy run ends at most this far above its lowest validation loss; else it overfits."""
 
 
-def check(key: Key, steps: int = -1) -> dict[str, Any]:
+def check(key: Key, short: bool = False) -> dict[str, Any]:
     """Train without any tool."""
     curve, start, error = Curve(), time.process_time(), ""
     try:
-        trained(key, [curve], steps)
+        trained(key, [curve], short)
     except (RuntimeError, ValueError, IndexError) as caught:
         error = f"{type(caught).__name__}: {caught}".replace("\n", " ")[:120]
     values = curve.values.get(program_named(key[0]).metric, [math.nan])

@@ -10,11 +10,11 @@ from nnfoundations.callbacks import Diagnostics
 __all__ = ["judge"]
 
 
-def judge(key: Key, steps: int = -1) -> dict[str, Any]:
+def judge(key: Key, short: bool = False) -> dict[str, Any]:
     """The findings in their order, each as `name:severity:step:places`."""
     diagnostics, start, error = Diagnostics(verbose=False), time.process_time(), ""
     try:
-        trained(key, [diagnostics], steps)
+        trained(key, [diagnostics], short)
     except (RuntimeError, ValueError, IndexError) as caught:
         error = f"{type(caught).__name__}: {caught}".replace("\n", " ")[:120]
     found = [f"{f.fault}:{f.severity}:{f.first_step}:{'+'.join(f.where[:6])}" for f in diagnostics.findings]

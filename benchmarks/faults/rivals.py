@@ -247,10 +247,10 @@ TOOLS: dict[str, type[Tool]] = {
 }
 
 
-def rival(tool: str, key: Key, steps: int = -1) -> dict[str, Any]:
+def rival(tool: str, key: Key, short: bool = False) -> dict[str, Any]:
     callback, start, error = TOOLS[tool](), time.process_time(), ""
     try:
-        trained(key, [callback], steps)
+        trained(key, [callback], short)
     except (RuntimeError, ValueError, IndexError) as caught:
         error = f"{type(caught).__name__}: {caught}".replace("\n", " ")[:120]
     found = " ".join(callback.findings()) if not error else ""

@@ -27,6 +27,8 @@ Key = tuple[str, str, int]
 """A run: the id of the program, of the fault (empty for the healthy twin), and the random seed."""
 
 ROOT = Path(__file__).parent.parent.parent
+SHORT = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1}
+SHORT |= {"check_val_every_n_epoch": 1, "val_check_interval": 1.0}
 
 
 class Curve(Callback):
@@ -45,8 +47,8 @@ def program_named(id: str) -> Program:
     return next(program for program in PROGRAMS if program.id == id)
 
 
-def trained(key: Key, callbacks: Iterable[Callback] = (), steps: int = -1) -> LightningModule:
-    """Train a program once, or only some steps of it."""
+def trained(key: Key, callbacks: Iterable[Callback] = (), short: bool = False) -> LightningModule:
+    """Train a program once, or only two steps of it."""
     id, fault, seed = key
     random.seed(seed)
     np.random.seed(seed)
@@ -59,7 +61,7 @@ def trained(key: Key, callbacks: Iterable[Callback] = (), steps: int = -1) -> Li
         "accelerator": "cpu",
     }
     quiet |= {"enable_model_summary": False, "num_sanity_val_steps": 0, "log_every_n_steps": 10}
-    trainer = Trainer(callbacks=list(callbacks), **quiet, **(setup.trainer | {"max_steps": steps}))
+    trainer = Trainer(callbacks=list(callbacks), **quiet, **(setup.trainer | (SHORT if short else {})))
     trainer.fit(setup.module, setup.train, setup.val)
     return setup.module
 
