@@ -1,4 +1,4 @@
-"""The benchmark of faulty and healthy programs: its programs run, and what counts is decided as the page says."""
+"""The benchmark of faulty and healthy programs: they run, and what counts is decided as the page says."""
 
 import sys
 from pathlib import Path

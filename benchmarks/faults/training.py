@@ -67,11 +67,11 @@ def trained(key: Key, callbacks: Iterable[Callback] = (), short: bool = False) -
 
 
 def keys(only: list[str]) -> list[Key]:
-    """All runs, the first seed of all programs first: four of a healthy program, two of a faulty one."""
+    """Four runs of each healthy program and one of each faulty one, then a second one of each faulty one."""
     chosen = [p for p in PROGRAMS if not only or p.id in only]
-    seeds = [(seed, p, fault.id) for seed in range(2) for p in chosen for fault in p.faults]
-    seeds += [(seed, p, "") for seed in range(4) for p in chosen]
-    return [(p.id, fault, seed) for seed, p, fault in sorted(seeds, key=lambda run: run[0])]
+    first = [(p.id, "", seed) for p in chosen for seed in range(4)]
+    faulty = [[(p.id, fault.id, seed) for p in chosen for fault in p.faults] for seed in range(2)]
+    return first + faulty[0] + faulty[1]
 
 
 def revision() -> dict[str, Any]:

@@ -18,12 +18,9 @@ class LitImages(LightningModule):
         super().__init__()
         self.save_hyperparameters(ignore=["backbone"])
         self.backbone = backbone
-        self.in_eval_mode = False
         self.train_scale = 1.0
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        if self.in_eval_mode:
-            self.eval()
         img, label = batch
         loss = F.cross_entropy(self.backbone(img), label)
         self.log("train_loss", loss, on_step=True)
@@ -82,7 +79,6 @@ def mnist_bn(fault: str) -> Setup:
             if isinstance(m, nn.BatchNorm2d):
                 m.momentum = 1e-4
     lit = LitImages(net, 1.0 if fault == "rate-1" else 5e-3)
-    lit.in_eval_mode = fault == "eval"
     x, y, x_val, y_val = images("mnist")
     x = (x - 0.13) / 0.31
     x_val = x_val if fault == "val-bytes" else (x_val - 0.13) / 0.31
@@ -291,8 +287,7 @@ PROGRAMS = (
         Fault("constant-weights", ("symmetric-weights",)), Fault("rate-0.1", HIGH), Fault("rate-2e-7", LOW))),
     Program("mnist-batchnorm", mnist_bn, 0.9, 0.1, (
         Fault("momentum-1e-4", ("batch-statistics-too-noisy", "train-val-mismatch"), chance=2.3),
-        Fault("rate-1", HIGH), Fault("eval", ("train-mode-off",), chance=2.3),
-        Fault("val-bytes", ("train-val-mismatch",), chance=2.3))),
+        Fault("rate-1", HIGH), Fault("val-bytes", ("train-val-mismatch",), chance=2.3))),
     Program("digits-resnet", digits_resnet, 0.93, 0.1, (
         Fault("detach", ("graph-cut",), "stage1"), Fault("no-grad", ("graph-cut",), "stage"),
         Fault("cycle-per-epoch", ("schedule-interval",)), Fault("clip", ("clipping-too-tight",)))),

@@ -315,7 +315,7 @@ PROGRAMS = (
         Fault("not-batch-first", ("samples-mixed",)))),
     Program("digits-pixels-rnn", pixels, 0.9, 0.5, (
         Fault("half", ("vanishing-gradients", *INIT)), Fault("eye-x-1.6", ("exploding-gradients", *INIT)))),
-    Program("text-lstm", next_letter, 2.45, 2.95, (
+    Program("text-lstm", next_letter, 2.6, 2.95, (
         Fault("embedding-frozen-0", ("constant-inputs", "no-learning", "no-gradient")),
         Fault("head-bias", ("bad-output-scale", *INIT), "decode"),
         Fault("decoder-only", ("parameter-not-in-optimizer",), "lstm"),

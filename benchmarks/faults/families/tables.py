@@ -271,6 +271,42 @@ def cancer_focal(fault: str) -> Setup:
     )
 
 
+class Scaler(LightningModule):
+    """Batch normalization in place of a scaler, on a table as it is."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.fault = fault
+        self.scale = nn.BatchNorm1d(13)
+        self.body = nn.Sequential(nn.Linear(13, 24), nn.Mish(), nn.Linear(24, 3))
+        self.history: list[float] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self.scale(x))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if self.fault == "eval":
+            self.eval()
+        loss = F.cross_entropy(self(batch[0]), batch[1])
+        self.history.append(loss.item())
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        out = self(batch[0])
+        self.log("val_loss", F.cross_entropy(out, batch[1]))
+        self.log("val_acc", (out.argmax(1) == batch[1]).float().mean())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), 5e-3)
+
+
+def wine_scaler(fault: str) -> Setup:
+    module = Scaler(fault)
+    if fault == "scaler-in-eval":
+        module.scale.eval()
+    return Setup(module, *loaders(table("wine", raw=True), 16), {"max_epochs": 12})
+
+
 HIGH, LOW, RAW = ("learning-rate-too-high",), ("learning-rate-too-low",), ("unscaled-inputs",)
 PROGRAMS = (
     Program("wine-mlp", wine_mlp, 0.9, 0.4, (
@@ -299,6 +335,8 @@ PROGRAMS = (
         Fault("detached", ("graph-cut",), "body"),
         Fault("kind-only", ("parameter-not-in-optimizer",), "body"),
         Fault("broadcast", ("shape-broadcast-in-loss",))), "val_mse"),
+    Program("wine-scaler", wine_scaler, 0.9, 0.4, (
+        Fault("eval", ("train-mode-off",)), Fault("scaler-in-eval", ("train-mode-off",)))),
     Program("cancer-focal", cancer_focal, 0.93, 0.63, (
         Fault("short-decay", ("schedule-ends-early",)), Fault("batch-2", ("batch-statistics-too-noisy",)))),
 )  # fmt: skip
