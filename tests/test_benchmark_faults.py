@@ -2,16 +2,22 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "faults"))
 
+import torch
+import training
 from checking import check, counted
 from families import PROGRAMS
 from judging import judge
+from lightning.pytorch import LightningModule
 from page import verdict
-from program import KINDS
+from program import KINDS, Fault, Program, Setup
+from sets import loaders
+from torch import Tensor, nn
 from training import Key
 
 FAULTS = {cause for causes in KINDS.values() for cause in causes}
@@ -44,9 +50,30 @@ def test_every_program_trains(key: Key) -> None:
     assert check(key, short=True)["error"] == ""
 
 
+class Line(LightningModule):
+    def __init__(self, lr: float) -> None:
+        super().__init__()
+        self.net, self.lr = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)), lr
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return (self.net(batch[0]) - batch[1]).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), self.lr)
+
+
+def line(fault: str) -> Setup:
+    x = torch.randn(320, 4, generator=torch.Generator().manual_seed(0))
+    return Setup(Line(1e9 if fault else 0.02), *loaders((x, x[:, :1], x, x[:, :1])), {"max_epochs": 4})
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_a_run_is_judged() -> None:
-    assert judge(("wine-mlp", "", 0), short=True)["error"] == ""
+def test_a_run_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program outside the benchmark, whose own programs no rule may be tried on."""
+    fault = Fault("huge", ("learning-rate-too-high",))
+    monkeypatch.setattr(training, "PROGRAMS", (Program("line", line, 1.0, 1.0, (fault,), "val_loss"),))
+    assert judge(("line", "", 0))["findings"] == ""
+    assert judge(("line", "huge", 0))["findings"].startswith("learning-rate-too-high:error:0:")
 
 
 def test_a_faulty_run_counts_if_it_is_harmed() -> None:

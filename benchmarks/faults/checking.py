@@ -21,7 +21,7 @@ def check(key: Key, short: bool = False) -> dict[str, Any]:
     curve, start, error = Curve(), time.process_time(), ""
     try:
         trained(key, [curve], short)
-    except (RuntimeError, ValueError, IndexError) as caught:
+    except Exception as caught:
         error = f"{type(caught).__name__}: {caught}".replace("\n", " ")[:120]
     values = curve.values.get(program_named(key[0]).metric, [math.nan])
     losses = curve.values.get("val_loss", [math.nan])

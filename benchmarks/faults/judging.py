@@ -15,7 +15,7 @@ def judge(key: Key, short: bool = False) -> dict[str, Any]:
     diagnostics, start, error = Diagnostics(verbose=False), time.process_time(), ""
     try:
         trained(key, [diagnostics], short)
-    except (RuntimeError, ValueError, IndexError) as caught:
+    except Exception as caught:
         error = f"{type(caught).__name__}: {caught}".replace("\n", " ")[:120]
     found = [f"{f.fault}:{f.severity}:{f.first_step}:{'+'.join(f.where[:6])}" for f in diagnostics.findings]
     return {"findings": " ".join(found), "cpu_seconds": f"{time.process_time() - start:.1f}", "error": error}

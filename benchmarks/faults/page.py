@@ -15,7 +15,6 @@ from training import Key, program_named, read
 __all__ = ["write"]
 
 ALARMS = {"warning", "warn", "error", "critical", "fatal"}
-GOALS = {"recall": 0.9, "first": 0.85, "layer": 0.9}
 
 
 class Verdict(NamedTuple):

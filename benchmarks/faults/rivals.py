@@ -248,10 +248,11 @@ TOOLS: dict[str, type[Tool]] = {
 
 
 def rival(tool: str, key: Key, short: bool = False) -> dict[str, Any]:
-    callback, start, error = TOOLS[tool](), time.process_time(), ""
+    """The findings of another tool. If it ends the run with an exception, the row says so."""
+    callback, start, error, found = TOOLS[tool](), time.process_time(), "", ""
     try:
         trained(key, [callback], short)
-    except (RuntimeError, ValueError, IndexError) as caught:
+        found = " ".join(callback.findings())
+    except Exception as caught:
         error = f"{type(caught).__name__}: {caught}".replace("\n", " ")[:120]
-    found = " ".join(callback.findings()) if not error else ""
     return {"findings": found, "cpu_seconds": f"{time.process_time() - start:.1f}", "error": error}

@@ -6,6 +6,7 @@ from families import (
     convs,
     digit_losses,
     digit_mlps,
+    examples,
     generative,
     recurrent,
     relations,
@@ -16,6 +17,17 @@ from families import (
 
 __all__ = ["PROGRAMS"]
 
-_FILES = (tables, digit_mlps, digit_losses, convs, recurrent, transformers, generative, similarity, relations)
+_FILES = (
+    tables,
+    digit_mlps,
+    digit_losses,
+    convs,
+    recurrent,
+    transformers,
+    generative,
+    similarity,
+    relations,
+    examples,
+)
 
 PROGRAMS: tuple[Program, ...] = tuple(program for file in _FILES for program in file.PROGRAMS)

@@ -44,8 +44,11 @@ class Layer(nn.Module):
         self.ln1, self.ln2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attn = Attention(width, heads, fault)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.fault = fault
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        if self.fault == "no-residual":
+            return self.mlp(self.ln2(self.attn(self.ln1(x), causal)))
         x = x + self.attn(self.ln1(x), causal)
         return x + self.mlp(self.ln2(x))
 
@@ -159,6 +162,11 @@ class ViT(LightningModule):
             for m in self.blocks.modules():
                 if isinstance(m, nn.Linear):
                     nn.init.normal_(m.weight, std=2.0)
+        if fault == "eps-1e4":
+            self.norm.eps = 1e4
+        if fault == "feed-forward-x-50":
+            for layer in self.blocks:
+                layer.mlp[2].weight.data.mul_(50)
         if fault == "head-x-60":
             self.head.weight.data.mul_(60)
 
@@ -339,6 +347,9 @@ PROGRAMS = (
     Program("digits-vit", vit, 0.9, 0.1, (
         Fault("normal-2", INIT), Fault("head-x-60", ("bad-output-scale", *INIT), "head"),
         Fault("val-flipped", ("train-val-mismatch",)),
+        Fault("no-residual", ("no-learning", "bad-initialization")),
+        Fault("eps-1e4", ("no-learning", "learning-rate-too-low", "vanishing-gradients"), "norm"),
+        Fault("feed-forward-x-50", ("bad-initialization",), "blocks.0.mlp"),
         Fault("decay-30", ("weight-decay-too-strong", "no-learning")),
         Fault("head-only", ("parameter-not-in-optimizer",)))),
     Program("words-decoder", word_letters, 2.6, 2.9, (
