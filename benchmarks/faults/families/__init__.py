@@ -10,24 +10,17 @@ from families import (
     generative,
     recurrent,
     relations,
+    restoration,
+    series,
     similarity,
     tables,
+    tokens,
     transformers,
 )
 
 __all__ = ["PROGRAMS"]
 
-_FILES = (
-    tables,
-    digit_mlps,
-    digit_losses,
-    convs,
-    recurrent,
-    transformers,
-    generative,
-    similarity,
-    relations,
-    examples,
-)
+_FILES = (tables, digit_mlps, digit_losses, convs, recurrent, series, transformers, tokens)
+_MORE = (generative, restoration, similarity, relations, examples)
 
-PROGRAMS: tuple[Program, ...] = tuple(program for file in _FILES for program in file.PROGRAMS)
+PROGRAMS: tuple[Program, ...] = tuple(program for file in _FILES + _MORE for program in file.PROGRAMS)
