@@ -12,7 +12,7 @@ __all__ = ["check", "counted", "sound"]
 
 MIN_HARM = 0.05
 """Least share of what a healthy twin gains over chance that a faulty run must lose."""
-MAX_RISE = 0.1
+MAX_RISE = 0.25
 """A healthy run ends at most this far above its lowest validation loss; else it overfits."""
 
 

@@ -168,17 +168,15 @@ class TorchAudit(Tool):
             validator.on_phase_start(self._context("forward", batch))
         self.auditor.audit_data(batch)
 
-    def on_before_backward(self, trainer: Trainer, module: LightningModule, loss: torch.Tensor) -> None:
-        super().on_before_backward(trainer, module, loss)
-        rest = [v for v in self.auditor.validators if type(v).__name__ != "DataValidator"]
-        self.auditor.runner.run_step(self._context("forward", self.batch), validators=rest)
-
     def on_after_backward(self, trainer: Trainer, module: LightningModule) -> None:
         self.auditor.runner.run_step(self._context("backward", self.batch))
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        # Once per step: a GAN runs two backward passes, and its parts are all called only when the step ends.
+        rest = [v for v in self.auditor.validators if type(v).__name__ != "DataValidator"]
+        self.auditor.runner.run_step(self._context("forward", batch), validators=rest)
         self.auditor.runner.run_step(self._context("optimizer", batch))
         self.auditor.step += 1
 

@@ -87,12 +87,11 @@ def mnist_bn(fault: str) -> Setup:
 
 
 class Block(nn.Module):
-    def __init__(self, c: int, branch: bool = True) -> None:
+    def __init__(self, c: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(c, c, 3, padding=1), nn.GroupNorm(4, c), nn.ReLU(), nn.Conv2d(c, c, 3, padding=1)
         )
-        self.branch = branch
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.body(x))
@@ -127,7 +126,7 @@ class LitResNet(LitImages):
     def configure_optimizers(self) -> Any:
         sgd = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
         steps = self.trainer.estimated_stepping_batches
-        cycle = torch.optim.lr_scheduler.OneCycleLR(sgd, 0.3, total_steps=int(steps))
+        cycle = torch.optim.lr_scheduler.OneCycleLR(sgd, 0.05, total_steps=int(steps))
         interval = "epoch" if self.fault == "cycle-per-epoch" else "step"
         return {"optimizer": sgd, "lr_scheduler": {"scheduler": cycle, "interval": interval}}
 
@@ -136,7 +135,7 @@ def digits_resnet(fault: str) -> Setup:
     lit = LitResNet(ResNet(fault))
     lit.fault = fault
     return Setup(
-        lit, *loaders(digits(), 64), {"max_epochs": 12, "gradient_clip_val": 1e-3 if fault == "clip" else 2.0}
+        lit, *loaders(digits(), 32), {"max_epochs": 9, "gradient_clip_val": 1e-3 if fault == "clip" else 2.0}
     )
 
 
@@ -282,13 +281,13 @@ def few_images(fault: str) -> Setup:
 HIGH, LOW = ("learning-rate-too-high",), ("learning-rate-too-low",)
 INIT = ("bad-initialization",)
 PROGRAMS = (
-    Program("fashion-lenet", lenet, 0.72, 0.1, (
+    Program("fashion-lenet", lenet, 0.66, 0.1, (
         Fault("relu-last", ("output-activation-mismatch",)), Fault("conv-dead", ("dead-units",), "conv2"),
         Fault("constant-weights", ("symmetric-weights",)), Fault("rate-0.1", HIGH), Fault("rate-2e-7", LOW))),
     Program("mnist-batchnorm", mnist_bn, 0.9, 0.1, (
         Fault("momentum-1e-4", ("batch-statistics-too-noisy", "train-val-mismatch"), chance=2.3),
         Fault("rate-1", HIGH), Fault("val-bytes", ("train-val-mismatch",), chance=2.3))),
-    Program("digits-resnet", digits_resnet, 0.93, 0.1, (
+    Program("digits-resnet", digits_resnet, 0.8, 0.1, (
         Fault("detach", ("graph-cut",), "stage1"), Fault("no-grad", ("graph-cut",), "stage"),
         Fault("cycle-per-epoch", ("schedule-interval",)), Fault("clip", ("clipping-too-tight",)))),
     Program("fashion-mobile", mobile, 0.7, 0.1, (

@@ -239,7 +239,7 @@ PROGRAMS = (
     Program("digits-squared", one_hot, 0.88, 0.1, (
         Fault("dim-0", ("softmax-over-batch",)),
         Fault("index", ("loss-unfit-for-targets", "shape-broadcast-in-loss")))),
-    Program("digits-number", number, 0.5, 0.1, (
+    Program("digits-number", number, 0.4, 0.1, (
         Fault("broadcast", ("shape-broadcast-in-loss",)), Fault("sigmoid", ("output-activation-mismatch",)),
         Fault("relu-dead", ("no-gradient", "dead-units")))),
     Program("digits-student", student, 0.9, 0.1, (
@@ -249,7 +249,7 @@ PROGRAMS = (
         Fault("log-of-relu", ("loss-needs-log-probabilities",)),
         Fault("no-floor", ("unstable-loss-function", "non-finite")),
         Fault("double-softmax", ("softmax-before-cross-entropy",), chance=2.3))),
-    Program("digits-reward", reward, 0.8, 0.1, (
+    Program("digits-reward", reward, 0.6, 0.1, (
         Fault("sign", ("loss-sign-wrong",)), Fault("rate-2", ("learning-rate-too-high",)))),
     Program("diabetes-ordered", ordered, 0.8, 0.6, (
         Fault("signs", ("targets-out-of-range",)), Fault("permuted", ("labels-unrelated-to-inputs",)),

@@ -42,7 +42,6 @@ class DigitsLit(LightningModule):
         super().__init__()
         self.net, self.make_optimizer = net, optimizer
         self.val_accuracy = MulticlassAccuracy(10, average="micro")
-        self.frozen_state: dict[str, Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -113,7 +112,7 @@ def deep_norm(fault: str) -> Setup:
         adam = torch.optim.AdamW(
             [p for layer in layers for p in layer.parameters()], 1e-3, weight_decay=decay
         )
-        rate = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=10 if fault != "t-max-1" else 1)
+        rate = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=10)
         if fault == "exponential-per-step":
             rate = torch.optim.lr_scheduler.ExponentialLR(adam, 0.8)
         return [adam], [{"scheduler": rate, "interval": "step" if "per-step" in fault else "epoch"}]
@@ -211,7 +210,7 @@ def dropped(fault: str) -> Setup:
 
 
 class Wide(DigitsLit):
-    def __init__(self, fault: str) -> None:
+    def __init__(self) -> None:
         net = MLP([64, 512, 512, 10])
         super().__init__(net, lambda m: torch.optim.Adam(m.parameters(), 1e-3))
 
@@ -224,7 +223,7 @@ def wide(fault: str) -> Setup:
     if fault == "50-samples":
         x, y = x[:50], y[:50]
     epochs = {"50-samples": 100, "half-the-labels-random": 25}.get(fault, 5)
-    return Setup(Wide(fault), *loaders((x, y, x_val, y_val), 32), {"max_epochs": epochs})
+    return Setup(Wide(), *loaders((x, y, x_val, y_val), 32), {"max_epochs": epochs})
 
 
 RATES = ("learning-rate-too-high",)
@@ -242,7 +241,7 @@ PROGRAMS = (
         Fault("decay-60", ("weight-decay-too-strong",)),
         Fault("frozen-norm-gain", ("no-gradient", "graph-cut", "no-learning"), "blocks.3"),
         Fault("exponential-per-step", ("schedule-interval", "schedule-ends-early")))),
-    Program("digits-relu-10", plain_deep, 0.9, 0.1, (
+    Program("digits-relu-10", plain_deep, 0.88, 0.1, (
         Fault("sigmoid", ("vanishing-gradients",)),
         Fault("small-normal", ("bad-initialization", "vanishing-gradients")),
         Fault("large-normal", ("bad-initialization", "exploding-gradients")))),

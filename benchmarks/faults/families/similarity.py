@@ -136,7 +136,7 @@ def triplets(fault: str) -> Setup:
     return Setup(Triplets(fault), *loaders(digits(), 64), {"max_epochs": 8})
 
 
-HIGH, LOW = ("learning-rate-too-high",), ("learning-rate-too-low",)
+HIGH = ("learning-rate-too-high",)
 PROGRAMS = (
     Program("digits-siamese", siamese, 0.9, 0.1, (
         Fault("weights-0", ("symmetric-weights", "no-gradient")),
