@@ -17,7 +17,7 @@ class SamplesMixed(Rule):
     fault, family, needs = "samples-mixed", Family.WIRING, ("mixing",)
     explains = ("no-learning", "learning-rate-too-low", "overfitting")
     exact = True
-    moved: float = 0.02  # deviations over the samples; 1e-6 where samples are apart, 0.3 to 20 mixed
+    moved: float = 0.02  # deviations over the samples; about 1e-6 where samples are apart; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         last = history["mixing"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule
+from nnfoundations.diagnostics.rules._rule import Rule, smooth
 
 __all__ = ["CausalLeak", "PaddingInLoss", "SequencePaddingRead", "TargetsEqualInputs"]
 
@@ -80,7 +80,7 @@ class PaddingInLoss(Rule):
 
     fault, family, needs = "padding-in-loss", Family.DATA, ("sequence",)
     explains = ("overfitting",)
-    most: float = 0.4  # share of the targets that are padding; 0.16 at most in healthy runs
+    most: float = 0.4  # share of the targets that are padding; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         padding, value = _last(history, "padding", "value")
@@ -102,23 +102,33 @@ class PaddingInLoss(Rule):
 class SequencePaddingRead(Rule):
     """A recurrent network reads its answer behind the padding, where it has forgotten the sequence."""
 
-    fault, family, needs = "sequence-padding-read", Family.DATA, ("reading",)
+    fault, family, needs = "sequence-padding-read", Family.DATA, ("reading", "constant_loss", "loss")
     explains = ("no-learning", "learning-rate-too-low", "vanishing-gradients")
-    most: float = 0.4  # share of the steps that are padding; blank rows of images are up to 0.2
+    most: float = 0.4  # share of the steps that are padding; a judgement
+
+    level: float = 0.97  # loss over that of the best constant, known from some of the targets; digits: 0.93
+    wait: int = 80  # losses needed; a net on digits that learns begins after 60
 
     def judge(self, history: History) -> Suspicion | None:
         padding, last = (float(history["reading"].column(name)[-1]) for name in ("padding", "last"))
         seen = history.events_of("padding-read")
-        if not (padding >= self.most and last and seen):
+        if not (padding >= self.most and last and seen) or not self._learns_nothing(history):
             return None
         layer = seen[-1].where[0]
         return self.suspect(
             int(history["reading"].steps[-1]),
             seen[-1].where,
             f"{100 * padding:.0f} % of the steps that {layer} reads are one and the same input at the end of "
-            "the sequences (healthy: below 20 %), and only its state after the last step is used.",
+            "the sequences, only its state after the last step is used, and the loss is that of a constant "
+            "prediction.",
             "The layer reads the padding after each sequence, and forgets what was before.",
             "Use the state at the last real step of each sequence, or pack the sequences with "
             "pack_padded_sequence, or pad on the left.",
             padding=padding,
         )
+
+    def _learns_nothing(self, history: History) -> bool:
+        losses, constant = history["loss"].rows[:, 0], history["constant_loss"].rows
+        if len(losses) < self.wait or not len(constant):
+            return False
+        return smooth(losses, 20) > self.level * float(constant[-1, 0])
