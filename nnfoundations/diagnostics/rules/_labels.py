@@ -37,7 +37,8 @@ class LabelsUnrelatedToInputs(Rule):
         if not best > self.level * constant > 0 or not self._starts_blind(history, constant):
             return None
         now = smooth(losses, 50)
-        if now > self.memorized * constant and not self._tries(history, now / constant):
+        improves = len(validation) - int(np.argmin(validation)) <= 2
+        if now > self.memorized * constant and (improves or not self._tries(history, now / constant)):
             return None
         if not losses.max() < self.highest * constant:
             return None  # the start or the learning rate is the fault
