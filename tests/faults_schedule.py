@@ -156,7 +156,7 @@ SCHEDULE_FAULTS = (
           of_optimizer(lambda p: Adam(p, 1e-8)), twin=full_batch),
     Fault("learning-rate-too-low/quadratic", ("curve",), 320,
           of_optimizer(lambda p: SGD(p, 1e-3)), twin=curve),
-    Fault("learning-rate-too-low/absolute", ("curve",), 320,
+    Fault("learning-rate-too-low/absolute", ("curve",), 400,
           of_optimizer(lambda p: SGD(p, 1e-4)), twin=lambda name: curve(name, F.l1_loss)),
     Fault("learning-rate-too-high/diverges", ("mlp",), STEPS, too_high_behind_warm_up, also=("dead-units",),
           twin=slow),

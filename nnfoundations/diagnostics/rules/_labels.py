@@ -37,7 +37,7 @@ class LabelsUnrelatedToInputs(Rule):
         if not best > self.level * constant > 0 or not self._starts_blind(history, constant):
             return None
         now = smooth(losses, 50)
-        improves = len(validation) - int(np.argmin(validation)) <= 2
+        improves = len(validation) - int(np.argmin(validation)) <= 1
         if now > self.memorized * constant and (improves or not self._tries(history, now / constant)):
             return None
         if not losses.max() < self.highest * constant:

@@ -22,8 +22,8 @@ class BatchStatisticsTooNoisy(Rule):
     gap: float = 0.7  # in running deviations; digits: batches of 2 have 0.87, of 4 0.58, of 64 0.12
     apart: float = 0.35  # the same for more samples, if validation suffers; a judgement
     unlikely: float = 2.0  # and over what chance explains; a judgement
-    after: int = 100  # step from which it counts: running statistics need 50 steps; a judgement
-    measurements: int = 4  # measurements needed; a judgement
+    after: int = 45  # step from which it counts: the first statistics then have a share of 1 %
+    measurements: int = 2  # measurements needed; all of fewer than 5 must show it; a judgement
     few: int = 4  # samples of a batch that are too few for statistics; a judgement
     harm: float = 2.0  # validation over training loss, where there are more samples; a judgement
 
@@ -31,7 +31,7 @@ class BatchStatisticsTooNoisy(Rule):
         series = history["statistics_gap"].between(self.after)
         if len(series) < self.measurements:
             return None
-        gaps = np.nanmedian(series.rows[-5:], axis=0)
+        gaps = (np.nanmedian if len(series) >= 5 else np.min)(series.rows[-5:], axis=0)
         samples = int(np.median(history["input"].column("samples")))
         few = samples <= self.few
         chance = math.sqrt(1.5 / max(samples, 1))  # error of mean and deviation of independent samples

@@ -19,7 +19,7 @@ class TrainValMismatch(Rule):
     explains = (Family.GENERALIZATION,)
     ratio: float = 2.0  # of the deviations; dropout or noise on the training inputs has up to 1.5
     shift: float = 1.0  # distance of the means, in deviations of training; a judgement
-    samples: int = 64  # samples needed of each: with fewer chance decides; a judgement
+    samples: int = 30  # samples needed of each: the mean is then off by 0.2 deviations by chance
     harm: float = 1.5  # validation loss over training loss; a judgement
     share: float = 0.1  # smallest difference of them, as a share of random guessing; a judgement
 
