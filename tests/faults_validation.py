@@ -155,7 +155,7 @@ def three_columns(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
 
 
 def longer(name: str) -> Case:
-    return wine(name, steps=230)
+    return wine(name, steps=400)
 
 
 def normalized(name: str) -> Case:
@@ -187,9 +187,9 @@ VALIDATION_FAULTS = (
     Fault("train-val-overlap/copy", (*IMAGES, "wine"), 50, validate_on_training_data, twin=wine),
     Fault("batches-not-shuffled/sorted-by-class", (*IMAGES, "wine"), 30, sorted_by_class, twin=wine),
     Fault("bad-batch/times-10000", IMAGES, 140, of_training_batches(huge_at_100), twin=wine),
-    Fault("labels-unrelated-to-inputs/permuted-in-batches", IMAGES, 260, of_training_batches(permuted),
+    Fault("labels-unrelated-to-inputs/permuted-in-batches", IMAGES, 400, of_training_batches(permuted),
           twin=longer),
-    Fault("labels-unrelated-to-inputs/shuffled-once", (*IMAGES, "residual"), 260, other_labels, twin=longer),
+    Fault("labels-unrelated-to-inputs/shuffled-once", (*IMAGES, "residual"), 400, other_labels, twin=longer),
     Fault("batch-statistics-too-noisy/batch-of-two", ("mlp", "wine"), 220, batch_of_two, twin=normalized),
     Fault("batch-statistics-too-noisy/slow-statistics", ("cnn-batchnorm", "mlp"), 220, slow_statistics,
           twin=normalized),
