@@ -337,7 +337,7 @@ FAULTS = (
     Fault("constant-inputs/one-image", EVERY, 3, of_batches(constant)),
     Fault("non-finite-input/nan-pixel", EVERY, 100, of_batches(with_nan)),
     Fault("vanishing-gradients/sigmoids", ("mlp",), 20, to_sigmoids, twin=sigmoids),
-    Fault("vanishing-gradients/through-time", ("recurrent",), 50, recurrent_times(0.5),
+    Fault("vanishing-gradients/through-time", ("recurrent",), 90, recurrent_times(0.5),
           also=("sequence-padding-read",), twin=recurrent),
     Fault("exploding-gradients/through-time", ("recurrent",), 5, recurrent_times(2.0),
           also=("bad-initialization",), twin=lambda name: usual(name, net=RNN(nonlinearity="relu"))),
