@@ -129,7 +129,7 @@ def of_known_tokens(out: Tensor, y: Tensor) -> Tensor:
 
 def text(name: str, **changes: Any) -> Case:
     net = TextLSTM() if name == "text-lstm" else TextNet(layers(name))
-    case = Case(name, net, loss=of_tokens, optimizer=lambda p: Adam(p, 3e-3), data=windows(), steps=90)
+    case = Case(name, net, loss=of_tokens, optimizer=lambda p: Adam(p, 3e-3), data=windows(), steps=120)
     for key, value in changes.items():
         setattr(case, key, value)
     return case
@@ -299,8 +299,8 @@ PROBE_FAULTS = (
           twin=lambda name: rows(name, steps=400)),
     Fault("attention-saturation/large-weights", TEXT, 20, large_scores, where=lambda case: "attention",
           twin=text),
-    Fault("layers-without-gradient/gain-of-zero", TEXT, 90, cut_branch, where=lambda case: "blocks.1",
+    Fault("layers-without-gradient/gain-of-zero", TEXT, 120, cut_branch, where=lambda case: "blocks.1",
           twin=text),
-    Fault("layers-without-gradient/round", ROWS, 90, rounded, where=lambda case: "hidden", twin=rows),
+    Fault("layers-without-gradient/round", ROWS, 120, rounded, where=lambda case: "hidden", twin=rows),
 )  # fmt: skip
 """Appended to the faults of `faults.py`."""

@@ -122,7 +122,7 @@ DECAY, INTERVAL, EARLY = "weight-decay-too-strong", "schedule-interval", "schedu
 SCHEDULE_FAULTS = (
     Fault(f"{DECAY}/sgd", ("mlp", "cnn-batchnorm", "regression"), 120,
           of_optimizer(lambda p: SGD(p, 0.02, momentum=0.9, weight_decay=0.5)), twin=decayed()),
-    Fault(f"{DECAY}/adam", ("mlp", "cnn"), 300,
+    Fault(f"{DECAY}/adam", ("mlp",), 300,
           of_optimizer(lambda p: Adam(p, 1e-3, weight_decay=1.0)), twin=decayed(steps=300)),
     Fault(f"{DECAY}/adamw", ("cnn", "transformer", "regression"), 120,
           of_optimizer(lambda p: AdamW(p, 1e-3, weight_decay=100.0)), twin=decayed()),
