@@ -116,7 +116,7 @@ class SequencePaddingRead(Rule):
             return None
         layer = seen[-1].where[0]
         return self.suspect(
-            int(history["reading"].steps[-1]),
+            int(history["reading"].steps[0]),
             seen[-1].where,
             f"{100 * padding:.0f} % of the steps that {layer} reads are one and the same input at the end of "
             "the sequences, only its state after the last step is used, and the loss is that of a constant "
