@@ -95,7 +95,7 @@ def test_weights_that_an_update_made_nan_need_smaller_updates(rate, remedy):
 @pytest.mark.parametrize("ratio", [0.21, 5.0])
 def test_the_size_of_the_updates_at_the_suggested_rate(ratio):
     (finding,) = diagnose(updated([2.3, *[50.0] * 12], ratio), rules=[LearningRateTooHigh()])
-    assert "each update is then 0.02 of the weights." in finding.remedy
+    assert "updates are then 0.02 of the weights." in finding.remedy
 
 
 def test_numbers_of_a_finding_are_finite():

@@ -47,9 +47,8 @@ class Overfitting(Rule):
     def not_run(self, history: History) -> str:
         if TENDENCY in history.unavailable or "loss" in history.unavailable:
             return history.unavailable.get(TENDENCY) or history.unavailable["loss"]
-        if len(history["validation_loss"]) or (
-            len(history["validation_accuracy"]) and len(history["predictions"])
-        ):
+        by_accuracy = len(history["validation_accuracy"]) and len(history["predictions"])
+        if "overfit_batches" not in history.settings and (len(history["validation_loss"]) or by_accuracy):
             return ""
         return history.unavailable.get("validation_loss", "no finite validation loss was seen")
 
