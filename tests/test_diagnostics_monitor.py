@@ -92,7 +92,7 @@ def test_a_loss_scaler_that_skips(net, fused):
     history = closed(monitor)
     assert history["skipped"].rows[-1, 0] == 60 - taken >= 3
     norms = (history["gradient_norm"].rows ** 2).sum(1) ** 0.5
-    assert len(norms) > 10
+    assert len(norms) > 5, "of the steps that were taken in the dense start"
     assert (norms < 100).all()
     assert history["update_ratio"].rows[-1, ::2].max() < 0.1  # biases that started at 0 have no ratio yet
     assert history["loss"].steps.tolist() == list(range(60))
