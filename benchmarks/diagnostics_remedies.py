@@ -1,4 +1,4 @@
-"""Whether the remedy of a finding helps: apply it, train anew, and compare with the healthy twin.
+"""Whether the remedy of a finding helps: apply it, train again, and compare with the healthy twin.
 
     python benchmarks/diagnostics_remedies.py [--output ROWS.csv] [--seeds 1] [--only FAULT ...]
 
@@ -80,10 +80,10 @@ def tried(fault: Fault, net: str, seed: int) -> dict[str, Any] | None:
         remedy(case, findings[0])
     except NotImplementedError:
         return None
-    mended, left = trained(case, seed)
+    fixed, left = trained(case, seed)
     twin, _ = trained(fault.healthy(net, seed), seed)
-    gain = (mended - broken) / (twin - broken) if twin - broken >= LEAST_HARM else float("nan")
-    row |= {"mended": mended, "twin": twin, "gain": gain, "left": " ".join(f.fault for f in left)}
+    gain = (fixed - broken) / (twin - broken) if twin - broken >= LEAST_HARM else float("nan")
+    row |= {"fixed": fixed, "twin": twin, "gain": gain, "left": " ".join(f.fault for f in left)}
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
 
 
@@ -119,7 +119,7 @@ def main() -> None:
     for row in rows(given.seeds, given.only):
         table.append(row)
         if not row["gain"] >= GOOD:
-            print("{fault} {net} seed {seed}: {named}, broken {broken}, mended {mended}, twin {twin}, "
+            print("{fault} {net} seed {seed}: {named}, broken {broken}, fixed {fixed}, twin {twin}, "
                   "gain {gain}, left: {left}".format(**row), flush=True)  # fmt: skip
     print(summary(table))
     if given.output:

@@ -1,4 +1,4 @@
-"""What findings tell the reader to change, as programs: a function for each fault that one can mend this way.
+"""What findings tell the reader to change, as programs: one function for each fault that this can fix.
 
 Each function changes a case as the remedy says. It reads the finding alone: names in `where`, and `numbers`.
 """
@@ -22,16 +22,16 @@ BOUNDED = (nn.Sigmoid, nn.Tanh)
 def _extended(case: Case, **methods: Callable[..., Any]) -> None:
     """Override methods of the LightningModule; each gets the method of the class above as `usual`."""
 
-    class Mended(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
+    class Fixed(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
         pass
 
     for name, method in methods.items():
 
         def call(self: Any, *args: Any, _name: str = name, _method: Any = method, **options: Any) -> Any:
-            return _method(self, getattr(super(Mended, self), _name), *args, **options)
+            return _method(self, getattr(super(Fixed, self), _name), *args, **options)
 
-        setattr(Mended, name, call)
-    case.module = Mended
+        setattr(Fixed, name, call)
+    case.module = Fixed
 
 
 def _named(case: Case, name: str) -> nn.Module:
@@ -62,14 +62,13 @@ def set_rate(case: Case, finding: Finding) -> None:
     _extended(case, optimizer_step=optimizer_step)
 
 
-def divide_decay(case: Case, finding: Finding) -> None:
-    """Divide the weight decay by 100, which is what the remedy says if weights have shrunk to nothing."""
+def set_decay(case: Case, finding: Finding) -> None:
     make = case.optimizer
 
     def weaker(parameters: Any) -> torch.optim.Optimizer:
         optimizer = make(parameters)
         for group in optimizer.param_groups:
-            group["weight_decay"] /= 100
+            group["weight_decay"] = finding.numbers["suggested_weight_decay"]
         return optimizer
 
     case.optimizer = weaker
@@ -246,22 +245,13 @@ def log_softmax_first(case: Case, finding: Finding) -> None:
 def without_activation(case: Case, finding: Finding) -> None:
     """Remove the last activation; for several labels, take binary cross-entropy with logits."""
     _replace(case, finding.where[-1], nn.Identity())
-    if "several" in finding.evidence or "sum to 1" in finding.evidence:
+    if set(finding.numbers) == {"share"}:  # the finding about several labels
         case.loss = F.binary_cross_entropy_with_logits
 
 
 def same_shape(case: Case, finding: Finding) -> None:
-    usual = case.loss
-    seen: dict[str, Any] = {}
-
-    def loss(out: Tensor, y: Tensor) -> Tensor:
-        return usual(out, y)
-
-    def criterion(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return lambda out, y: function(out, y.reshape(out.shape))
-
-    name = "l1_loss" if "absolute" in finding.cause else "mse_loss"
-    seen["loss"], case.loss = loss, criterion(getattr(F, name))
+    """The squared error of targets with the shape of the outputs: the loss itself removes an axis."""
+    case.loss = lambda out, y: F.mse_loss(out, y.reshape(out.shape))
 
 
 def cross_entropy(case: Case, finding: Finding) -> None:
@@ -271,7 +261,7 @@ def cross_entropy(case: Case, finding: Finding) -> None:
 REMEDIES: dict[str, Callable[[Case, Finding], None]] = {
     "learning-rate-too-high": set_rate,
     "learning-rate-too-low": set_rate,
-    "weight-decay-too-strong": divide_decay,
+    "weight-decay-too-strong": set_decay,
     "bad-initialization": draw_again,
     "symmetric-weights": draw_again,
     "bad-output-scale": divide_output,

@@ -71,7 +71,7 @@ def test_without_a_name_it_lists_every_fault_by_family(capsys):
 )
 def test_a_wrong_name_gives_the_nearest(name, fix, capsys):
     assert main(["explain", name]) == 2
-    assert capsys.readouterr().err == f"nnfoundations: there is no fault `{name}`.\n{fix}\n"
+    assert capsys.readouterr().err == f"nnfoundations: unknown fault `{name}`.\n{fix}\n"
 
 
 def test_an_installation_without_the_pages_says_so(capsys, monkeypatch):

@@ -265,7 +265,7 @@ def test_the_files_of_a_run_are_named_once(here, capsys, monkeypatch):
     assert f"Findings     {run}/findings.jsonl\n" in printed.out
     assert "TensorBoard  uv run tensorboard --logdir runs\n" in printed.out
     assert everything.count("findings.jsonl") == everything.count("tensorboard --logdir") == 1
-    assert "(no finite validation loss was seen)" in " ".join(printed.err.split())
+    assert "was seen" not in printed.err, "a rule that has nothing to judge is not listed"
 
 
 @pytest.mark.slow

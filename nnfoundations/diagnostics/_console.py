@@ -190,8 +190,9 @@ def _body(finding: Finding, width: int, indent: int) -> list[Line]:
 
 
 def _not_run(skipped: dict[str, str]) -> str:
-    """List the rules that could not run."""
-    return f" Not run: {_by_reason(skipped, most=4)}." if skipped else ""
+    """List the rules that could not run. Those for which a run has nothing, as no attention, are left out."""
+    relevant = {fault: reason for fault, reason in skipped.items() if not reason.startswith("no ")}
+    return f" Not run: {_by_reason(relevant, most=4)}." if relevant else ""
 
 
 def _unseen(unseen: dict[str, str]) -> str:

@@ -49,7 +49,7 @@ def explain_command(command: str, args: Sequence[str]) -> int:
     if given.fault is not None and name not in faults:
         near = get_close_matches(name, faults, n=1)
         fix = f"Did you mean `{near[0]}`?" if near else "`nnfoundations explain` lists all faults."
-        raise CommandError(f"there is no fault `{given.fault}`.\n{fix}")
+        raise CommandError(f"unknown fault `{given.fault}`.\n{fix}")
     print(plain(pages[name].read_text(encoding="utf-8"), max(40, min(get_terminal_size().columns, 80))))
     print()
     if given.fault is None:

@@ -41,7 +41,7 @@ def measure_reading(call: Call, named: Callable[[nn.Module], str]) -> Reading:
     """
     layers = [m for m in call.module.modules() if isinstance(m, nn.RNNBase) and not m.bidirectional]
     if len(layers) != 1:
-        raise NotEvaluatedError("the network has not exactly one recurrent layer that reads forward")
+        raise NotEvaluatedError("no single recurrent layer that reads forward was seen")
     (layer,) = layers
     time = 1 if layer.batch_first else 0
     inputs: list[Tensor] = []
