@@ -7,7 +7,7 @@ import numpy as np
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, t_of_slope
+from nnfoundations.diagnostics.rules._rule import Rule, constant_loss, t_of_slope
 
 __all__ = ["ENDED", "StoppedTooEarly"]
 
@@ -26,10 +26,10 @@ class StoppedTooEarly(Rule):
     slope: float = 6.0  # smallest |t| of that fall; healthy wine and digits at such a level: 4.6
 
     def judge(self, history: History) -> Suspicion | None:
-        losses, constant = history["loss"].rows[:, 0], history["constant_loss"]
-        if not history.events_of(ENDED) or len(losses) < self.wait or not len(constant):
+        losses, reference = history["loss"].rows[:, 0], constant_loss(history)
+        if not history.events_of(ENDED) or len(losses) < self.wait:
             return None
-        reference, part = float(constant.rows[-1, 0]), len(losses) // 10
+        part = len(losses) // 10
         before, now = float(losses[-3 * part : -2 * part].mean()), float(losses[-part:].mean())
         if not (now > self.level * reference > 0 and before - now > self.fall * reference):
             return None

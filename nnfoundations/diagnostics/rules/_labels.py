@@ -7,7 +7,7 @@ import numpy as np
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, median, smooth, update_ratios
+from nnfoundations.diagnostics.rules._rule import Rule, constant_loss, median, smooth, update_ratios
 
 __all__ = ["LabelsUnrelatedToInputs", "OneClassPredicted"]
 
@@ -33,7 +33,7 @@ class LabelsUnrelatedToInputs(Rule):
         validation, losses = history["validation_loss"].column("loss"), history["loss"].rows[:, 0]
         if len(losses) < self.wait or len(validation) < self.validations or not _from_data(history):
             return None
-        constant, best = float(history["constant_loss"].rows[-1, 0]), float(validation.min())
+        constant, best = constant_loss(history), float(validation.min())
         if not best > self.level * constant > 0 or not self._starts_blind(history, constant):
             return None
         now = smooth(losses, 50)
@@ -118,8 +118,7 @@ class OneClassPredicted(Rule):
             return None
         if found > self.recall * others or (chosen != chosen[0]).any():
             return None
-        constant, now = history["constant_loss"], smooth(losses, 20)
-        blind = len(constant) > 0 and now > self.useless * float(constant.rows[-1, 0])
+        blind = smooth(losses, 20) > self.useless * constant_loss(history)
         share = others / samples
         return self.suspect(
             series.steps[0],

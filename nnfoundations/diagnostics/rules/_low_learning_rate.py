@@ -11,6 +11,7 @@ from nnfoundations.diagnostics._history import Array, History
 from nnfoundations.diagnostics.rules._rule import (
     Rule,
     changed_rate,
+    constant_loss,
     learning_rate,
     median,
     shown_rate,
@@ -152,10 +153,10 @@ class LearningRateTooLow(Rule):
 
 
 def _constant(history: History) -> float:
-    """Return the loss of the best constant prediction; NaN if it is unknown."""
-    if len(history["constant_loss"]):
-        return float(history["constant_loss"].rows[-1, 0])
-    terms = history.loss.terms
+    """Return the loss of the best constant prediction, estimated for absolute errors; NaN if unknown."""
+    terms, known = history.loss.terms, constant_loss(history)
+    if known == known:
+        return known
     if len(terms) == 1 and terms[0].kind == "absolute" and terms[0].target is not None:
         return ABSOLUTE * terms[0].target.spread
     return float("nan")

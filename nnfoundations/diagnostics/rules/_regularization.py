@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, smooth
+from nnfoundations.diagnostics.rules._rule import Rule, constant_loss, smooth
 
 __all__ = ["OverRegularized"]
 
@@ -32,7 +32,7 @@ class OverRegularized(Rule):
         losses, validation = history["loss"].rows[:, 0], history["validation_loss"].column("loss")
         if event is None or len(losses) < self.wait or len(validation) < 2:
             return None
-        constant, now, other = float(history["constant_loss"].rows[-1, 0]), smooth(losses, 50), validation[-1]
+        constant, now, other = constant_loss(history), smooth(losses, 50), validation[-1]
         if not now > self.level * constant > 0 or not other < now - self.gap * constant:
             return None
         places = ", ".join(event.where)

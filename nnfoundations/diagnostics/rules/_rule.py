@@ -22,6 +22,7 @@ __all__ = [
     "Rule",
     "changed_rate",
     "clearly_above",
+    "constant_loss",
     "gain",
     "kept_norm",
     "largest_update",
@@ -265,6 +266,12 @@ def update_ratios(history: History, rows: Array) -> tuple[Array, list[int]]:
     chosen = [i for i in weight_matrices(history, columns) if not gain(history, columns[i]) <= 1e-6]
     ratios = rows[:, chosen]
     return np.where(np.isfinite(ratios), ratios, np.nan), chosen
+
+
+def constant_loss(history: History) -> float:
+    """Return the loss of the best constant prediction, known from some of the targets; NaN if unknown."""
+    rows = history["constant_loss"].rows
+    return float(rows[-1, 0]) if len(rows) else float("nan")
 
 
 def largest_update(history: History, first: float, last: float) -> float:

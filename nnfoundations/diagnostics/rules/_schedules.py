@@ -116,7 +116,7 @@ class ScheduleInterval(_ScheduleRule):
             0,
             schedule,
             f"{_said(schedule)} and is stepped once per epoch, but the run has only "
-            f" {run.epochs:.3g} epochs of {run.per_epoch:.0f} steps.",
+            f"{run.epochs:.3g} epochs of {run.per_epoch:.0f} steps.",
             "The length of the schedule counts steps, so it ends long after the run.",
             "step",
             f"divide {schedule.argument} by {run.per_epoch:.0f}",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule, smooth
+from nnfoundations.diagnostics.rules._rule import Rule, constant_loss, smooth
 
 __all__ = ["CausalLeak", "PaddingInLoss", "SequencePaddingRead", "TargetsEqualInputs"]
 
@@ -128,7 +128,5 @@ class SequencePaddingRead(Rule):
         )
 
     def _learns_nothing(self, history: History) -> bool:
-        losses, constant = history["loss"].rows[:, 0], history["constant_loss"].rows
-        if len(losses) < self.wait or not len(constant):
-            return False
-        return smooth(losses, 20) > self.level * float(constant[-1, 0])
+        losses = history["loss"].rows[:, 0]
+        return len(losses) >= self.wait and smooth(losses, 20) > self.level * constant_loss(history)

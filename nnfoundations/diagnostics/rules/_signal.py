@@ -11,6 +11,7 @@ from nnfoundations.diagnostics._history import History, Series
 from nnfoundations.diagnostics.rules._rule import (
     TENDENCY,
     Rule,
+    constant_loss,
     kept_norm,
     smooth,
     without_gradient,
@@ -186,7 +187,7 @@ class NoLearning(Rule):
         output = series.column(names[-1])[-3:]
         if not (output < self.spread).all() or output[-1] > self.spread_growth * output[0] + 1e-6:
             return None
-        loss, constant = float(losses[-self.wait // 2 :].mean()), float(history["constant_loss"].rows[-1, 0])
+        loss, constant = float(losses[-self.wait // 2 :].mean()), constant_loss(history)
         if not loss > self.level * constant:
             return None
         at = _first_equal(series, names, self.spread)

@@ -1,6 +1,5 @@
 """The rule about weight decay that erases the weights."""
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,7 +8,15 @@ import numpy as np
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import Array, GroupFacts, History
-from nnfoundations.diagnostics.rules._rule import Rule, learning_rate, median, smooth, stuck, weight_matrices
+from nnfoundations.diagnostics.rules._rule import (
+    Rule,
+    constant_loss,
+    learning_rate,
+    median,
+    smooth,
+    stuck,
+    weight_matrices,
+)
 
 __all__ = ["WeightDecayTooStrong"]
 
@@ -60,8 +67,7 @@ class WeightDecayTooStrong(Rule):
         series, losses = history["weight_norm"], history["loss"].rows[:, 0]
         if not decayed or len(losses) < self.wait:
             return None
-        constant = float(history["constant_loss"].rows[-1, 0]) if len(history["constant_loss"]) else math.nan
-        loss = smooth(losses, 20)
+        constant, loss = constant_loss(history), smooth(losses, 20)
         if not (loss > self.level * constant if constant > 0 else stuck(history)):
             return None  # it learns: decides almost every case
         chosen = [
@@ -82,16 +88,14 @@ class WeightDecayTooStrong(Rule):
         decay, suggested = seen.group.weight_decay, self._suggested(seen)
         constant = f" that of a constant prediction ({seen.constant:.3g})" if seen.constant > 0 else ""
         removed = seen.rate * seen.group.shrinkage
-        each = f", which removes {removed:.2g} of each weight per step" if removed > 0 else ""
+        each = f", which removes {removed:.2g} of each weight per step," if removed > 0 else ""
         return self.suspect(
             seen.step,
             (),
             f"A typical weight matrix lost half its norm in {seen.steps} steps and now has {seen.kept:.2g} "
             f"of it (healthy: more than 0.5). The loss of {seen.loss:.3g} "
             + (f"is{constant}." if constant else "has not fallen."),
-            f"The weight decay of {decay:.3g}{each}, erases the weights faster than the gradient builds them."
-            if each
-            else f"The weight decay of {decay:.3g} erases the weights faster than the gradient builds them.",
+            f"The weight decay of {decay:.3g}{each} erases the weights faster than the gradient builds them.",
             f"Set weight_decay={suggested:.1g} (now {decay:.3g}).",
             Severity.ERROR,
             kept_norm=seen.kept,
