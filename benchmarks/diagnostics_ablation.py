@@ -18,10 +18,8 @@ import argparse
 import csv
 import inspect
 import json
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -36,6 +34,7 @@ from controls import CONTROLS, HELD_OUT
 from faults import FAULTS, Case
 from other_programs import other_programs
 from other_runs import other_runs
+from rows import run_quietly
 from zoo import run
 
 from nnfoundations.callbacks import Diagnostics
@@ -253,11 +252,8 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", default=[])
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
+    run_quietly()
     np.seterr(all="ignore")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     if given.what == "record":
         record(given.folder, given.seeds, given.data)
         return

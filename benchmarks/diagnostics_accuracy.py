@@ -9,12 +9,9 @@ finding is in time. A healthy run is right if nothing is found.
 """
 
 import argparse
-import csv
-import logging
 import os
 import statistics
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import torch
 from controls import CONTROLS, HELD_OUT
 from faults import FAULTS, Case
+from rows import run_quietly, write_rows
 from zoo import run
 
 from nnfoundations.callbacks import Diagnostics
@@ -103,10 +101,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=[])
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    run_quietly()
     rows = []
     for seed in range(given.seeds):
         for row in (*faulty(seed, given.only), *healthy(seed, given.only)):
@@ -115,10 +110,7 @@ def main() -> None:
                 print("not right: {kind} {id} {net}, seed {seed}: {named}".format(**row), flush=True)
     print(summary(rows))
     if given.output:
-        with given.output.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(given.output, rows)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,11 @@ Data: MNIST from NNFOUNDATIONS_DATA.
 """
 
 import argparse
-import csv
-import logging
 import os
 import platform
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ os.environ.setdefault("WANDB_SILENT", "true")
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import grad_norm
+from rows import run_quietly, write_rows
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -217,10 +215,7 @@ def main() -> None:
     parser.add_argument("--device", default="gpu" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    warnings.filterwarnings("ignore")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    run_quietly(given.threads)
     machine = {
         "device": torch.cuda.get_device_name() if given.device == "gpu" else platform.machine(),
         "threads": given.threads,
@@ -236,10 +231,7 @@ def main() -> None:
                 flush=True,
             )
         if given.output:  # after each network, so that an interrupted run keeps its rows
-            with given.output.open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            write_rows(given.output, rows)
 
 
 if __name__ == "__main__":

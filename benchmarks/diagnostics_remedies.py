@@ -10,11 +10,8 @@ costs less than 0.02, no gain can be measured.
 """
 
 import argparse
-import csv
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ import numpy as np
 import torch
 from faults import FAULTS, Case, Fault
 from remedies import REMEDIES
+from rows import run_quietly, write_rows
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from zoo import run
@@ -111,10 +109,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", nargs="+", default=[], help="beginnings of names of faults")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    run_quietly()
     table = []
     for row in rows(given.seeds, given.only):
         table.append(row)
@@ -123,10 +118,7 @@ def main() -> None:
                   "gain {gain}, left: {left}".format(**row), flush=True)  # fmt: skip
     print(summary(table))
     if given.output:
-        with given.output.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(table[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        write_rows(given.output, table)
 
 
 if __name__ == "__main__":
