@@ -120,6 +120,7 @@ INJECTED = {
     "loss-sign-wrong/missing-minus": "the mean log-probability of the labels, without its minus sign",
     "learning-rate-too-high/diverges": "SGD with lr 0.1 and momentum 0.9 behind a warm-up of 100 steps",
     "stopped-too-early/half-the-steps": "420 steps of plain SGD where 840 suffice",
+    "stopped-too-early/hardly-begun": "60 steps of Adam with lr 2e-5",
     "learning-rate-too-low/full-batch": "Adam with lr 1e-8, all samples in one batch",
     "learning-rate-too-low/quadratic": "SGD with lr 0.001 on a curve without noise",
     "learning-rate-too-low/absolute": "SGD with lr 1e-4 on a curve without noise, L1Loss",

@@ -100,6 +100,11 @@ def halved(case: Case) -> None:
     case.steps //= 2
 
 
+def hardly_begun(case: Case) -> None:
+    """Too few steps for such a low rate: neither alone would do harm."""
+    case.steps, case.optimizer = 60, lambda p: Adam(p, 2e-5)
+
+
 def full_batch(name: str) -> Case:
     """All samples in one batch, so the loss has no noise."""
     case = of_net(name, steps=220)
@@ -152,6 +157,7 @@ SCHEDULE_FAULTS = (
           twin=by_sgd),
     Fault("loss-not-averaged/added-up", ("cnn", "regression"), 40, of_loss(added_up), twin=by_sgd),
     Fault("stopped-too-early/half-the-steps", ("mlp", "recurrent"), 420, halved, twin=long),
+    Fault("stopped-too-early/hardly-begun", ("mlp", "cnn", "regression"), 60, hardly_begun, twin=of_net),
     Fault("learning-rate-too-low/full-batch", ("mlp", "regression"), 220,
           of_optimizer(lambda p: Adam(p, 1e-8)), twin=full_batch),
     Fault("learning-rate-too-low/quadratic", ("curve",), 320,

@@ -1,5 +1,8 @@
 """Runs without a signal: what is measured, where the gradient ends, and when units are measured again."""
 
+import math
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +15,7 @@ from nnfoundations.diagnostics._loss_graph import loss_terms
 from nnfoundations.diagnostics._schedule import END, Schedule
 from nnfoundations.diagnostics._transfer import LossBuffer
 from nnfoundations.diagnostics.rules import RULES
+from nnfoundations.diagnostics.rules._rule import constant_loss
 from nnfoundations.diagnostics.rules._signal import NoGradient, NoLearning
 
 
@@ -158,6 +162,25 @@ def test_the_constant_prediction_of_classes_is_their_share():
     facts = ConstantLoss().update(loss_terms(F.cross_entropy(scores, labels), {}))
     share = torch.tensor([2 / 3, 1 / 3])
     assert facts[0].item() == pytest.approx(float(-(share * share.log()).sum()))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda scores, labels: F.nll_loss(scores.softmax(1).clamp(1e-7, 1).log(), labels),
+        lambda scores, labels: -scores.softmax(1).log()[range(4), labels].mean(),
+    ],
+)
+def test_a_hand_written_cross_entropy_shows_its_classes_too(loss):
+    scores, labels = torch.zeros(4, 3, requires_grad=True), torch.tensor([0, 0, 1, 1])
+    facts = ConstantLoss().update(loss_terms(loss(scores, labels), {}))
+    assert facts[0].item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(("reduction", "elements"), [("mean", 1), ("sum", 16)])
+def test_a_sum_over_the_samples_is_compared_with_a_sum(reduction, elements):
+    seen = watched(After(nn.Identity()), partial(F.mse_loss, reduction=reduction)).history
+    assert constant_loss(seen) == seen["constant_loss"].rows[-1, 0] * elements
 
 
 def test_the_constant_prediction_of_two_classes_is_the_mean_of_each_output():

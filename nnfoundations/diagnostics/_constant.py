@@ -39,7 +39,7 @@ class ConstantLoss:
             target = term.target
             if target is None or not target.ndim or not target.numel():
                 continue
-            if term.kind == "cross-entropy" and term.labelled and not target.is_floating_point():
+            if _selects(term) and not target.is_floating_point():
                 if classes := term.feeding.length:
                     return self._classes(target, classes)
             elif term.kind.startswith("binary-cross-entropy") or term.node.kind == "MseLoss":
@@ -82,3 +82,9 @@ class ConstantLoss:
             else (squares / n - mean.square()).clamp(min=0)
         )
         return torch.stack([each.mean(), low, high])
+
+
+def _selects(term: Term) -> bool:
+    """Return whether a term takes the log-probability of a label, also one written with softmax and log."""
+    by_hand = term.kind == "log-likelihood" and term.feeding.activation == "softmax"
+    return term.labelled and (term.kind == "cross-entropy" or by_hand)

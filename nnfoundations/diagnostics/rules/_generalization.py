@@ -8,7 +8,7 @@ import numpy as np
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import Array, History
-from nnfoundations.diagnostics.rules._rule import TENDENCY, Rule, smooth
+from nnfoundations.diagnostics.rules._rule import TENDENCY, Rule, constant_loss, smooth
 
 __all__ = ["Overfitting"]
 
@@ -64,9 +64,8 @@ class Overfitting(Rule):
 
     def _nothing_learned(self, history: History) -> bool:
         """Return whether the validation was never better than that of a constant prediction."""
-        constant = history["constant_loss"]
         best = float(history["validation_loss"].column("loss").min())
-        return len(constant) > 0 and best > self.learned * float(constant.rows[-1, 0]) > 0
+        return best > self.learned * constant_loss(history) > 0
 
     def _measure(self, history: History) -> _Rise | None:
         series = history["validation_loss"]
@@ -106,11 +105,11 @@ class Overfitting(Rule):
 
     def _of_gap(self, history: History) -> Suspicion | None:
         """Report a training loss near 0 with a validation loss that stays high without rising."""
-        series, constant = history["validation_loss"], history["constant_loss"]
+        series, level = history["validation_loss"], constant_loss(history)
         values = series.column("loss")
-        if len(values) < self.epochs or not len(constant) or not np.isfinite(values).all():
+        if len(values) < self.epochs or not np.isfinite(values).all():
             return None
-        now, level = float(values[-self.checks :].min()), float(constant.rows[-1, 0])
+        now = float(values[-self.checks :].min())
         training = smooth(history["loss"].rows[:, 0], 20)
         if not now > self.apart * level > 0 or not 0 <= training < self.memorized * now:
             return None

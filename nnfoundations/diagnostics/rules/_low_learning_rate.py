@@ -14,6 +14,7 @@ from nnfoundations.diagnostics.rules._rule import (
     constant_loss,
     learning_rate,
     median,
+    movement,
     shown_rate,
     smooth,
     t_of_slope,
@@ -102,10 +103,9 @@ class LearningRateTooLow(Rule):
 
     def _moves_little(self, history: History, each: Array) -> bool:
         """Return whether all updates of the whole run together cannot change the weights much."""
-        steps = history["update_ratio"].steps
-        moved = float(np.nansum(np.diff(steps) * each[1:]))
-        left = max(history.settings.get("total_steps", 0.0) - float(steps[-1]), 0.0)
-        return moved + left * median(each[-10:]) < self.movement
+        last = float(history["update_ratio"].steps[-1])
+        left = max(history.settings.get("total_steps", 0.0) - last, 0.0)
+        return movement(history) + left * median(each[-10:]) < self.movement
 
     def _changing(self, history: History) -> bool:
         """Return whether the rate was annealed, or is still warming up."""

@@ -28,6 +28,7 @@ __all__ = [
     "largest_update",
     "learning_rate",
     "median",
+    "movement",
     "shown_rate",
     "smooth",
     "stuck",
@@ -271,13 +272,24 @@ def update_ratios(history: History, rows: Array) -> tuple[Array, list[int]]:
 def constant_loss(history: History) -> float:
     """Return the loss of the best constant prediction, known from some of the targets; NaN if unknown."""
     rows = history["constant_loss"].rows
-    return float(rows[-1, 0]) if len(rows) else float("nan")
+    if not len(rows):
+        return float("nan")
+    terms = history.loss.terms
+    sums = [math.prod(term.target.shape) for term in terms if term.summed and term.target is not None]
+    return float(rows[-1, 0]) * (sums[0] if sums else 1)
 
 
 def largest_update(history: History, first: float, last: float) -> float:
     """Return the largest median update ratio of the last measurements in a range of steps; NaN if unknown."""
     ratios, _ = update_ratios(history, history["update_ratio"].between(first, last).last(6).rows)
     return max((median(row) for row in ratios), default=float("nan"))
+
+
+def movement(history: History) -> float:
+    """Return all updates of the run so far added up, as a share of the weights of a typical matrix."""
+    updates = history["update_ratio"]
+    ratios, _ = update_ratios(history, updates.rows)
+    return float(np.nansum(np.diff(updates.steps) * [median(row) for row in ratios[1:]]))
 
 
 def with_momentum(history: History, step: int) -> float:

@@ -14,6 +14,7 @@ from nnfoundations.diagnostics.rules._rule import (
     changed_rate,
     largest_update,
     learning_rate,
+    movement,
     stuck,
 )
 
@@ -41,6 +42,7 @@ class DeadUnits(Rule):
     share: float = 0.8  # share of dead units in a layer; healthy digits reach 0.52
     chance: float = 3.0  # standard errors above one half; inputs of one sign kill that many; Iris, cancer
     wait: int = 60  # losses after which they count if the loss is still stuck; Iris, breast cancer
+    movement: float = 0.01  # updates of the run added up, over the weights; less says nothing; a judgement
     min_spread: float = 1e-3  # spread over the samples: units are not dead if these are equal; a judgement
     suggested_update: float = 0.02  # largest update / weight of the suggested rate; as for a rate too high
     suggested_rate: float = 0.1  # most of the present rate that is suggested; a judgement
@@ -54,6 +56,8 @@ class DeadUnits(Rule):
         by_chance = seen.share < min(0.5 + 0.5 * self.chance / seen.units**0.5, 1.0)
         if by_chance and not (hurts and len(history["loss"]) >= self.wait):
             return None
+        if by_chance and movement(history) < self.movement:
+            return None  # the loss stands still because all weights do
         return self._about(seen, hurts)
 
     def _measure(self, history: History) -> _Dead | None:
