@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
 from torch.utils.data import DataLoader, TensorDataset
-from zoo import digits, table_loaders
+from zoo import digits, loaders, table_loaders
 
 __all__ = ["VALIDATION_FAULTS"]
 
@@ -55,6 +55,17 @@ def validate_probabilities(case: Case) -> None:
             self.log("val_acc", (out.argmax(1) == y).float().mean())
 
     case.module = Probabilities
+
+
+def validate_squares(case: Case) -> None:
+    class Squares(case.module):  # type: ignore[misc, name-defined]  # the base class is chosen at run time
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x, y = batch
+            out = self(x)
+            self.log("val_loss", F.mse_loss(out.softmax(1), F.one_hot(y, out.shape[1]).float()))
+            self.log("val_acc", (out.argmax(1) == y).float().mean())
+
+    case.module = Squares
 
 
 def validate_on_training_data(case: Case) -> None:
@@ -102,6 +113,16 @@ def other_labels(case: Case) -> None:
         x, y = loader.dataset.tensors
         data.append(TensorDataset(x, y[torch.randperm(len(y), generator=generator)]))
     case.data = DataLoader(data[0], train.batch_size, shuffle=True), DataLoader(data[1], 250)
+
+
+def some_random(case: Case) -> None:
+    """30 % of the training labels are drawn at random."""
+    train, validation = case.data or loaders()
+    x, y = train.dataset.tensors
+    generator = torch.Generator().manual_seed(1)
+    chosen = torch.rand(len(y), generator=generator) < 0.3
+    labels = torch.where(chosen, torch.randint(0, 10, y.shape, generator=generator), y)
+    case.data = DataLoader(TensorDataset(x, labels), train.batch_size, shuffle=True), validation
 
 
 def rare(name: str, weight: float = 24.0) -> Case:
@@ -184,12 +205,15 @@ VALIDATION_FAULTS = (
     Fault("train-val-mismatch/raw-pixels", (*IMAGES, "wine"), 60, validation_of(raw_pixels), twin=wine),
     Fault("softmax-before-cross-entropy/validation-only", (*IMAGES, "wine"), 50, validate_probabilities,
           twin=wine),
+    Fault("validation-loss-differs/squares", (*IMAGES, "wine"), 50, validate_squares, twin=wine),
     Fault("train-val-overlap/copy", (*IMAGES, "wine"), 50, validate_on_training_data, twin=wine),
     Fault("batches-not-shuffled/sorted-by-class", (*IMAGES, "wine"), 30, sorted_by_class, twin=wine),
     Fault("bad-batch/times-10000", IMAGES, 140, of_training_batches(huge_at_100), twin=wine),
     Fault("labels-unrelated-to-inputs/permuted-in-batches", IMAGES, 400, of_training_batches(permuted),
           twin=longer),
     Fault("labels-unrelated-to-inputs/shuffled-once", (*IMAGES, "residual"), 400, other_labels, twin=longer),
+    Fault("noisy-labels/thirty-per-cent", ("cnn", "recurrent", "transformer"), 400, some_random,
+          twin=longer),
     Fault("batch-statistics-too-noisy/batch-of-two", ("mlp", "wine"), 220, batch_of_two, twin=normalized),
     Fault("batch-statistics-too-noisy/slow-statistics", ("cnn-batchnorm", "mlp"), 220, slow_statistics,
           twin=normalized),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.overrides import _len_torch_function_stack
 from torch.utils.data import DataLoader, TensorDataset
 from watched import trainer, unharmed, watcher
-from zoo import MLP, Module, digits, loaders, run
+from zoo import MLP, Module, digits, loaders, run, table_loaders
 
 from nnfoundations.diagnostics import History, Monitor, Severity, diagnose
 from nnfoundations.diagnostics._samples import SeenSamples, fingerprints
@@ -17,7 +17,11 @@ from nnfoundations.diagnostics.rules import RULES
 from nnfoundations.diagnostics.rules._batches import BadBatch, BatchesNotShuffled
 from nnfoundations.diagnostics.rules._generalization import Overfitting
 from nnfoundations.diagnostics.rules._labels import LabelsUnrelatedToInputs
-from nnfoundations.diagnostics.rules._validation import TrainValMismatch, TrainValOverlap
+from nnfoundations.diagnostics.rules._validation import (
+    TrainValMismatch,
+    TrainValOverlap,
+    ValidationLossDiffers,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -259,6 +263,33 @@ def test_a_loss_that_falls_on_new_samples_exonerates_the_labels():
     history = diagnostics.history
     constant = history["constant_loss"].rows[-1, 0]
     assert history["validation_loss"].column("loss").min() > LabelsUnrelatedToInputs().level * constant
+
+
+# -- another loss in validation ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "found"),
+    [
+        (F.mse_loss, (F.l1_loss,), ["validation-loss-differs"]),
+        (F.l1_loss, (F.mse_loss,), ["validation-loss-differs"]),
+        (F.mse_loss, (F.mse_loss, F.l1_loss), []),
+        (F.huber_loss, (F.mse_loss,), []),
+        (lambda out, y: (out - y).square().mean(), (F.l1_loss,), []),
+        (F.mse_loss, (lambda out, y: (out - y).abs().mean(),), []),
+    ],
+    ids=["absolute", "squared", "and-a-metric", "alike", "hand-written", "hand-written-validation"],
+)
+def test_only_another_loss_alone_is_one_that_differs(training, validation, found):
+    class Several(Module):
+        def validation_step(self, batch, batch_idx):
+            x, y = batch
+            for i, loss in enumerate(validation):
+                self.log("val_loss" if i == 0 else "val_mae", loss(self(x), y))
+
+    net = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 1))
+    history = run(Several(net, loss=training), 30, table_loaders("diabetes")).history
+    assert faults(history, ValidationLossDiffers()) == found
 
 
 # -- overfitting -------------------------------------------------------------------------------------------

@@ -15,8 +15,10 @@ from nnfoundations.diagnostics._loss_graph import loss_terms
 from nnfoundations.diagnostics._loss_terms import Term
 from nnfoundations.diagnostics._predictions import (
     BATCH_CLASSES,
+    LABEL_RANKS,
     PREDICTIONS,
     ClassCounts,
+    label_ranks,
     labels_of,
     predictions,
 )
@@ -182,6 +184,8 @@ class Measurements:
         wanted = step.activations or self.schedule.steps > DENSE  # the first predictions say nothing
         if wanted and (predicted := predictions(labels)) is not None:
             readings.add("predictions", PREDICTIONS, predicted)
+        if wanted and (ranks := label_ranks(labels)) is not None:
+            readings.add("label_ranks", LABEL_RANKS, ranks)
 
     def _measure_batch(self, step: Step) -> None:
         if {"validation_loss", "validation_samples"}.isdisjoint(self.history.unavailable):

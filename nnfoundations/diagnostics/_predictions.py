@@ -8,7 +8,16 @@ from torch import Tensor
 
 from nnfoundations.diagnostics._loss_terms import Term, taken_scores
 
-__all__ = ["BATCH_CLASSES", "PREDICTIONS", "ClassCounts", "Labels", "labels_of", "predictions"]
+__all__ = [
+    "BATCH_CLASSES",
+    "LABEL_RANKS",
+    "PREDICTIONS",
+    "ClassCounts",
+    "Labels",
+    "label_ranks",
+    "labels_of",
+    "predictions",
+]
 
 PREDICTIONS = ("correct", "commonest", "found", "others", "samples")
 """Columns: the share of correct predictions, the class that is predicted most often, how many samples of
@@ -17,6 +26,14 @@ other classes are predicted right, how many there are, and the number of samples
 BATCH_CLASSES = ("equal_pairs", "expected", "classes", "samples")
 """Columns: the share of pairs of samples of the batch that have the same class, that share in all batches so
 far taken together, the number of classes seen so far, and the samples of the batch."""
+
+LABEL_RANKS = ("rank", "sure_wrong", "sure_right", "wrong", "samples")
+"""Columns, sums over samples: of the place of the label among the classes that are not predicted, from 0 (the
+next best) to 1, where the label is not predicted; of the probability of the predicted class there, and where
+it is; the number of such samples, and of all."""
+
+FEWEST_CLASSES, MOST_CLASSES = 5, 1000
+"""Numbers of classes for which the place of a label is measured: few places say little, many cost much."""
 
 
 class Labels(NamedTuple):
@@ -74,6 +91,21 @@ def predictions(labels: Labels) -> Tensor | None:
         n - wanted.gather(0, commonest[None])[0], n,  # an index that is a tensor would wait for the device
     )  # fmt: skip
     return torch.stack([number.float() for number in numbers])
+
+
+def label_ranks(labels: Labels) -> Tensor | None:
+    """Return the numbers of `LABEL_RANKS`; None for scores that are not shown, or too few classes."""
+    scores, n = labels.scores, labels.classes
+    if scores is None or scores.ndim != 2 or not FEWEST_CLASSES <= n <= MOST_CLASSES:
+        return None
+    known = labels.target < n
+    label = labels.target.clamp(max=n - 1)[:, None]
+    better = (scores > scores.gather(1, label)).sum(1)
+    sure = scores.float().softmax(1).amax(1)
+    wrong, right = known & (better > 0), known & (better == 0)
+    place = (better - 1) / (n - 2)
+    numbers = (place * wrong, sure * wrong, sure * right, wrong, known)
+    return torch.stack([number.sum().float() for number in numbers])
 
 
 class ClassCounts:

@@ -53,6 +53,11 @@ QUANTITIES: dict[str, Quantity] = {
         ("correct", "commonest", "found", "others", "samples"),
         "loss with scores and one label for each sample",
     ),
+    "label_ranks": Quantity(
+        "loss-graph",
+        ("rank", "sure_wrong", "sure_right", "wrong", "samples"),
+        "loss with scores and one label of several classes for each sample",
+    ),
     "input": Quantity("activations", ("rms", "spread", "samples")),
     "feature_rms": Quantity("activations", "feature", "input with columns"),
     "batch_rms": Quantity("data", ("rms",), "batch of numbers"),

@@ -20,6 +20,9 @@ VALIDATIONS, BATCHES, SAMPLES = 3, 8, 512
 """Validations that are measured, the largest number of their first batches, and enough samples."""
 
 _SIGMOIDS, _LOGIT_LOSSES = ("sigmoid", "sigmoid_"), ("cross_entropy", "binary_cross_entropy_with_logits")
+_LOSSES = (
+    *_LOGIT_LOSSES, "nll_loss", "binary_cross_entropy", "mse_loss", "huber_loss", "smooth_l1_loss", "l1_loss",
+)  # fmt: skip
 
 
 class ValidationProbe:
@@ -47,6 +50,7 @@ class ValidationProbe:
         self._inputs, self._samples = InputMoments(), list[Tensor]()
         self._batches, self._loaders = 0, 1
         self._doubled: list[tuple[str, int, Tensor]] = []
+        self._heard: set[str] = set()
 
     def begin(self, batch: Any, loader: int) -> None:
         """Begin a batch of a validation.
@@ -67,7 +71,7 @@ class ValidationProbe:
             return  # neither hooks nor modes may enter a compiled model
         if name := self.training.first:
             self._handle = self.model.get_submodule(name).register_forward_pre_hook(self._see)
-        self._listening.enter_context(_LossListener(self._doubled, self.guard))
+        self._listening.enter_context(_LossListener(self._doubled, self._heard, self.guard))
 
     def _see(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if self._handle is not None:
@@ -100,20 +104,30 @@ class ValidationProbe:
         if self._doubled and all(bool(certain) for _, _, certain in self._doubled):
             name, classes, _ = self._doubled[0]
             history.note(Event("softmax-in-validation", step, (), {"loss": name, "classes": classes}))
+        if self._heard:
+            history.note(Event("losses-in-validation", step, tuple(sorted(self._heard))))
         self._start()
 
 
 class _LossListener(TorchFunctionMode):
-    """Hears which loss functions run, and whether they get probabilities where they need logits."""
+    """Hears which loss functions run, and whether they get probabilities where they need logits.
 
-    def __init__(self, found: list[tuple[str, int, Tensor]], guard: ProbeGuard) -> None:
+    Args:
+        found: receives each loss of logits, the number of classes, and whether it gets probabilities.
+        heard: receives the name of each loss.
+        guard: keeps exceptions away from the validation.
+    """
+
+    def __init__(self, found: list[tuple[str, int, Tensor]], heard: set[str], guard: ProbeGuard) -> None:
         super().__init__()
-        self._found, self._guard = found, guard
+        self._found, self._heard, self._guard = found, heard, guard
         self._sigmoid: Any = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         result = func(*args, **(kwargs or {}))
+        if name in _LOSSES:
+            self._heard.add(name)
         if name in _SIGMOIDS:
             self._sigmoid = result
         elif name in _LOGIT_LOSSES:

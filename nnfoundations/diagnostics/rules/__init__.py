@@ -10,7 +10,7 @@ from nnfoundations.diagnostics.rules._evaluation import DropoutInEvaluation, Eva
 from nnfoundations.diagnostics.rules._generalization import Overfitting
 from nnfoundations.diagnostics.rules._gradients import ExplodingGradients, VanishingGradients
 from nnfoundations.diagnostics.rules._high_learning_rate import LearningRateTooHigh
-from nnfoundations.diagnostics.rules._labels import LabelsUnrelatedToInputs, OneClassPredicted
+from nnfoundations.diagnostics.rules._labels import LabelsUnrelatedToInputs, NoisyLabels, OneClassPredicted
 from nnfoundations.diagnostics.rules._loss import (
     LossNeedsLogProbabilities,
     SoftmaxBeforeCrossEntropy,
@@ -46,7 +46,11 @@ from nnfoundations.diagnostics.rules._targets import (
     UnscaledTargets,
 )
 from nnfoundations.diagnostics.rules._units import DeadUnits, SaturatedUnits
-from nnfoundations.diagnostics.rules._validation import TrainValMismatch, TrainValOverlap
+from nnfoundations.diagnostics.rules._validation import (
+    TrainValMismatch,
+    TrainValOverlap,
+    ValidationLossDiffers,
+)
 from nnfoundations.diagnostics.rules._weight_decay import WeightDecayTooStrong
 from nnfoundations.diagnostics.rules._wiring import (
     GradientsNotZeroed,
@@ -68,6 +72,7 @@ RULES: tuple[Rule, ...] = (
     TrainValOverlap(),
     BatchStatisticsTooNoisy(),
     LabelsUnrelatedToInputs(),
+    NoisyLabels(),
     TargetsEqualInputs(),
     PaddingInLoss(),
     SequencePaddingRead(),
@@ -86,6 +91,7 @@ RULES: tuple[Rule, ...] = (
     ShapeBroadcastInLoss(),
     LossUnfitForTargets(),
     OutputActivationMismatch(),
+    ValidationLossDiffers(),
     LossSignWrong(),
     LossNotAveraged(),
     UnstableLoss(),

@@ -1,4 +1,4 @@
-"""Rules about what the network makes of the labels: nothing, or the commonest class only."""
+"""Rules about what the network makes of the labels: nothing, the commonest class only, or other ones."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import Rule, constant_loss, median, smooth, update_ratios
 
-__all__ = ["LabelsUnrelatedToInputs", "OneClassPredicted"]
+__all__ = ["LabelsUnrelatedToInputs", "NoisyLabels", "OneClassPredicted"]
 
 
 @dataclass(frozen=True)
@@ -139,4 +139,53 @@ class OneClassPredicted(Rule):
             Severity.WARNING if blind else Severity.INFO,
             share=share,
             samples=samples,
+        )
+
+
+@dataclass(frozen=True)
+class NoisyLabels(Rule):
+    """Many labels are wrong at random: the network knows the class of these samples, and the label differs.
+
+    Where classes are hard to tell apart, the label is the second choice and the network is unsure. Of a label
+    that is wrong at random, the place is random, and the network is as sure as elsewhere.
+    """
+
+    fault, family, needs = "noisy-labels", Family.DATA, ("label_ranks", "loss")
+    explains = (Family.GENERALIZATION,)
+    after: int = 40  # step from which predictions count; a judgement
+    first: int = 12  # measurements that count: later, wrong labels are learned by heart
+    measurements: int = 4  # measurements needed; a judgement
+    correct: float = 0.35  # share of correct predictions in a measurement from which it counts; a judgement
+    level: float = 0.3  # their mean probability from which it counts: before, places are random; a judgement
+    wrong: int = 60  # samples that are predicted otherwise; a judgement
+    share: float = 0.1  # of all samples; a judgement
+    rank: float = 0.2  # mean place of a label, less its error: hard images 0.05 to 0.21, wrong labels 0.25
+    sure: float = 0.74  # probability of the prediction there, over elsewhere: hard images up to 0.73
+    error: float = 0.6  # two standard deviations of a random place
+
+    def judge(self, history: History) -> Suspicion | None:
+        rows = history["label_ranks"].between(self.after).rows
+        right = rows[:, 4] - rows[:, 3]
+        rows = rows[(right > self.correct * rows[:, 4]) & (rows[:, 2] > self.level * right)][: self.first]
+        places, sure_wrong, sure_right, wrong, samples = (float(total) for total in rows.sum(0))
+        if len(rows) < self.measurements or wrong < self.wrong or wrong < self.share * samples:
+            return None
+        rank, sure = places / wrong, (sure_wrong / wrong) / (sure_right / (samples - wrong))
+        if rank - self.error / wrong**0.5 < self.rank or sure < self.sure:
+            return None
+        return self.suspect(
+            history["label_ranks"].between(self.after).steps[0],
+            (),
+            f"Of {samples:.0f} measured training samples {wrong:.0f} were predicted otherwise than labelled. "
+            f"Of these, the label comes at place {rank:.2f} of the other classes, from 0 (the next best) to "
+            f"1 (0.5: at random; below 0.2 where classes are alike), and the network is {sure:.2f} times as "
+            "sure as of the others (about 0.7 if it errs).",
+            f"Up to {wrong / samples:.0%} of the labels seem to be wrong, at random. In a long training the "
+            "network learns them by heart.",
+            "Look at the training samples with the highest loss, and correct or remove those with a wrong "
+            "label. If that is not possible, stop at the best validation, and try label_smoothing=0.1.",
+            Severity.INFO,
+            rank=rank,
+            sure=sure,
+            share=wrong / samples,
         )

@@ -1,4 +1,4 @@
-"""Rules about validation data: prepared otherwise than the training data, or part of them."""
+"""Rules about validation: data prepared otherwise than for training or part of them, or another loss."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import Rule, smooth
 
-__all__ = ["TrainValMismatch", "TrainValOverlap"]
+__all__ = ["TrainValMismatch", "TrainValOverlap", "ValidationLossDiffers"]
 
 
 @dataclass(frozen=True)
@@ -101,3 +101,65 @@ class TrainValOverlap(Rule):
         if not batches or sizes is None:
             return 1.0
         return min(1.0, training / (batches * float(sizes.max())))
+
+
+_MEASURES = {
+    "cross_entropy": "cross-entropy",
+    "nll_loss": "cross-entropy",
+    "binary_cross_entropy": "binary cross-entropy",
+    "binary_cross_entropy_with_logits": "binary cross-entropy",
+    "mse_loss": "squared error",
+    "huber_loss": "squared error",
+    "smooth_l1_loss": "squared error",
+    "l1_loss": "absolute error",
+}
+"""What the loss functions of torch measure."""
+
+_TERMS = {
+    "NllLoss": "cross-entropy",
+    "NllLoss2D": "cross-entropy",
+    "NllLossNd": "cross-entropy",
+    "BinaryCrossEntropy": "binary cross-entropy",
+    "BinaryCrossEntropyWithLogits": "binary cross-entropy",
+    "MseLoss": "squared error",
+    "HuberLoss": "squared error",
+    "SmoothL1Loss": "squared error",
+    "Abs": "absolute error",
+}
+"""What the nodes of these functions measure. A loss that is written by hand may be so in validation too."""
+
+
+@dataclass(frozen=True)
+class ValidationLossDiffers(Rule):
+    """The validation loss measures something else than the training loss."""
+
+    fault, family = "validation-loss-differs", Family.LOSS
+    needs = ("validation_loss", "loss_graph", "loss")
+    exact = True
+
+    def not_run(self, history: History) -> str:
+        known = history.events_of("losses-in-validation")
+        return super().not_run(history) or (
+            "" if known else "no loss function of torch was seen in validation"
+        )
+
+    def judge(self, history: History) -> Suspicion | None:
+        trained = [_TERMS.get(term.node) for term in history.loss.terms]
+        events = history.events_of("losses-in-validation")
+        if not events or not trained or None in trained:
+            return None
+        measured = {_MEASURES[name]: name for name in events[0].where}
+        if set(trained) & set(measured):
+            return None
+        what, name = next(iter(measured.items()))
+        return self.suspect(
+            events[0].step,
+            (),
+            f"The training loss is a {trained[0]}. In validation_step only {name} ran, which is another "
+            f"measure: {what}.",
+            "The two losses cannot be compared, and early stopping or the choice of a checkpoint by the "
+            "validation loss follows another aim than training.",
+            "Log the loss of training as val_loss, and this one under another name, such as "
+            f"val_{what.replace(' ', '_').replace('-', '_')}.",
+            Severity.INFO,
+        )
