@@ -74,6 +74,43 @@ def set_decay(case: Case, finding: Finding) -> None:
     case.optimizer = weaker
 
 
+# -- schedules and clipping --------------------------------------------------------------------------------
+
+
+def _scheduled(case: Case, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change each schedule that `configure_optimizers` returns."""
+
+    def configure_optimizers(self: Any, usual: Any) -> Any:
+        optimizers, schedules = usual()
+        for schedule in schedules:
+            change(schedule)
+        return optimizers, schedules
+
+    _extended(case, configure_optimizers=configure_optimizers)
+
+
+def other_interval(case: Case, finding: Finding) -> None:
+    def change(schedule: dict[str, Any]) -> None:
+        schedule["interval"] = "epoch" if schedule["interval"] == "step" else "step"
+
+    _scheduled(case, change)
+
+
+def longer_schedule(case: Case, finding: Finding) -> None:
+    """The length that is suggested; without one, the other interval."""
+    if "suggested_length" not in finding.numbers:
+        return other_interval(case, finding)
+
+    def change(schedule: dict[str, Any]) -> None:
+        schedule["scheduler"].T_max = round(finding.numbers["suggested_length"])
+
+    return _scheduled(case, change)
+
+
+def wider_clipping(case: Case, finding: Finding) -> None:
+    case.options = {**case.options, "gradient_clip_val": finding.numbers["gradient_norm"]}
+
+
 # -- initial values --------------------------------------------------------------------------------------
 
 
@@ -186,6 +223,34 @@ def standardize_inputs(case: Case, finding: Finding) -> None:
     _extended(case, on_before_batch_transfer=prepare)
 
 
+def _loaded(case: Case, size: int | None = None) -> None:
+    """Shuffle the training data; in batches of another size if one is given."""
+    assert case.data is not None
+    train, validation = case.data
+    changed = size is not None
+    loader = DataLoader(train.dataset, size or train.batch_size, shuffle=True, drop_last=changed)
+    case.data = loader, validation
+
+
+def shuffled(case: Case, finding: Finding) -> None:
+    _loaded(case)
+
+
+def better_statistics(case: Case, finding: Finding) -> None:
+    """Batches of 16, or the usual momentum."""
+    assert case.data is not None
+    if case.data[0].batch_size < 16:
+        return _loaded(case, 16)  # a last batch of one sample would end the training
+    for name in finding.where:
+        _named(case, name).momentum = 0.1  # type: ignore[assignment]  # a float
+    return None
+
+
+def weaker_dropout(case: Case, finding: Finding) -> None:
+    for name in finding.where:
+        _named(case, name).p = 0.5  # type: ignore[assignment]  # a float
+
+
 def change_targets(case: Case, change: Callable[[Tensor], Tensor]) -> None:
     assert case.data is not None
     train, validation = case.data
@@ -209,6 +274,19 @@ def targets_to_unit(case: Case, finding: Finding) -> None:
 
 
 # -- loss ------------------------------------------------------------------------------------------------
+
+
+def multiply_loss(case: Case, factor: float) -> None:
+    loss = case.loss
+    case.loss = lambda out, y: factor * loss(out, y)
+
+
+def other_sign(case: Case, finding: Finding) -> None:
+    multiply_loss(case, -1)
+
+
+def averaged(case: Case, finding: Finding) -> None:
+    multiply_loss(case, 1 / finding.numbers["elements"])
 
 
 def of_logarithms(case: Case, finding: Finding) -> None:
@@ -262,6 +340,9 @@ REMEDIES: dict[str, Callable[[Case, Finding], None]] = {
     "learning-rate-too-high": set_rate,
     "learning-rate-too-low": set_rate,
     "weight-decay-too-strong": set_decay,
+    "schedule-interval": other_interval,
+    "schedule-ends-early": longer_schedule,
+    "clipping-too-tight": wider_clipping,
     "bad-initialization": draw_again,
     "symmetric-weights": draw_again,
     "bad-output-scale": divide_output,
@@ -271,9 +352,14 @@ REMEDIES: dict[str, Callable[[Case, Finding], None]] = {
     "parameter-not-in-optimizer": all_parameters,
     "gradients-not-zeroed": zero_grad,
     "train-mode-off": stay_in_training,
+    "batches-not-shuffled": shuffled,
+    "batch-statistics-too-noisy": better_statistics,
+    "over-regularized": weaker_dropout,
     "unscaled-inputs": standardize_inputs,
     "unscaled-targets": standardize_targets,
     "targets-out-of-range": targets_to_unit,
+    "loss-sign-wrong": other_sign,
+    "loss-not-averaged": averaged,
     "softmax-before-cross-entropy": of_logarithms,
     "softmax-over-one-unit": sigmoid_for_softmax,
     "softmax-over-batch": dim_of_classes,

@@ -240,8 +240,9 @@ class ScheduleEndsEarly(_ScheduleRule):
         ):
             return None
         remedy, longer = "Let the schedule end with the run", run.steps / max(step, 1)
+        length = schedule.length * longer
         if schedule.length > 0:
-            remedy += f": {schedule.argument}={schedule.length * longer:.0f} (now {schedule.length:.0f})"
+            remedy += f": {schedule.argument}={length:.0f} (now {schedule.length:.0f})"
         elif schedule.kind:
             remedy += f": make {schedule.kind} {longer:.2g} times longer"
             remedy += ', or set its "interval" to "epoch"' if schedule.unit == "step" else ""
@@ -262,6 +263,7 @@ class ScheduleEndsEarly(_ScheduleRule):
             lr=float(rates[-1]),
             left=left,
             total_steps=run.steps,
+            suggested_length=length,
         )
 
 

@@ -63,8 +63,8 @@ def _few_samples(name: str) -> tuple[str, str]:
     return (
         "So few samples give random statistics. Training normalizes each batch by its own, and evaluation "
         "mode by the running mean of all, which fits none of them.",
-        f"Use batches of 16 or more, or replace {name} by GroupNorm or LayerNorm, which do not depend on the "
-        "batch.",
+        f"Use batches of 16 or more (drop_last=True if the last one is smaller), or replace {name} by "
+        "GroupNorm or LayerNorm, which do not depend on the batch.",
     )
 
 
