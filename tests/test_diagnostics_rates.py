@@ -87,7 +87,7 @@ def test_a_run_that_may_stop_early_has_no_known_length():
     stopping = EarlyStopping("val_loss", patience=100)
     diagnostics = run(Decaying(MLP(2)), 80, diagnostics=watcher(), callbacks=[stopping])
     unharmed(diagnostics)
-    assert diagnostics.findings == []
+    assert "schedule-ends-early" not in [finding.fault for finding in diagnostics.findings]
     assert "early stopping" in diagnostics.not_run["schedule-ends-early"]
 
 

@@ -322,4 +322,5 @@ def test_memorized_samples_are_named_without_a_rise():
     assert gap(0.7, 0.01) == [("overfitting", Severity.INFO)]
     assert gap(0.2, 0.001) == [], "a good result"
     assert gap(0.7, 0.3) == [], "it still learns"
-    assert gap(2.4, 0.001) == [], "nothing was learned that holds"
+    assert gap(2.4, 0.001) == [("overfitting", Severity.INFO)], "learned by heart, and nothing that holds"
+    assert gap(2.4, 2.0) == [], "nothing was learned"

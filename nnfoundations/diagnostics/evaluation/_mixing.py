@@ -1,5 +1,6 @@
 """Measures whether the output for a sample depends on the other samples of its batch."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -54,16 +55,15 @@ def measure_mixing(call: Call, named: Callable[[nn.Module], str]) -> Mixing:
         whole = call.part(rows).run()
     if whole.ndim < 2 or len(whole) != n:
         raise NotEvaluatedError("the network has no output row for each sample")
+    if call.inputs[0].ndim == 2:
+        _check_sequences(call.module, named, together)
     if deviation(call.part(rows).run(), whole).amax() > SAME:
         raise NotEvaluatedError("the network draws random numbers in evaluation mode")
     backwards = deviation(call.part(rows.flip(0)).run().flip(0), whole).median()
     alone, where = 0.0, ""
     for row in (0, n - 1):
         with _watching(call.module, named) as single:
-            output = call.part(rows[row : row + 1]).run()
-        if output.shape != whole[:1].shape:
-            raise NotEvaluatedError("the network has no output row for each sample")
-        moved = float((output - whole[row : row + 1]).square().mean().sqrt() / _spread(whole))
+            moved = _moved_alone(call, whole, row)
         if moved > alone:
             alone, where = moved, _first_moved(together, single, row)
     inner = next((m for m in call.module.modules() if where and named(m) == where), None)
@@ -71,12 +71,30 @@ def measure_mixing(call: Call, named: Callable[[nn.Module], str]) -> Mixing:
     return Mixing(float(backwards), alone, where, axis)
 
 
+def _moved_alone(call: Call, whole: Tensor, row: int) -> float:
+    """Return how far the output for a sample moves if it is alone; infinite if it is NaN then."""
+    output, expected = call.part(torch.tensor([row])).run(), whole[row : row + 1]
+    if output.shape != expected.shape:
+        raise NotEvaluatedError("the network has no output row for each sample")
+    moved = float((output - expected).square().mean().sqrt() / _spread(whole))
+    return math.inf if math.isnan(moved) and bool(whole.isfinite().all()) else moved
+
+
+def _check_sequences(
+    network: nn.Module, named: Callable[[nn.Module], str], outputs: dict[str, Tensor]
+) -> None:
+    """Raise if a layer takes the rows of a table for one sequence without a batch axis."""
+    layers = {named(module) for module in network.modules() if _relates(module)}
+    if any(y.ndim == 2 for name, y in outputs.items() if name in layers):
+        raise NotEvaluatedError("a layer takes the rows of the inputs for one sequence")
+
+
 def rows_are_samples(call: Call, targets: Tensor | None) -> bool:
     """Return whether the rows of the inputs are surely samples, not steps of sequences or nodes of a graph.
 
     There is one target for each row, and the first input has further axes; or it is a batch of images, or of
-    sequences whose targets are the next tokens along the second axis. The rows of a table may be one sequence
-    without a batch axis if the network has layers for sequences or graphs.
+    sequences whose targets are the next tokens along the second axis. The rows of a table may be a graph, or
+    one sequence without a batch axis, if a layer that is not of torch relates them.
     """
     x = call.inputs[0]
     if x.ndim == 4:
@@ -88,8 +106,18 @@ def rows_are_samples(call: Call, targets: Tensor | None) -> bool:
         return tokens and targets.shape.numel() == x.numel() and _next_tokens(x, targets.reshape(x.shape))
     if x.ndim == 3 or tokens:
         return True
-    kinds = (type(module).__name__.lower() for module in call.module.modules())
-    return not any(part in kind for kind in kinds for part in _RELATED)
+    return not any(_relates(module) and not _of_torch(module) for module in call.module.modules())
+
+
+def _relates(module: nn.Module) -> bool:
+    """Return whether a layer is for sequences or graphs, by its name."""
+    kind = type(module).__name__.lower()
+    return any(part in kind for part in _RELATED)
+
+
+def _of_torch(module: nn.Module) -> bool:
+    """Return whether a layer is one of torch, or derived from one: with a batch it has a further axis."""
+    return any(c is not nn.Module and c.__module__.startswith("torch.nn") for c in type(module).__mro__)
 
 
 def _next_tokens(tokens: Tensor, targets: Tensor) -> bool:
@@ -141,6 +169,6 @@ def _first_moved(together: dict[str, Tensor], alone: dict[str, Tensor], row: int
         if whole is None or whole.shape[1:] != single.shape[1:] or len(whole) <= row or len(single) != 1:
             continue
         size = whole.square().mean().sqrt().clamp(min=1e-30)
-        if float((whole[row] - single[0]).abs().max() / size) > SAME:
+        if not float((whole[row] - single[0]).abs().max() / size) <= SAME:
             return name
     return ""

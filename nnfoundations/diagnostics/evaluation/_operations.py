@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 __all__ = ["Operations"]
 
 _DROPOUT = ("native_dropout", "_fused_dropout")
+_UNIFORM = ("rand", "rand_like", "uniform_", "uniform")
+_COMPARISONS = ("lt", "le", "gt", "ge")
 _DRAWS = ("bernoulli", "multinomial", "normal", "rand", "uniform", "exponential", "poisson")
 _FUSED = "_scaled_dot_product"
 _FEWEST_KEYS, _LARGEST, _TOLERANCE = 4, 2**24, 1e-2
@@ -28,6 +30,7 @@ class Operations(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self._place = place
         self._masks: dict[int, Tensor] = {}
+        self._uniform: dict[int, Tensor] = {}
         self.dropout: list[str] = []
         """The modules in which dropout was applied, once each."""
         self.draws = False
@@ -41,9 +44,9 @@ class Operations(TorchDispatchMode):
         result = function(*args, **(kwargs or {}))
         name = function._schema.name.removeprefix("aten::")
         given = dict(zip((a.name for a in function._schema.arguments), args, strict=False)) | (kwargs or {})
-        if name == "bernoulli_":
-            self._masks[_storage(result)] = result
-        if name in _DROPOUT or given.get("dropout_p") or (name == "div_" and _storage(result) in self._masks):
+        if name in _UNIFORM:
+            self._uniform[_storage(result)] = result
+        if self._drops(name, result, given):
             if (place := self._place()) not in self.dropout:
                 self.dropout.append(place)
         elif name.startswith(_DRAWS):
@@ -53,6 +56,20 @@ class Operations(TorchDispatchMode):
         elif name.startswith(_FUSED) and isinstance(given.get("query"), Tensor):
             self._see_fused(given)
         return result
+
+    def _drops(self, name: str, result: Any, given: dict[str, Any]) -> bool:
+        """Return whether an operation is dropout, or a mask of it: drawn with one probability for all."""
+        if name == "bernoulli_":
+            self._masks[_storage(result)] = result
+        if name in ("div_", "mul", "mul_"):
+            factors = [x for x in (given.get("self"), given.get("other")) if isinstance(x, Tensor)]
+            return any(_storage(x) in self._masks for x in factors)
+        if name == "bernoulli" and given["self"].numel() > 1:
+            low, high = given["self"].aminmax()
+            return bool(low == high)
+        if name in _COMPARISONS and not isinstance(given.get("other"), Tensor):
+            return isinstance(given["self"], Tensor) and _storage(given["self"]) in self._uniform
+        return name in _DROPOUT or bool(given.get("dropout_p"))
 
     def _see_fused(self, given: dict[str, Any]) -> None:
         """Compute the scores that a fused attention does not show."""

@@ -45,11 +45,11 @@ class AttentionSaturation(Rule):
         )
 
     def _gain(self, history: History, name: str) -> float:
-        """Return the largest gain of the weights in a module."""
+        """Return the largest gain of the weights in a module; tables of positions are none."""
         inside = f"{name}." if name else ""
         gains = [
             gain(history, p)
             for p, f in history.parameters.items()
-            if f.module == name or p.startswith(inside)
+            if (f.module == name or p.startswith(inside)) and f.kind == "matrix" and "weight" in p
         ]
         return float(np.nanmax(gains)) if np.isfinite(gains).any() else float("nan")

@@ -32,7 +32,8 @@ class DropoutInEvaluation(Rule):
             f"0), and dropout is applied {where} in evaluation mode.",
             "A function does not know the mode of its module: F.dropout has training=True by default.",
             "Pass training=self.training to F.dropout, and dropout_p=p if self.training else 0.0 to "
-            "scaled_dot_product_attention; or use nn.Dropout.",
+            "scaled_dot_product_attention; or use nn.Dropout. Monte Carlo dropout draws on purpose: pass "
+            'mute="dropout-in-evaluation".',
             repeated=repeated,
         )
 
@@ -45,13 +46,14 @@ class EvaluationDiffers(Rule):
     explains = ("overfitting",)
     moved: float = 0.1  # move of the outputs, in standard deviations; equal in healthy runs
     rise: float = 0.1  # relative rise of the loss; a judgement
-    measurements: int = 2  # evaluations in a row; averaged weights are far behind at the start
+    measurements: int = 2  # evaluations in a row whose outputs differ; averaged weights are close later
 
     def judge(self, history: History) -> Suspicion | None:
         last = history["evaluation"].last(self.measurements)
         gap, plain, evaluation = (last.column(name) for name in ("gap", "plain", "evaluation"))
-        differs = (gap > self.moved) & (evaluation - plain > self.rise * abs(plain))
-        if len(last) < self.measurements or not differs.all():
+        if len(last) < self.measurements or not (gap > self.moved).all():
+            return None
+        if not evaluation[-1] - plain[-1] > self.rise * abs(plain[-1]):
             return None
         return self.suspect(
             int(last.steps[0]),

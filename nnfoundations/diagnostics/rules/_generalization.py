@@ -38,6 +38,7 @@ class Overfitting(Rule):
     errors: float = 3.0  # smallest rise, in standard errors of the validation loss; a judgement
     fall: float = 0.05  # smallest fall of the training loss since then; on diabetes noise alone has 0.01
     learned: float = 0.97  # best validation loss over that of a constant; above, nothing was learned
+    by_heart: float = 0.5  # training loss over that of a constant, below which that is no excuse; a judgement
     apart: float = 0.2  # validation loss over that of a constant, when all is memorized; healthy digits 0.1
     memorized: float = 0.03  # training over validation loss; 60 digits 0.02, class weights on digits 0.09
     settled: float = 0.85  # lowest validation loss of the last third over that before; 60 digits 0.9
@@ -64,8 +65,9 @@ class Overfitting(Rule):
 
     def _nothing_learned(self, history: History) -> bool:
         """Return whether the validation was never better than that of a constant prediction."""
-        best = float(history["validation_loss"].column("loss").min())
-        return best > self.learned * constant_loss(history) > 0
+        best, constant = float(history["validation_loss"].column("loss").min()), constant_loss(history)
+        by_heart = smooth(history["loss"].rows[:, 0], 20) < self.by_heart * constant
+        return best > self.learned * constant > 0 and not by_heart
 
     def _measure(self, history: History) -> _Rise | None:
         series = history["validation_loss"]

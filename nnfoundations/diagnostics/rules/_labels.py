@@ -164,6 +164,8 @@ class NoisyLabels(Rule):
     error: float = 0.6  # two standard deviations of a random place
 
     def judge(self, history: History) -> Suspicion | None:
+        if history.events_of("strong-dropout"):
+            return None  # its predictions are at random too
         rows = history["label_ranks"].between(self.after).rows
         right = rows[:, 4] - rows[:, 3]
         rows = rows[(right > self.correct * rows[:, 4]) & (rows[:, 2] > self.level * right)][: self.first]

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._history import History, LossTerm
 from nnfoundations.diagnostics._targets import READS
-from nnfoundations.diagnostics.rules._rule import Rule
+from nnfoundations.diagnostics.rules._rule import UNLEARNED, Rule
 
 __all__ = ["CONSEQUENCES", "LOGITS", "REGRESSION", "LossRule", "first_step", "named", "place", "with_module"]
 
 _NAMES = {"relu": "ReLU", "elu": "ELU", "gelu": "GELU", "silu": "SiLU"}
 
 CONSEQUENCES = (
+    *UNLEARNED,
     "bad-initialization",
     "bad-output-scale",
     "learning-rate-too-low",

@@ -26,7 +26,7 @@ def _name(term: LossTerm) -> str:
 
 @dataclass(frozen=True)
 class LossSignWrong(LossRule):
-    """The only term of the loss has a negative factor, so the optimizer makes the fit worse."""
+    """The loss has a negative factor, so the optimizer makes the fit worse."""
 
     fault, family = "loss-sign-wrong", Family.LOSS
     explains = (
@@ -42,8 +42,9 @@ class LossSignWrong(LossRule):
 
     def judge(self, history: History) -> Suspicion | None:
         terms, losses = self.terms(history), history["loss"].rows[:, 0]
-        # With several terms one may be negative on purpose, as a repulsion or an entropy.
-        if len(terms) != 1 or not terms[0].negated or len(losses) < self.wait:
+        # Of different terms one may be negative on purpose, as a repulsion or an entropy.
+        alike = len({term.kind for term in terms}) == 1 and all(term.negated for term in terms)
+        if not alike or len(losses) < self.wait:
             return None
         if not any(f.kind == "matrix" and f.trainable for f in history.parameters.values()):
             return None  # the model is fixed, and its input is changed to fool it

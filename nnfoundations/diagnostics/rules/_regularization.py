@@ -25,7 +25,7 @@ class OverRegularized(Rule):
     )
     wait: int = 150  # losses needed; a judgement
     level: float = 0.6  # training loss over that of a constant; digits with dropout of 0.5 have 0.1
-    gap: float = 0.1  # by which the validation loss is lower, as a share of that of a constant; a judgement
+    gap: float = 0.05  # by which the validation loss is lower, as a share of that of a constant; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         event = next(iter(history.events_of("strong-dropout")), None)

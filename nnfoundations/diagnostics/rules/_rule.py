@@ -19,6 +19,7 @@ __all__ = [
     "SHORT",
     "STEPS",
     "TENDENCY",
+    "UNLEARNED",
     "Rule",
     "changed_rate",
     "clearly_above",
@@ -45,6 +46,9 @@ SHORT = 20
 
 STEPS = (Family.LEARNING_RATE, Family.GRADIENTS, Family.UNITS)
 """Families of what a bad start does to the steps that follow."""
+
+UNLEARNED = ("labels-unrelated-to-inputs", "noisy-labels")
+"""Faults of labels that a network resembles which cannot learn, for whatever reason."""
 
 TENDENCY = "tendency"
 """Key of `History.unavailable` for tendencies: faults that are not exact facts."""

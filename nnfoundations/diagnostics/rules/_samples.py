@@ -1,11 +1,12 @@
 """The rule about samples of a batch that influence each other inside the network."""
 
+import math
 from dataclasses import dataclass
 
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import Rule
+from nnfoundations.diagnostics.rules._rule import UNLEARNED, Rule
 
 __all__ = ["SamplesMixed"]
 
@@ -15,7 +16,7 @@ class SamplesMixed(Rule):
     """In evaluation mode, the output for a sample depends on the other samples of its batch."""
 
     fault, family, needs = "samples-mixed", Family.WIRING, ("mixing",)
-    explains = ("no-learning", "learning-rate-too-low", "overfitting")
+    explains = (*UNLEARNED, "no-learning", "learning-rate-too-low", Family.GENERALIZATION)
     exact = True
     moved: float = 0.02  # deviations over the samples; about 1e-6 where samples are apart; a judgement
 
@@ -28,9 +29,10 @@ class SamplesMixed(Rule):
         layers = [event for event in history.events_of("mixing-layer") if event.step <= step]
         where = layers[-1].where if layers else ()
         place = where[0] if where else "the network"
+        moves = f"moves by {alone:.2g} standard deviations" if alone < math.inf else "is NaN"
         evidence = (
-            f"The output for a sample moves by {alone:.2g} standard deviations when the sample is alone in "
-            f"its batch (healthy: below 0.001)"
+            f"The output for a sample {moves} when the sample is alone in its batch (healthy: moves by less "
+            "than 0.001)"
         )
         if turned >= self.moved:
             evidence += f", and by {turned:.2g} when the batch is reversed"

@@ -214,6 +214,7 @@ class ScheduleEndsEarly(_ScheduleRule):
     left: float = 0.3  # share of the run that must then be left; a judgement
     lasts: float = 0.05  # share of the run for which it must stay so low: cycles rise again; a judgement
     wait: int = 30  # the same in steps; a judgement
+    cycles: float = 4.0  # half cycles of a cosine in the run, from which they are on purpose; a judgement
 
     def not_run(self, history: History) -> str:
         if reason := super().not_run(history):
@@ -235,6 +236,8 @@ class ScheduleEndsEarly(_ScheduleRule):
             return None
         schedule = next(iter(history.schedules), ScheduleFacts(""))
         bounces = schedule.kind == "CosineAnnealingLR"  # it rises again after its end
+        if bounces and run.own_steps(schedule) >= self.cycles * schedule.length:
+            return None
         if not bounces and (
             now - step < max(self.wait, self.lasts * run.steps) or not rates[-1] < self.below * peak
         ):

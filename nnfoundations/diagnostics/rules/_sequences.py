@@ -51,7 +51,7 @@ class TargetsEqualInputs(Rule):
     fault, family, needs = "targets-equal-inputs", Family.DATA, ("sequence",)
     explains = ("overfitting",)
     exact = True
-    equal: float = 0.98  # share of the targets that are the input of the same step; 0.06 in text
+    equal: float = 0.999  # share of the targets that are the input of the same step; 0.99 where few are wrong
     next_token: float = 0.9  # share that are the next input as well, as in constant sequences
     leak: float = 1e-3  # move of earlier outputs; an autoencoder sees all tokens
     own: float = 0.01  # move of the output of a changed token; 0 if the network shifts its inputs itself
