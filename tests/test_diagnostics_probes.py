@@ -139,6 +139,46 @@ def test_attention_between_samples_is_information_only():
     assert (finding.fault, str(finding.severity)) == ("samples-mixed", "info")
 
 
+class StandardizedByBatch(nn.Module):
+    """Divides by the standard deviation over the batch, which one sample does not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 16), nn.Linear(16, 10)
+
+    def forward(self, x):
+        hidden = self.first(x.flatten(1))
+        return self.last((hidden - hidden.mean(0)) / hidden.std(0))
+
+
+def test_statistics_of_the_batch_that_one_sample_does_not_have_are_found():
+    (finding,) = watched(StandardizedByBatch(), F.cross_entropy, rows_of_digits).findings
+    assert finding.fault == "samples-mixed"
+    assert "is NaN when the sample is alone" in finding.evidence
+
+
+class Reshaping(nn.Module):
+    """Makes sequences of the rows of a table; right only if the reader takes the batch first."""
+
+    def __init__(self, batch_first):
+        super().__init__()
+        self.reader, self.head = nn.GRU(8, 16, batch_first=batch_first), nn.Linear(16, 10)
+
+    def forward(self, table):
+        return self.head(self.reader(table.view(len(table), 8, 8))[0][:, -1])
+
+
+def flat_digits(step):
+    x, y = rows_of_digits(step)
+    return x.flatten(1), y
+
+
+def test_a_table_that_the_network_reshapes_is_a_batch():
+    assert found(watched(Reshaping(True), F.cross_entropy, flat_digits)) == []
+    (finding,) = watched(Reshaping(False), F.cross_entropy, flat_digits).findings
+    assert (finding.fault, finding.where) == ("samples-mixed", ("reader",))
+
+
 class StepsFirst(nn.Module):
     """Reads data of shape (steps, samples)."""
 
@@ -324,6 +364,36 @@ def test_a_network_that_samples_is_healthy():
     monitor = watched(Sampling(), F.cross_entropy, rows_of_digits)
     assert found(monitor) == []
     assert "draws random numbers" in monitor.not_run["samples-mixed"]
+
+
+class Masked(nn.Module):
+    """Removes a part of its hidden units at random in both modes."""
+
+    def __init__(self, mask):
+        super().__init__()
+        self.first, self.last, self.mask = nn.Linear(64, 16), nn.Linear(16, 10), mask
+
+    def forward(self, x):
+        return self.last(self.mask(self.first(x.flatten(1)).relu()))
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        F.dropout,
+        lambda h: h * (torch.rand_like(h) < 0.5) * 2,
+        lambda h: h * torch.bernoulli(torch.full_like(h, 0.5)),
+        lambda h: F.feature_alpha_dropout(h, 0.5, training=True),
+    ],
+    ids=["function", "rand", "bernoulli", "alpha"],
+)
+def test_dropout_in_evaluation_is_found_however_it_is_written(mask):
+    assert found(watched(Masked(mask), F.cross_entropy, rows_of_digits)) == ["dropout-in-evaluation"]
+
+
+def test_units_that_are_drawn_from_their_probability_are_no_dropout():
+    net = Masked(lambda h: h + (torch.bernoulli(h.sigmoid()) - h).detach())
+    assert "dropout-in-evaluation" not in found(watched(net, F.cross_entropy, rows_of_digits))
 
 
 def test_a_branch_that_starts_at_zero_wakes():
