@@ -157,6 +157,7 @@ class NoisyLabels(Rule):
     measurements: int = 4  # measurements needed; a judgement
     correct: float = 0.35  # share of correct predictions in a measurement from which it counts; a judgement
     level: float = 0.3  # their mean probability from which it counts: before, places are random; a judgement
+    excess: float = 0.2  # mean probability over the share that is correct; 0.5 after a step that was too big
     wrong: int = 60  # samples that are predicted otherwise; a judgement
     share: float = 0.1  # of all samples; a judgement
     rank: float = 0.2  # mean place of a label, less its error: hard images 0.05 to 0.21, wrong labels 0.25
@@ -168,7 +169,9 @@ class NoisyLabels(Rule):
             return None  # its predictions are at random too
         rows = history["label_ranks"].between(self.after).rows
         right = rows[:, 4] - rows[:, 3]
-        rows = rows[(right > self.correct * rows[:, 4]) & (rows[:, 2] > self.level * right)][: self.first]
+        learned = (right > self.correct * rows[:, 4]) & (rows[:, 2] > self.level * right)
+        honest = rows[:, 1] + rows[:, 2] < right + self.excess * rows[:, 4]
+        rows = rows[learned & honest][: self.first]
         places, sure_wrong, sure_right, wrong, samples = (float(total) for total in rows.sum(0))
         if len(rows) < self.measurements or wrong < self.wrong or wrong < self.share * samples:
             return None
