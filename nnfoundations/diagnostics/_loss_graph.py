@@ -38,14 +38,19 @@ def loss_terms(loss: Tensor, modules: Mapping[Any, str]) -> list[Term]:
         loss: the loss of a batch, before its backward pass.
         modules: names of modules by the node that made their output.
     """
-    found = []
+    found: list[Term] = []
+    unknown = False
     for edge, path in _nearest(loss):
         term = _recognized(edge, path, modules)
         if term is not None:
             term.direction, term.summed = scale_of(edge, path)
             found.append(term)
+        else:
+            unknown = unknown or not _is_penalty(edge)
         if len(found) == _MOST_TERMS:
             break
+    for term in found:
+        term.alone = not unknown and all(other is term or _smooths(other, term) for other in found)
     return found
 
 
@@ -69,6 +74,20 @@ def _is_term(edge: Edge) -> bool:
     if edge.kind == "Sub":
         return log_softmax(edge) is not None or divergence(edge) is not None
     return edge.kind == "Mul" and squares(edge)
+
+
+def _is_penalty(edge: Edge) -> bool:
+    """Return whether a node computes something of parameters alone, as their norm."""
+    single = len(edge.inputs) == 1 and edge.kind != "Embedding"
+    if edge.sources and (single or edge.kind in ("Cat", "Stack")):
+        return all(_is_penalty(source) for source in edge.sources)
+    return edge.kind == "AccumulateGrad"
+
+
+def _smooths(other: Term, term: Term) -> bool:
+    """Return whether a term without targets is the part of a cross-entropy that smooths its labels."""
+    same = other.feeding.output.node is term.feeding.output.node
+    return same and other.kind == term.kind == "cross-entropy" and other.target is None and term.labelled
 
 
 def _recognized(edge: Edge, path: Sequence[Edge], modules: Mapping[Any, str]) -> Term | None:

@@ -1,28 +1,35 @@
 """Finds the elements of a loss that a mask or a weight of 0 removes, between the loss and its mean."""
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from nnfoundations.diagnostics._element_places import SAME_ORDER, part_of, places_after
 from nnfoundations.diagnostics._node import Edge, saved_indices, saved_position, saved_tensor
 
-__all__ = ["UnclearError", "kept_elements"]
+__all__ = ["Counted", "UnclearError", "counted_elements"]
 
-_SAME_ORDER = (
-    "Abs", "Add", "Alias", "Clone", "Div", "Exp", "NanToNum", "Neg", "Pow", "ReshapeAlias", "Sqrt", "Squeeze",
-    "Sub", "ToCopy", "UnsafeView", "Unsqueeze", "View",
-)  # fmt: skip
-_REDUCTIONS = ("Mean", "Nansum", "Sum")
+_SUMS = ("Dot", "Nansum", "Sum")
+_UNKNOWN_PARTS = ("AsStrided", "Diagonal", "Gather", "IndexSelect", "Split", "Unbind")
+"""Kinds of nodes that pass on a part of the elements, and do not keep which part in a form read here."""
 
 
 class UnclearError(Exception):
     """The graph does not show which elements count."""
 
 
-def kept_elements(elements: Edge, path: Sequence[Edge]) -> Tensor | None:
-    """Return which elements count, as a flat mask; None for all.
+class Counted(NamedTuple):
+    """Which elements count, as a flat mask (None for all), and whether a mean divides by all nevertheless."""
+
+    kept: Tensor | None = None
+    diluted: bool = False
+
+
+def counted_elements(elements: Edge, path: Sequence[Edge]) -> Counted:
+    """Return which elements count. Does not wait for the device: whether a mask removes any is not asked.
 
     Args:
         elements: the losses of the single elements.
@@ -31,52 +38,79 @@ def kept_elements(elements: Edge, path: Sequence[Edge]) -> Tensor | None:
     Raises:
         UnclearError: elements are removed in a way that is not understood.
     """
-    size = _count(elements.shape)
-    if size <= 1:
-        return None
+    if math.prod(elements.shape) <= 1:
+        return Counted()
     kept: Tensor | None = None
-    child, reduced = elements, False
+    moves: list[Callable[[], Tensor]] = []
+    child, known, zeros, diluted = elements, True, False, False
     for parent in path:
         mask = _mask(parent, child)
-        if mask is not None and (reduced or mask.numel() != size):
-            if not bool(mask.all()):
+        if mask is not None:
+            if not known:
                 raise UnclearError
-        elif mask is not None:  # whether it removes any is not asked, because that would wait for the device
-            mask = mask.reshape(-1)
+            mask = _of_elements(mask.reshape(-1), moves)
             kept = mask if kept is None else kept & mask
-        if parent.kind in ("Index", "MaskedSelect"):
-            break
-        reduced = reduced or parent.kind in _REDUCTIONS
-        if not reduced and parent.kind not in (*_SAME_ORDER, "Mul", "MaskedFill", "WeightedLoss", "Where"):
-            break  # what follows is in another order
+            zeros = zeros or parent.kind not in ("Index", "MaskedSelect", "Select", "Slice")
+        diluted, zeros = diluted or (zeros and parent.kind == "Mean"), zeros and parent.kind not in _SUMS
+        if parent.kind not in SAME_ORDER or math.prod(parent.shape) != math.prod(child.shape):
+            move = places_after(parent, child)
+            known = known and move is not None
+            moves += [] if move is None else [move]
         child = parent
-    return kept
+    return Counted(kept, diluted)
+
+
+def _of_elements(mask: Tensor, moves: Sequence[Callable[[], Tensor]]) -> Tensor:
+    """Return for each element what a mask says about the place at which it has arrived."""
+    for places in reversed(moves):
+        mask = mask[places()]
+    return mask
 
 
 def _mask(parent: Edge, child: Edge) -> Tensor | None:
     """Return which elements of `child` this node keeps, in its shape; None if it removes none."""
-    kind, node = parent.kind, parent.node
-    mask: Tensor | None = None
-    if kind in ("Mul", "WeightedLoss") and len(parent.sources) == 1:  # two sources: the weight is learned
-        weight = saved_tensor(node, "other", "self") if kind == "Mul" else saved_position(node, 1)
-        mask = None if weight is None else weight != 0
-    elif kind == "MaskedSelect":
-        mask = saved_tensor(node, "mask")
-    elif kind == "MaskedFill":
-        filled = saved_tensor(node, "mask")
-        mask = None if filled is None else ~filled
-    elif kind == "Where":
-        condition = saved_tensor(node, "condition")
-        first = bool(parent.inputs) and parent.inputs[0] is not None and parent.inputs[0].node is child.node
-        mask = condition if first or condition is None else ~condition
-    elif kind == "Index":
-        return _indexed(node, child.shape)
-    if mask is None or not child.shape:
+    if parent.kind in _UNKNOWN_PARTS:
+        raise UnclearError
+    if not child.shape:
+        return None
+    if parent.kind in ("Select", "Slice"):
+        return part_of(parent, child)
+    if parent.kind in ("Index", "IndexPut"):
+        taken = _indexed(parent.node, child.shape)
+        return taken if parent.kind == "Index" else ~taken if _is_first(parent, child) else None
+    mask = _condition(parent, child)
+    if mask is None or not mask.ndim:  # a single factor weights all elements alike
         return None
     try:
         return mask.expand(child.shape)
     except RuntimeError:
         raise UnclearError from None
+
+
+def _condition(parent: Edge, child: Edge) -> Tensor | None:
+    """Return the mask of a product, of `torch.where` and the like, before it is broadcast."""
+    kind, node = parent.kind, parent.node
+    if kind in ("Dot", "Mul", "WeightedLoss") and len(parent.sources) == 1:  # two: the weight is learned
+        weight = saved_position(node, 1) if kind == "WeightedLoss" else saved_tensor(node, *_FACTORS[kind])
+        return None if weight is None else weight != 0
+    if kind == "MaskedSelect":
+        return saved_tensor(node, "mask")
+    if kind == "MaskedFill":
+        filled = saved_tensor(node, "mask")
+        return None if filled is None else ~filled
+    if kind == "Where":
+        condition = saved_tensor(node, "condition")
+        return condition if condition is None or _is_first(parent, child) else ~condition
+    return None
+
+
+_FACTORS = {"Dot": ("tensor", "self"), "Mul": ("other", "self")}
+"""Names of the factors that a node of a product may have saved."""
+
+
+def _is_first(parent: Edge, child: Edge) -> bool:
+    inputs = parent.inputs
+    return bool(inputs) and inputs[0] is not None and inputs[0].node is child.node
 
 
 def _indexed(node: Any, shape: tuple[int, ...]) -> Tensor:
@@ -88,10 +122,3 @@ def _indexed(node: Any, shape: tuple[int, ...]) -> Tensor:
     mask = torch.zeros(shape, dtype=torch.bool, device=device)
     mask[indices] = True
     return mask
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count

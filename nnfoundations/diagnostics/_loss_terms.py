@@ -1,23 +1,14 @@
 """Recognizes the terms of a loss by their nodes: losses of torch, of `nnfoundations.nn` and by hand."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nnfoundations.diagnostics._feeding import Feeding, follow, log_softmax, unchanged
-from nnfoundations.diagnostics._loss_masks import UnclearError, kept_elements
-from nnfoundations.diagnostics._node import (
-    CLAMPS,
-    UNCHANGED,
-    Edge,
-    saved_indices,
-    saved_option,
-    saved_position,
-    saved_tensor,
-)
+from nnfoundations.diagnostics._loss_weights import element_weights
+from nnfoundations.diagnostics._node import Edge, saved_option, saved_position, saved_tensor
+from nnfoundations.diagnostics._term import Term, count_elements, find_targets
 
 __all__ = [
     "NEGATIVE_LOG_LIKELIHOODS",
@@ -34,38 +25,6 @@ _PAIRS = {"MseLoss": "squared", "HuberLoss": "squared", "SmoothL1Loss": "squared
 _MARGINS = ("MultiMarginLoss", "MultilabelMarginLoss", "SoftMarginLoss")
 
 
-@dataclass
-class Term:
-    """A term of a loss as the graph shows it, with tensors.
-
-    Args:
-        kind: as in `LossTerm`.
-        node: the node of the term.
-        feeding: what feeds it.
-        scores: the numbers that it takes, if the graph kept them.
-        target: its targets, if the graph kept them.
-        residual: output minus targets, in place of them; `sign` is -1 for targets minus output.
-        kept: which elements count, as a flat mask; None for all.
-        clear: whether it is known which elements count.
-        labelled: whether its targets are labels that select a score.
-        direction: the sign with which the value of its node enters the loss; 0 if unknown.
-        summed: whether the loss is the sum over its elements and not their mean.
-    """
-
-    kind: str
-    node: Edge
-    feeding: Feeding
-    scores: Tensor | None = None
-    target: Tensor | None = None
-    residual: Tensor | None = None
-    sign: int = 1
-    kept: Tensor | None = None
-    clear: bool = True
-    labelled: bool = False
-    direction: int = 0
-    summed: bool = False
-
-
 def _nll(edge: Edge, path: Sequence[Edge], modules: Mapping[Any, str]) -> Term:
     """The negative log-likelihood of labels; with a log-softmax before it a cross-entropy."""
     inside = _through_shapes(edge.sources[0])
@@ -79,9 +38,7 @@ def _nll(edge: Edge, path: Sequence[Edge], modules: Mapping[Any, str]) -> Term:
         term = Term("negative-log-likelihood", edge, follow(edge.sources[0], modules))
         term.scores = taken_scores(edge)
     term.target, term.labelled, term.node = targets_of(edge), True, edge
-    ignored = saved_option(edge.node, "ignore_index")
-    if term.target is not None:
-        term.kept = term.target.reshape(-1) != (-100 if ignored is None else ignored)
+    count_elements(term, edge, path)
     return term
 
 
@@ -99,7 +56,7 @@ def _by_log_softmax(edge: Edge, path: Sequence[Edge], modules: Mapping[Any, str]
     if split is None:
         return None
     term = _of_log_softmax(edge, split, modules)
-    term.target, term.labelled = _weights_of(edge, path)
+    find_targets(term, edge, path)
     return term
 
 
@@ -110,8 +67,7 @@ def _cross_entropy(edge: Edge, path: Sequence[Edge], modules: Mapping[Any, str])
     _set_axis(feeding, edge.sources[0], min(1, len(shape) - 1))
     term = Term("cross-entropy", edge, feeding, taken_scores(edge), targets_of(edge))
     term.labelled = edge.kind == "CrossEntropy"
-    if term.labelled and term.target is not None:
-        term.kept = term.target.reshape(-1) >= 0
+    count_elements(term, edge, path)
     return term
 
 
@@ -120,10 +76,8 @@ def _binary(edge: Edge, path: Sequence[Edge], modules: Mapping[Any, str]) -> Ter
     kind = "binary-cross-entropy-with-logits" if logits else "binary-cross-entropy"
     feeding = follow(edge.sources[0], modules, shifts=not logits)
     term = Term(kind, edge, feeding, taken_scores(edge), targets_of(edge))
-    _count_elements(term, edge, path)
-    weight = saved_tensor(edge.node, "weight")
-    if weight is None:
-        weight = saved_position(edge.node, 2)
+    count_elements(term, edge, path)
+    weight = element_weights(edge)
     if weight is not None and term.target is not None:
         weighted = (weight != 0).expand(term.target.shape).reshape(-1)
         term.kept = weighted if term.kept is None else term.kept & weighted
@@ -137,7 +91,7 @@ def _pair(edge: Edge, path: Sequence[Edge], modules: Mapping[Any, str]) -> Term:
     if len(edge.sources) == 1:
         scores, target = taken_scores(edge), targets_of(edge)
         term.scores, term.target = (target, scores) if swapped else (scores, target)
-    _count_elements(term, edge, path)
+    count_elements(term, edge, path)
     return term
 
 
@@ -159,7 +113,7 @@ def _of_difference(kind: str, residual: Callable[[Edge], Tensor | None]) -> Call
         if len(difference.sources) == 1:
             term.residual = residual(edge)
             term.sign = -1 if difference.inputs[0] is None else 1
-        _count_elements(term, edge if edge.shape else difference, path)
+        count_elements(term, edge if edge.shape else difference, path)
         return term
 
     return read
@@ -168,11 +122,12 @@ def _of_difference(kind: str, residual: Callable[[Edge], Tensor | None]) -> Call
 def _logarithm(edge: Edge, path: Sequence[Edge], modules: Mapping[Any, str]) -> Term:
     """A logarithm in a hand-written loss: a likelihood if labels select it or probabilities weight it."""
     feeding = follow(edge.sources[0], modules, shifts=True)
-    target, labelled = _weights_of(edge, path)
-    likely = labelled or feeding.selected or target is not None
-    term = Term("log-likelihood" if likely else "logarithm", edge, feeding)
-    term.scores, term.labelled = saved_tensor(edge.node, "self"), labelled or feeding.selected
-    term.target = None if feeding.flipped else target
+    term = Term("logarithm", edge, feeding, saved_tensor(edge.node, "self"))
+    find_targets(term, edge, path)
+    term.labelled = term.labelled or feeding.selected
+    if term.labelled or term.target is not None:
+        term.kind = "log-likelihood"
+    term.target = None if feeding.flipped else term.target
     return term
 
 
@@ -191,6 +146,7 @@ def _kl(edge: Edge, path: Sequence[Edge], modules: Mapping[Any, str]) -> Term:
         term = Term("kl-divergence", edge, follow(edge.sources[0], modules))
     term.node = edge
     term.target = saved_position(edge.node, 1) if edge.kind == "KlDiv" else divergence(edge)
+    count_elements(term, edge, path)
     return term
 
 
@@ -243,13 +199,6 @@ def _set_axis(feeding: Feeding, logits: Edge, axis: int) -> None:
     feeding.length = shape[axis] if 0 <= axis < len(shape) else 0
 
 
-def _count_elements(term: Term, edge: Edge, path: Sequence[Edge]) -> None:
-    try:
-        term.kept = kept_elements(edge, path)
-    except UnclearError:
-        term.clear = False
-
-
 def _through_shapes(edge: Edge) -> Edge:
     return unchanged(edge) or edge
 
@@ -281,24 +230,3 @@ def divergence(edge: Edge) -> Tensor | None:
         return None
     sums = target.sum(1)
     return target if bool((target >= 0).all() & ((sums - 1).abs() < 1e-3).all()) else None
-
-
-def _weights_of(edge: Edge, path: Sequence[Edge]) -> tuple[Tensor | None, bool]:
-    """Return what log-probabilities are multiplied with, or the labels that select them."""
-    for parent in path:
-        if parent.kind == "Mul" and len(parent.sources) == 1:
-            weight = saved_tensor(parent.node, "other", "self")
-            if weight is not None and weight.ndim and weight.numel() == _count(edge.shape):
-                return weight.reshape(edge.shape), False
-        elif parent.kind == "Gather":
-            return saved_tensor(parent.node, "index"), True
-        elif parent.kind == "Index":
-            labels = [one for one in saved_indices(parent.node) or () if one is not None]
-            return (labels[-1], True) if len(labels) > 1 else (None, False)
-        elif parent.kind not in (*UNCHANGED, *CLAMPS, "Neg", "Mul", "Div"):
-            break
-    return None, False
-
-
-def _count(shape: Sequence[int]) -> int:
-    return int(torch.Size(shape).numel())

@@ -7,6 +7,7 @@ checkpointing, is not read, because unpacking it would repeat the forward pass.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 __all__ = [
@@ -56,6 +57,13 @@ class Edge(NamedTuple):
         if self.position >= len(described) or described[self.position].is_nested_tensor:
             return ()
         return tuple(int(size) for size in described[self.position].shape)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the output; the CPU if torch does not tell it."""
+        described = getattr(self.node, "_input_metadata", ())
+        known = self.position < len(described)
+        return torch.device(described[self.position].device if known else "cpu")
 
     @property
     def inputs(self) -> "list[Edge | None]":

@@ -61,19 +61,24 @@ def labels_of(terms: Iterable[Term], samples: int) -> Labels | None:
     """
     for term in terms:
         target = term.target
-        if target is None or target.numel() != samples:
+        if target is None or target.numel() != samples or not term.clear:
             continue
         scores = taken_scores(term.node) if term.scores is None else term.scores
         if term.kind == "cross-entropy" and term.labelled and not target.is_floating_point():
             classes = term.feeding.length
             fits = scores is not None and scores.shape == (samples, classes)
-            target = torch.where((target >= 0) & (target < classes), target, classes).reshape(-1)
+            target = target.reshape(-1)
+            known = (target >= 0) & (target < classes)
+            known = known if term.kept is None else known & term.kept
+            target = torch.where(known, target, classes)
             return Labels(target, classes, scores if fits else None, 0.0) if classes > 1 else None
         if term.kind.startswith("binary-cross-entropy"):
             fits = scores is not None and scores.numel() == samples
             middle = 0.0 if term.kind.endswith("logits") else 0.5
             scores = scores.reshape(-1) if scores is not None and fits else None
-            return Labels((target.reshape(-1) > 0.5).long(), 2, scores, middle)
+            target = (target.reshape(-1) > 0.5).long()
+            target = target if term.kept is None else torch.where(term.kept, target, 2)
+            return Labels(target, 2, scores, middle)
     return None
 
 

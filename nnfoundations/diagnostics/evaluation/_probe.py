@@ -173,6 +173,8 @@ class EvaluationProbe:
     def _sequence(self, call: Call, term: Term | None, step: int, history: History) -> None:
         if term is None or term.target is None:
             raise NotEvaluatedError("the loss does not show its targets")
+        if not term.clear:
+            raise NotEvaluatedError("the loss does not show which of its targets count")
         found = measure_sequence(call, term.target, term.kept)
         history.record("sequence", step, found._fields, list(found))
 
