@@ -8,6 +8,7 @@ from faults_probes import LENGTH, TextLSTM, TextNet, characters
 from scipy.optimize import minimize
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import nnfoundations.nn.functional
 from nnfoundations.diagnostics import Monitor
@@ -129,6 +130,40 @@ def test_labels_that_may_or_may_not_count_are_unclear(f, hidden):
     (term,) = loss_terms(hidden(in_rows(f, scores, y), mask), {})
     assert not term.clear
     assert ConstantLoss().update([term]) is None
+
+
+class Operations(TorchDispatchMode):
+    """Record the operators that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func._overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@LIBRARIES
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        lambda each, m: (each * m).sum(),
+        lambda each, m: (each.T * m.T).sum(),
+        lambda each, m: (each[m] * m[m]).sum(),
+        lambda each, m: (each[:, 1:] * m[:, 1:]).sum(1).mean(),
+        lambda each, m: torch.where(m, each, 0.0).sum(),
+    ],
+)
+def test_masks_are_read_without_waiting_for_the_device(f, hidden):
+    scores, y, mask = example()
+    loss = hidden(in_rows(f, scores, y), mask)
+    with Operations() as seen:
+        (term,) = loss_terms(loss, {})
+        ConstantLoss().update([term])
+    waits = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero"}
+    assert seen.names
+    assert not seen.names & waits
 
 
 # -- padded text -------------------------------------------------------------------------------------------
