@@ -18,7 +18,7 @@ class LayersWithoutGradient(Rule):
 
     fault, family = "layers-without-gradient", Family.GRADIENTS
     needs = ("gradient_norm", "activation_std")
-    explains = ("vanishing-gradients", "learning-rate-too-low", "no-learning")
+    explains = ("vanishing-gradients", "learning-rate-too-low", "stopped-too-early", "no-learning")
     fewest: int = 2  # matrices; one alone may be cut by chance, as a bottleneck of few units
     measurements: int = 21  # since the start; a branch that starts at 0 wakes after one step
     wait: int = 40  # steps of the run; a gate may open in the first ones

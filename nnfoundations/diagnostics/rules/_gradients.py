@@ -17,7 +17,7 @@ class VanishingGradients(Rule):
     """Almost no gradient reaches the first layers, or the first steps of a sequence."""
 
     fault, family, needs = "vanishing-gradients", Family.GRADIENTS, ("gradient_norm", "loss")
-    explains = ("learning-rate-too-low", Family.UNITS)
+    explains = ("learning-rate-too-low", "stopped-too-early", Family.UNITS)
     confirmations = 3
     decades: float = -3.5  # first over last layer's gradient, in powers of 10; healthy digits reach -2.43
     time_decades: float = -6.0  # the same over a sequence, first step over last step; a judgement
@@ -110,7 +110,14 @@ class ExplodingGradients(Rule):
     """
 
     fault, family, needs = "exploding-gradients", Family.GRADIENTS, ("recurrent_growth", "loss")
-    explains = ("non-finite", "learning-rate-too-high", "bad-output-scale", "dead-units", "saturated-units")
+    explains = (
+        "non-finite",
+        "learning-rate-too-high",
+        "bad-output-scale",
+        "dead-units",
+        "saturated-units",
+        "stopped-too-early",
+    )
     decades: float = 2.5  # growth over a sequence in powers of 10; healthy digits reach 1.65
 
     def judge(self, history: History) -> Suspicion | None:

@@ -62,6 +62,7 @@ class LearningRateTooHigh(Rule):
     fault, family, needs = "learning-rate-too-high", Family.LEARNING_RATE, ("update_ratio", "loss")
     explains = (
         "learning-rate-too-low",
+        "stopped-too-early",
         Family.GRADIENTS,
         Family.UNITS,
         Family.NON_FINITE,

@@ -17,6 +17,7 @@ CONSEQUENCES = (
     "bad-initialization",
     "bad-output-scale",
     "learning-rate-too-low",
+    "stopped-too-early",
     "vanishing-gradients",
     Family.UNITS,
     Family.GENERALIZATION,

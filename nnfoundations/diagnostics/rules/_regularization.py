@@ -19,6 +19,7 @@ class OverRegularized(Rule):
     explains = (
         "learning-rate-too-high",
         "learning-rate-too-low",
+        "stopped-too-early",
         Family.GRADIENTS,
         Family.UNITS,
         Family.GENERALIZATION,

@@ -16,7 +16,13 @@ class SamplesMixed(Rule):
     """In evaluation mode, the output for a sample depends on the other samples of its batch."""
 
     fault, family, needs = "samples-mixed", Family.WIRING, ("mixing",)
-    explains = (*UNLEARNED, "no-learning", "learning-rate-too-low", Family.GENERALIZATION)
+    explains = (
+        *UNLEARNED,
+        "no-learning",
+        "learning-rate-too-low",
+        "stopped-too-early",
+        Family.GENERALIZATION,
+    )
     exact = True
     moved: float = 0.02  # deviations over the samples; about 1e-6 where samples are apart; a judgement
 

@@ -103,7 +103,7 @@ class SequencePaddingRead(Rule):
     """A recurrent network reads its answer behind the padding, where it has forgotten the sequence."""
 
     fault, family, needs = "sequence-padding-read", Family.DATA, ("reading", "constant_loss", "loss")
-    explains = ("no-learning", "learning-rate-too-low", "vanishing-gradients")
+    explains = ("no-learning", "learning-rate-too-low", "stopped-too-early", "vanishing-gradients")
     most: float = 0.4  # share of the steps that are padding; a judgement
 
     level: float = 0.97  # loss over that of the best constant, known from some of the targets; digits: 0.93

@@ -43,7 +43,7 @@ class NoGradient(Rule):
     """Every gradient is exactly 0 although the loss is not at its minimum, so no step changes anything."""
 
     fault, family, needs = "no-gradient", Family.GRADIENTS, ("gradient_norm", "loss")
-    explains = ("vanishing-gradients", "learning-rate-too-low", Family.UNITS)
+    explains = ("vanishing-gradients", "learning-rate-too-low", "stopped-too-early", Family.UNITS)
     exact = True
     measurements: int = 5  # in a row; one batch may have no gradient by chance, as under a hinge loss
 

@@ -38,7 +38,13 @@ class DeadUnits(Rule):
     """Units are zero on every sample of at least five measurements, so they receive no gradient."""
 
     fault, family, needs = "dead-units", Family.UNITS, ("dead_share", "loss")
-    explains = ("layers-without-gradient", "vanishing-gradients", "learning-rate-too-low", "no-learning")
+    explains = (
+        "layers-without-gradient",
+        "vanishing-gradients",
+        "learning-rate-too-low",
+        "stopped-too-early",
+        "no-learning",
+    )
     share: float = 0.8  # share of dead units in a layer; healthy digits reach 0.52
     chance: float = 3.0  # standard errors above one half; inputs of one sign kill that many; Iris, cancer
     wait: int = 60  # losses after which they count if the loss is still stuck; Iris, breast cancer
@@ -128,7 +134,13 @@ class SaturatedUnits(Rule):
     """
 
     fault, family, needs = "saturated-units", Family.UNITS, ("saturated_share", "loss")
-    explains = ("layers-without-gradient", "vanishing-gradients", "learning-rate-too-low", "no-learning")
+    explains = (
+        "layers-without-gradient",
+        "vanishing-gradients",
+        "learning-rate-too-low",
+        "stopped-too-early",
+        "no-learning",
+    )
     share: float = 0.3  # share of saturated units; healthy digits reach 0.016
 
     def judge(self, history: History) -> Suspicion | None:

@@ -41,6 +41,7 @@ class WeightDecayTooStrong(Rule):
     explains = (
         "no-learning",
         "learning-rate-too-low",
+        "stopped-too-early",
         "vanishing-gradients",
         "no-gradient",
         Family.UNITS,
