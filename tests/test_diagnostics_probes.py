@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from zoo import Module, digits, run
 
 from nnfoundations.diagnostics import History, Monitor, diagnose
+from nnfoundations.diagnostics.rules._evaluation import EvaluationDiffers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
@@ -111,6 +112,26 @@ def test_the_loss_of_a_batch_in_three_modes():
     values = dict(zip(row.columns, row.rows[0].tolist(), strict=True))
     assert values["plain"] == values["evaluation"] != values["train"]
     assert values["gap"] == values["repeated"] == 0
+
+
+@pytest.mark.parametrize(
+    ("gaps", "losses", "found"),
+    [
+        ((0.3, 0.7), (1.06, 1.5), ["evaluation-differs"]),
+        ((0.3, 0.7), (1.0, 1.0), []),
+        ((0.9, 0.01), (3.0, 1.0), []),
+    ],
+    ids=["late-harm", "no-harm", "averaged-weights"],
+)
+def test_evaluation_differs_if_outputs_do_twice_and_the_loss_at_last(gaps, losses, found):
+    history = History()
+    for step, (gap, loss) in enumerate(zip(gaps, losses, strict=True)):
+        history.record("loss", 10 + 400 * step, ("loss",), [1.0])
+        row = [1.0, 1.0, loss, gap, 0.0]
+        history.record(
+            "evaluation", 10 + 400 * step, ("train", "plain", "evaluation", "gap", "repeated"), row
+        )
+    assert [finding.fault for finding in diagnose(history, rules=[EvaluationDiffers()])] == found
 
 
 def test_a_layer_that_takes_samples_for_steps_is_named_and_judged_again_from_a_file(tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from controls import GAN, generator
+from faults_schedule import scheduled, slow
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 from torch.nn import functional as F
@@ -89,6 +90,14 @@ def test_a_run_that_may_stop_early_has_no_known_length():
     unharmed(diagnostics)
     assert "schedule-ends-early" not in [finding.fault for finding in diagnostics.findings]
     assert "early stopping" in diagnostics.not_run["schedule-ends-early"]
+
+
+@pytest.mark.parametrize(("length", "found"), [(2, []), (4, ["schedule-ends-early"])])
+def test_a_cosine_that_falls_and_rises_several_times_is_meant_so(length, found):
+    case = slow("mlp")
+    scheduled(lambda optimizer: schedulers.CosineAnnealingLR(optimizer, length), "epoch")(case)
+    diagnostics = run(case.build(), case.steps, case.data, diagnostics=watcher())
+    assert [finding.fault for finding in diagnostics.findings] == found
 
 
 def picked(logits, y):
