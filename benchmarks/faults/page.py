@@ -1,5 +1,6 @@
 """The page docs/benchmark.md, from the committed rows."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from rivals import AUDIT_RULES, NAMES
 from training import Key, program_named, read
 
 __all__ = ["write"]
+
+_ENTRY = re.compile(r" (?=[^ :]+:[a-z]+:)")
+"""Between two findings; the names of places may contain spaces."""
 
 ALARMS = {"warning", "warn", "error", "critical", "fatal"}
 
@@ -29,7 +33,7 @@ class Verdict(NamedTuple):
 
 def verdict(row: dict[str, str], ours: bool, without: Sequence[str] = ()) -> Verdict:
     key = (row["program"], row["fault"], int(row["seed"]))
-    entries = [entry.split(":", 3) for entry in row["findings"].split(" ") if entry]
+    entries = [entry.split(":", 3) for entry in _ENTRY.split(row["findings"]) if entry]
     alarms = [entry for entry in entries if entry[1] in ALARMS and entry[0] not in without]
     if not alarms or not row["fault"]:
         return Verdict(key, bool(alarms), False, None, " ".join(entry[0] for entry in alarms))
@@ -77,6 +81,8 @@ class Results:
         self.tools = {"Diagnostics": [verdict(row, True) for row in self.judged]}
         for name in ("torch-audit", "gradsnitch", "torchmortem"):
             rows = read(folder / f"faults_{name.replace('-', '_')}.csv")
+            if len(rows) < len(self.rows):
+                continue  # it has not seen all runs yet
             self.tools[name] = [verdict(row, False) for row in rows]
             if name == "torchmortem" and rows:
                 short = [verdict(row, False, ("activation-saturation",)) for row in rows]
