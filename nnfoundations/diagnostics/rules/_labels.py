@@ -18,7 +18,7 @@ class LabelsUnrelatedToInputs(Rule):
 
     fault, family = "labels-unrelated-to-inputs", Family.DATA
     needs = ("target", "constant_loss", "validation_loss", "loss")
-    explains = ("learning-rate-too-low", "stopped-too-early", Family.GENERALIZATION)
+    explains = ("noisy-labels", "learning-rate-too-low", "stopped-too-early", Family.GENERALIZATION)
     wait: int = 200  # losses needed; a judgement
     validations: int = 3  # validations needed; a judgement
     level: float = 0.98  # lowest validation loss over that of a constant; digits without a fault have 0.1
