@@ -7,7 +7,7 @@ import numpy as np
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
-from nnfoundations.diagnostics.rules._rule import SHORT, Rule, constant_loss, movement, t_of_slope
+from nnfoundations.diagnostics.rules._rule import Rule, constant_loss, movement, t_of_slope
 
 __all__ = ["ENDED", "StoppedTooEarly"]
 
@@ -24,14 +24,15 @@ class StoppedTooEarly(Rule):
     level: float = 0.4  # loss over that of the best constant prediction; digits at 300 steps and more: 0.14
     fall: float = 0.1  # fall over the last fifth, over that same loss; a judgement
     slope: float = 6.0  # smallest |t| of that fall; healthy wine and digits at such a level: 4.6
+    trial: int = 50  # losses from which a run that learned nothing is no mere trial; a judgement
     begun: float = 0.9  # loss over that of a constant prediction; above it nothing is learned; a judgement
     movement: float = 0.25  # updates of the whole run added up, over the weights; a judgement
 
     def judge(self, history: History) -> Suspicion | None:
         losses, reference = history["loss"].rows[:, 0], constant_loss(history)
-        if not history.events_of(ENDED) or len(losses) < SHORT or not reference > 0:
+        if not history.events_of(ENDED) or len(losses) < self.trial or not reference > 0:
             return None
-        part = max(len(losses) // 10, 1)
+        part = len(losses) // 10
         before, now = float(losses[-3 * part : -2 * part].mean()), float(losses[-part:].mean())
         if len(losses) < self.wait:
             return self._hardly_begun(history, float(losses[-2 * part :].mean()), reference)
