@@ -1,6 +1,7 @@
 """What findings tell the reader to change, as programs: one function for each fault that this can fix.
 
 Each function changes a case as the remedy says. It reads the finding alone: names in `where`, and `numbers`.
+They stand in one file, because the table at the end is the list of all that a program can apply.
 """
 
 from collections.abc import Callable

@@ -205,7 +205,10 @@ def test_padding_that_a_class_weight_removes_is_not_in_the_loss():
     size = characters()[1]
     weight = torch.ones(size + 1)
     weight[0] = 0
-    loss = lambda out, y: F.cross_entropy(out.transpose(1, 2), y, weight=weight[: out.shape[-1]])  # noqa: E731
+
+    def loss(out, y):
+        return F.cross_entropy(out.transpose(1, 2), y, weight=weight[: out.shape[-1]])
+
     assert trained(TextNet(nn), loss).findings == []
 
 
@@ -215,7 +218,9 @@ def test_padding_in_the_loss_is_found():
 
 
 def test_nothing_is_said_where_it_is_unclear_what_counts():
-    loss = lambda out, y: flat(F, out, y).index_select(0, y.flatten().nonzero()[:, 0]).mean()  # noqa: E731
+    def loss(out, y):
+        return flat(F, out, y).index_select(0, y.flatten().nonzero()[:, 0]).mean()
+
     monitor = trained(TextLSTM(), loss)
     assert monitor.findings == []
     assert monitor.history.unavailable["sequence"] == "the loss does not show which of its targets count"

@@ -4,9 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-__all__ = ["TOLERANCE", "LossFacts", "LossTerm", "TargetFacts", "loss_facts_from"]
+__all__ = ["MEASURES", "TOLERANCE", "LossFacts", "LossTerm", "TargetFacts", "loss_facts_from"]
 
 NAN = float("nan")
+
+MEASURES = {
+    "cross_entropy": "cross-entropy",
+    "nll_loss": "cross-entropy",
+    "binary_cross_entropy": "binary cross-entropy",
+    "binary_cross_entropy_with_logits": "binary cross-entropy",
+    "mse_loss": "squared error",
+    "huber_loss": "squared error",
+    "smooth_l1_loss": "squared error",
+    "l1_loss": "absolute error",
+}
+"""What the loss functions of torch measure."""
 
 TOLERANCE = 1e-3
 """How far a target may be outside 0 to 1, or the sum of a row from 1, through rounding."""

@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from nnfoundations.diagnostics._history import Event, History
 from nnfoundations.diagnostics._input_moments import InputMoments
+from nnfoundations.diagnostics._loss_facts import MEASURES
 from nnfoundations.diagnostics._probe_guard import ProbeGuard
 from nnfoundations.diagnostics._samples import SeenSamples, fingerprints
 from nnfoundations.diagnostics._watched_model import WatchedModel
@@ -20,9 +21,6 @@ VALIDATIONS, BATCHES, SAMPLES = 3, 8, 512
 """Validations that are measured, the largest number of their first batches, and enough samples."""
 
 _SIGMOIDS, _LOGIT_LOSSES = ("sigmoid", "sigmoid_"), ("cross_entropy", "binary_cross_entropy_with_logits")
-_LOSSES = (
-    *_LOGIT_LOSSES, "nll_loss", "binary_cross_entropy", "mse_loss", "huber_loss", "smooth_l1_loss", "l1_loss",
-)  # fmt: skip
 
 
 class ValidationProbe:
@@ -126,7 +124,7 @@ class _LossListener(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         result = func(*args, **(kwargs or {}))
-        if name in _LOSSES:
+        if name in MEASURES:
             self._heard.add(name)
         if name in _SIGMOIDS:
             self._sigmoid = result

@@ -44,7 +44,8 @@ class StoppedTooEarly(Rule):
             f"In the last fifth of the run the loss fell from {before:.3g} to {now:.3g}, and it is still "
             f"{now / reference:.0%} of that of a constant prediction ({reference:.3g})."
         )
-        return self._about(history, evidence, now, reference, Severity.INFO)
+        cause = "The run ended while the network was still learning."
+        return self._about(history, evidence, cause, Severity.INFO, loss=now, constant_loss=reference)
 
     def _hardly_begun(self, history: History, now: float, reference: float) -> Suspicion | None:
         """Judge a short run: whether its updates were too few and too small to learn anything."""
@@ -54,29 +55,18 @@ class StoppedTooEarly(Rule):
             f"All updates of the run together changed the weights by {share:.2g} times their size, and the "
             f"loss of {now:.3g} is that of a constant prediction ({reference:.3g}) or worse."
         )
-        return self._about(history, evidence, now, reference, Severity.WARNING, movement=share)
+        cause = "The run ended before the network could learn."
+        numbers = {"loss": now, "constant_loss": reference, "movement": share}
+        return self._about(history, evidence, cause, Severity.WARNING, **numbers)
 
     def _about(
-        self,
-        history: History,
-        evidence: str,
-        now: float,
-        reference: float,
-        severity: Severity,
-        **numbers: float,
+        self, history: History, evidence: str, cause: str, severity: Severity, **numbers: float
     ) -> Suspicion:
         step = int(history["loss"].steps[-1])
-        return self.suspect(
-            step,
-            (),
-            evidence,
-            "The run ended while the network was still learning, or before it could learn.",
-            f"Train longer than {step + 1} steps (max_epochs or max_steps), or with a higher learning rate.",
-            severity,
-            loss=now,
-            constant_loss=reference,
-            **numbers,
+        remedy = (
+            f"Train longer than {step + 1} steps (max_epochs or max_steps), or with a higher learning rate."
         )
+        return self.suspect(step, (), evidence, cause, remedy, severity, **numbers)
 
     @staticmethod
     def _best_was_before(history: History) -> bool:

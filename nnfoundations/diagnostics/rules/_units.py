@@ -20,6 +20,15 @@ from nnfoundations.diagnostics.rules._rule import (
 
 __all__ = ["DeadUnits", "SaturatedUnits"]
 
+_CONSEQUENCES = (
+    "layers-without-gradient",
+    "vanishing-gradients",
+    "learning-rate-too-low",
+    "stopped-too-early",
+    "no-learning",
+)
+"""What units without a gradient look like elsewhere."""
+
 
 class _Dead(NamedTuple):
     """Dead units: of the first such layer, and all such layers; `slower`: share of the rate to take."""
@@ -38,13 +47,7 @@ class DeadUnits(Rule):
     """Units are zero on every sample of at least five measurements, so they receive no gradient."""
 
     fault, family, needs = "dead-units", Family.UNITS, ("dead_share", "loss")
-    explains = (
-        "layers-without-gradient",
-        "vanishing-gradients",
-        "learning-rate-too-low",
-        "stopped-too-early",
-        "no-learning",
-    )
+    explains = _CONSEQUENCES
     share: float = 0.8  # share of dead units in a layer; healthy digits reach 0.52
     chance: float = 3.0  # standard errors above one half; inputs of one sign kill that many; Iris, cancer
     wait: int = 60  # losses after which they count if the loss is still stuck; Iris, breast cancer
@@ -134,13 +137,7 @@ class SaturatedUnits(Rule):
     """
 
     fault, family, needs = "saturated-units", Family.UNITS, ("saturated_share", "loss")
-    explains = (
-        "layers-without-gradient",
-        "vanishing-gradients",
-        "learning-rate-too-low",
-        "stopped-too-early",
-        "no-learning",
-    )
+    explains = _CONSEQUENCES
     share: float = 0.3  # share of saturated units; healthy digits reach 0.016
 
     def judge(self, history: History) -> Suspicion | None:

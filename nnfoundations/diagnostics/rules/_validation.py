@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from nnfoundations.diagnostics._family import Family
 from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
+from nnfoundations.diagnostics._loss_facts import MEASURES
 from nnfoundations.diagnostics.rules._rule import Rule, smooth
 
 __all__ = ["TrainValMismatch", "TrainValOverlap", "ValidationLossDiffers"]
@@ -103,18 +104,6 @@ class TrainValOverlap(Rule):
         return min(1.0, training / (batches * float(sizes.max())))
 
 
-_MEASURES = {
-    "cross_entropy": "cross-entropy",
-    "nll_loss": "cross-entropy",
-    "binary_cross_entropy": "binary cross-entropy",
-    "binary_cross_entropy_with_logits": "binary cross-entropy",
-    "mse_loss": "squared error",
-    "huber_loss": "squared error",
-    "smooth_l1_loss": "squared error",
-    "l1_loss": "absolute error",
-}
-"""What the loss functions of torch measure."""
-
 _TERMS = {
     "NllLoss": "cross-entropy",
     "NllLoss2D": "cross-entropy",
@@ -138,17 +127,17 @@ class ValidationLossDiffers(Rule):
     exact = True
 
     def not_run(self, history: History) -> str:
+        if reason := super().not_run(history):
+            return reason
         known = history.events_of("losses-in-validation")
-        return super().not_run(history) or (
-            "" if known else "no loss function of torch was seen in validation"
-        )
+        return "" if known else "no loss function of torch was seen in validation"
 
     def judge(self, history: History) -> Suspicion | None:
         trained = [_TERMS.get(term.node) for term in history.loss.terms]
         events = history.events_of("losses-in-validation")
         if not events or not trained or None in trained:
             return None
-        measured = {_MEASURES[name]: name for name in events[0].where}
+        measured = {MEASURES[name]: name for name in events[0].where}
         if set(trained) & set(measured):
             return None
         what, name = next(iter(measured.items()))
