@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
@@ -76,15 +77,22 @@ class FoundationsCLI(LightningCLI):
         settings: the same as a tree, for messages.
         name: of the run, without `--name`.
         verbosity: how much to print.
+        further: callbacks of the program that runs the command.
     """
 
     folder: Path | None = None
 
     def __init__(
-        self, command: str, args: list[str], settings: Setting, name: str, verbosity: Verbosity
+        self,
+        command: str,
+        args: list[str],
+        settings: Setting,
+        name: str,
+        verbosity: Verbosity,
+        further: Sequence[Callback] = (),
     ) -> None:
         self.command, self.args, self.settings = command, args, settings
-        self.name, self.verbosity = name, verbosity
+        self.name, self.verbosity, self.further = name, verbosity, further
         verbosity.filter_messages(trains=command == "fit")
         super().__init__(
             LightningModule,
@@ -240,6 +248,7 @@ class FoundationsCLI(LightningCLI):
         # The curves come last, after Diagnostics, whose last findings they mark.
         curves = TrainingCurves(str(Path(config["default_root_dir"] or ".") / "curves.png"))
         callbacks += [MonitorCheck(), RandomState(), FiniteWeights(), ScheduleCheck(), self.interrupt, curves]
+        callbacks += self.further
         trainer = super()._instantiate_trainer(config, callbacks)
         if self.verbosity is not Verbosity.QUIET:
             announce(trainer, self.model)
