@@ -43,13 +43,21 @@ class Experiment:
         out: the folder of the results; runs lie in `runs/ARM/seed_N` below it.
         seeds: runs of each arm; None takes the preset's number.
         mine: configs of the user, as further arms named by their files.
+        logger: a second logger of each run, beside TensorBoard.
 
     Raises:
         OptionError: an arm of the user has the name of an arm of the lab.
     """
 
     def __init__(
-        self, lab: Lab, preset: str, out: Path, *, seeds: int | None = None, mine: Sequence[Path] = ()
+        self,
+        lab: Lab,
+        preset: str,
+        out: Path,
+        *,
+        seeds: int | None = None,
+        mine: Sequence[Path] = (),
+        logger: str | None = None,
     ) -> None:
         self.lab, self.preset, self.out = lab, preset, out
         arms = [_complete(arm, lab) for arm in lab.arms_of(preset)]
@@ -62,7 +70,7 @@ class Experiment:
         chosen = lab.presets[preset]
         count = chosen.seeds if seeds is None else seeds
         self.runs = [
-            Run(arm, seed, out / "runs", chosen.options, lab.measure)
+            Run(arm, seed, out / "runs", chosen.options, lab.measure, logger)
             for seed in range(count)  # seed by seed, so that all arms can be compared at any time
             for arm in arms
         ]

@@ -79,6 +79,7 @@ class Run:
         root: the folder of all runs of the lab.
         options: options of `fit` that the preset adds.
         measure: reads the numbers from the folder that `fit` has written.
+        logger: a second logger; TensorBoard's files are what is measured.
     """
 
     arm: Arm
@@ -86,6 +87,7 @@ class Run:
     root: Path
     options: tuple[str, ...]
     measure: Callable[[Path], Measured]
+    logger: str | None = None
 
     @property
     def name(self) -> str:
@@ -213,6 +215,7 @@ def _command(run: Run, command: str, arguments: Sequence[str]) -> tuple[str, str
         code = main([
             *(command, "--quiet", *arguments),
             *("--trainer.default_root_dir", str(run.root), "--name", run.name),
+            *(("--logger", f"[tensorboard,{run.logger}]") if run.logger else ()),
         ])  # fmt: skip
     if code in _SIGNALS:
         raise Stopped(code)

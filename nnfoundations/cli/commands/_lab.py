@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnfoundations.cli.commands._command_parser import CommandParser
+from nnfoundations.cli.config._logger_names import LOGGERS, check_loggers
 from nnfoundations.cli.config._settings import CommandError
 from nnfoundations.cli.run._signals import Interrupted
 from nnfoundations.errors import OptionError
@@ -46,6 +47,7 @@ def _parser() -> CommandParser:
         metavar="FILE.yaml",
         help="a config of your own, compared with the arms of the lab",
     )
+    parser.add_argument("--logger", choices=LOGGERS, help="log the runs here too, beside TensorBoard")
     parser.add_argument("--report-only", action="store_true", help="run nothing; write the report again")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder of the results; default runs/labs/NAME/PRESET"
@@ -111,10 +113,12 @@ def _run(lab: "Lab", given: argparse.Namespace) -> int:
             raise CommandError(
                 f"--arm: `{path}` does not exist.\nGive the path of a config that `fit` can run."
             )
+    check_loggers([given.logger])
+    logger = None if given.logger == "tensorboard" else given.logger
     out = given.out or _default_out(lab.name, given.preset)
     try:
         if not given.report_only:
-            experiment = Experiment(lab, given.preset, out, seeds=given.seeds, mine=given.arm)
+            experiment = Experiment(lab, given.preset, out, seeds=given.seeds, mine=given.arm, logger=logger)
             _check_arms(experiment, given.only)
             experiment.run(given.only, given.jobs)
             run_tests(experiment)

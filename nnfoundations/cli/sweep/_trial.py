@@ -15,6 +15,7 @@ from nnfoundations.callbacks import Diagnostics, log_folder
 from nnfoundations.cli.commands._train import FAILED, train
 from nnfoundations.cli.config._settings import CommandError
 from nnfoundations.cli.run._captured import first_cause, write_whole
+from nnfoundations.cli.run._finite_weights import non_finite_weight
 from nnfoundations.cli.run._signals import Interrupted
 from nnfoundations.cli.sweep._liveness import alive, stop_trial
 from nnfoundations.cli.sweep._plan import Plan
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSE", "ERROR", "RUNS", "carry_out"]
 
 RUNS, CAUSE, ERROR = "runs", "cause", "error"
-"""Attributes of a trial: its runs, why it failed, and the error that `fit` printed."""
+"""Attributes of a trial: its runs, the first finding or why it failed, and the error that `fit` printed."""
 
 
 class TrialFailed(Exception):  # noqa: N818  # a result
@@ -51,6 +52,7 @@ class EpochReport(Callback):
         self.pruned = False
         self.folder: Path | None = None
         self.findings: Path | None = None
+        self.not_finite: str | None = None  # a weight at the end
         self._diagnostics: list[Diagnostics] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -69,6 +71,9 @@ class EpochReport(Callback):
         if self.trial.should_prune():
             self.pruned = trainer.should_stop = True
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.not_finite = non_finite_weight(pl_module)
 
     @property
     def stops_for_findings(self) -> bool:
@@ -124,23 +129,33 @@ def _run(plan: Plan, trial: "Trial", seed: int) -> tuple[float, bool]:
     report = EpochReport(plan.metric, trial if plan.pruner == "median" and seed == 0 else None)
     start = time.monotonic()
     code, text = _fit(plan.run_arguments(trial.params, trial.number, seed), report)
-    finite = bool(report.values) and math.isfinite(report.values[-1])
-    value = plan.better(report.values) if finite else math.nan
+    value = plan.better(filter(math.isfinite, report.values), default=math.nan)
     runs = trial.user_attrs.get(RUNS, [])
     trial.set_user_attr(RUNS, [*runs, {
         "seed": seed,
-        "value": value if finite else None,  # JSON has no NaN
+        "value": value if math.isfinite(value) else None,  # JSON has no NaN
         "epochs": len(report.values),
         "seconds": round(time.monotonic() - start, 1),
         "folder": str(report.folder or ""),
     }])  # fmt: skip
     if report.folder is not None:
         write_whole(report.folder / "output.txt", text)
-    error = first_cause(text) if code else "" if finite else f"{plan.metric} is not finite"
     fault = _first_fault(report)
-    if error or (fault and report.stops_for_findings):
-        raise TrialFailed(fault or error, error or f"stopped because of {fault}")
+    if error := first_cause(text) if code else _failure(plan, report, fault):
+        raise TrialFailed(fault or error, error)
+    if fault:
+        trial.set_user_attr(CAUSE, fault)
     return value, report.pruned
+
+
+def _failure(plan: Plan, report: EpochReport, fault: str) -> str:
+    """Why a run failed although `fit` ended well; empty if it did not."""
+    if fault and report.stops_for_findings:
+        return f"stopped because of {fault}"
+    if not report.values or not math.isfinite(report.values[-1]):
+        return f"{plan.metric} is not finite"
+    # With such weights an accuracy is finite: that of always the same class.
+    return f"the weights are not finite: {report.not_finite}" if report.not_finite else ""
 
 
 def _fit(arguments: list[str], report: EpochReport) -> tuple[int, str]:
