@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnfoundations.cli.commands._command_parser import CommandParser
-from nnfoundations.cli.config._logger_names import LOGGERS, check_loggers
+from nnfoundations.cli.config._logger_names import LOGGERS, check_loggers, where_to_look
 from nnfoundations.cli.config._settings import CommandError
 from nnfoundations.cli.run._signals import Interrupted
 from nnfoundations.errors import OptionError
@@ -113,8 +113,8 @@ def _run(lab: "Lab", given: argparse.Namespace) -> int:
             raise CommandError(
                 f"--arm: `{path}` does not exist.\nGive the path of a config that `fit` can run."
             )
-    check_loggers([given.logger])
     logger = None if given.logger == "tensorboard" else given.logger
+    check_loggers([logger] if logger else [])
     out = given.out or _default_out(lab.name, given.preset)
     try:
         if not given.report_only:
@@ -167,7 +167,9 @@ def _report(lab: "Lab", out: Path, given: argparse.Namespace) -> int:
         print(f"failed: {row['arm']} seed {row['seed']}: {row['cause']}", file=sys.stderr)
     _draw(lab, out, given)
     print(f"Results      {out}")
-    print(f"TensorBoard  tensorboard --logdir {out / 'runs'}")
+    for logger in dict.fromkeys(("tensorboard", given.logger or "tensorboard")):
+        label, place = where_to_look(logger, out / "runs")
+        print(f"{label:<12} {place}")
     return int(bool(failed))
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from nnfoundations.cli.commands._command_parser import CommandParser
 from nnfoundations.cli.config._arguments import read_settings
+from nnfoundations.cli.config._logger_names import LOGGERS, check_loggers, where_to_look
 from nnfoundations.cli.config._packaged import resolve_configs, run_name
-from nnfoundations.cli.config._settings import CommandError, model_class
+from nnfoundations.cli.config._settings import CommandError, Setting, model_class
 from nnfoundations.cli.run._environment import command_prefix, import_lightning
 from nnfoundations.cli.run._run_folder import check_name
 from nnfoundations.cli.run._signals import Interrupted
@@ -140,6 +141,7 @@ def _plan(given: argparse.Namespace, rest: list[str], verbosity: Verbosity) -> P
     arguments, configs = resolve_configs(rest)
     settings = read_settings(arguments)
     check_options(settings, space)
+    loggers = _loggers(settings)
     name = given.name or run_name(configs, model_class(settings))
     check_name(name)
     verbosity.silence_parser()
@@ -163,7 +165,21 @@ def _plan(given: argparse.Namespace, rest: list[str], verbosity: Verbosity) -> P
         pruner=given.pruner,
         storage=given.storage or str(out / "study.journal"),
         out=out,
+        loggers=loggers,
     )
+
+
+def _loggers(settings: Setting) -> tuple[str, ...]:
+    """The loggers of the runs; none of ours if the config has its own."""
+    named = settings.find("logger")
+    if named is None or named.plain() is None:
+        return () if settings.find("trainer.logger") else ("tensorboard",)
+    plain = named.plain()
+    names = tuple(plain) if isinstance(plain, list) else (str(plain),)
+    if not set(names) <= set(LOGGERS):
+        return ()  # the parser refuses it
+    check_loggers(names)
+    return names
 
 
 def _open(plan: Plan) -> "Study":
@@ -219,7 +235,9 @@ def _report(plan: Plan, study: "Study", verbosity: Verbosity) -> Path | None:
         return best
     print("\n".join(["", *closing_lines(study), ""]))
     print(f"Results      {plan.out}")
-    print(f"TensorBoard  {command_prefix()}tensorboard --logdir {plan.out / 'runs'}")
+    for logger in plan.loggers:
+        label, place = where_to_look(logger, plan.out / "runs")
+        print(f"{label:<12} {place}")
     if best is not None:
         print(f"Best         {command_prefix()}nnfoundations fit --config {best}")
     return best

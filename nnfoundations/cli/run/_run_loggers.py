@@ -8,13 +8,10 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from nnfoundations.cli.config._logger_names import check_loggers
+from nnfoundations.cli.config._logger_names import WANDB_PROJECT, check_loggers, mlflow_address
 from nnfoundations.cli.config._settings import CommandError
 
 __all__ = ["end_loggers", "run_loggers"]
-
-_PROJECT = "nnfoundations"
-
 
 class RunWandbLogger(WandbLogger):
     """Weights & Biases, with its files in the folder of the run."""
@@ -57,10 +54,9 @@ def _wandb(folder: Path, name: str) -> Logger:
     logger = RunWandbLogger(
         name=f"{name} {folder.name}",
         group=name,
-        project=os.environ.get("WANDB_PROJECT", _PROJECT),
+        project=os.environ.get("WANDB_PROJECT", WANDB_PROJECT),
         save_dir=str(folder),
-        settings=wandb.Settings(show_info=False, show_warnings=False),  # the summary says where to look
-       ,
+        settings=wandb.Settings(show_info=False, show_warnings=False),,  # the summary says where to look
     )
     try:
         logger.experiment  # noqa: B018  # starts the run: without an account it must fail here
@@ -74,9 +70,8 @@ def _wandb(folder: Path, name: str) -> Logger:
 
 def _mlflow(folder: Path, name: str) -> Logger:
     options = {"tags": {"folder": str(folder)}, "experiment_name": name, "run_name": folder.name}
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        options["tracking_uri"] = f"sqlite:///{folder.parent / 'mlflow.db'}"
-    return RunMLFlowLogger(folder, **options)
+    root = folder.parents[len(Path(name).parts)]  # all runs lie below it
+    return RunMLFlowLogger(folder, tracking_uri=mlflow_address(root), **options)
 
 
 _BUILD = {

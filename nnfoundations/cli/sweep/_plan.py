@@ -38,6 +38,7 @@ class Plan:
         pruner: its name.
         storage: a file or an URL.
         out: the folder of the results.
+        loggers: of the runs.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Plan:
     pruner: str
     storage: str
     out: Path
+    loggers: tuple[str, ...]
 
     @property
     def better(self) -> Any:
@@ -93,6 +95,7 @@ class Plan:
             for key, dimension in self.space.items()
         }
         settings = read_settings(list(self.arguments)).plain()
+        settings.pop("logger", None)  # it changes no result
         return {"space": space, "config": settings, "monitor": self.metric, "mode": self.mode,
                 "seeds": self.seeds}  # fmt: skip
 
