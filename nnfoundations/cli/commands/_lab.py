@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnfoundations.cli.commands._command_parser import CommandParser
+from nnfoundations.cli.commands._command_parser import CommandParser, count
 from nnfoundations.cli.config._logger_names import LOGGERS, check_loggers, where_to_look
 from nnfoundations.cli.config._settings import CommandError
 from nnfoundations.cli.run._signals import Interrupted
@@ -21,12 +21,6 @@ __all__ = ["lab_command"]
 INSTALL = 'pip install "nnfoundations[labs]"'
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"takes a whole number of at least 1; got {text}")
-    return int(text)
-
-
 def _parser() -> CommandParser:
     parser = CommandParser(
         "nnfoundations lab",
@@ -36,8 +30,8 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("name", nargs="?", help="a lab, such as perceptron")
     parser.add_argument("--preset", choices=("smoke", "quick", "full"), default="quick")
-    parser.add_argument("--seeds", type=_count, metavar="N", help="runs of each arm; default: the preset's")
-    parser.add_argument("--jobs", type=_count, metavar="N", default=1, help="runs at a time; default 1")
+    parser.add_argument("--seeds", type=count, metavar="N", help="runs of each arm; default: the preset's")
+    parser.add_argument("--jobs", type=count, metavar="N", default=1, help="runs at a time; default 1")
     parser.add_argument("--only", action="append", default=[], metavar="ARM", help="run this arm only")
     parser.add_argument(
         "--arm",

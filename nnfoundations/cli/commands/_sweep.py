@@ -5,19 +5,22 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnfoundations.cli.commands._command_parser import CommandParser
+from nnfoundations.cli.commands._command_parser import CommandParser, count
+from nnfoundations.cli.commands._train import FAILED, report_error
 from nnfoundations.cli.config._arguments import read_settings
 from nnfoundations.cli.config._logger_names import LOGGERS, check_loggers, where_to_look
 from nnfoundations.cli.config._packaged import resolve_configs, run_name
 from nnfoundations.cli.config._settings import CommandError, Setting, model_class
-from nnfoundations.cli.run._environment import command_prefix, import_lightning
+from nnfoundations.cli.run._environment import TorchvisionMismatchError, command_prefix, import_lightning
 from nnfoundations.cli.run._run_folder import check_name
 from nnfoundations.cli.run._signals import Interrupted
 from nnfoundations.cli.run._verbosity import Verbosity
+from nnfoundations.cli.sweep._liveness import fail_stale_trials
 from nnfoundations.cli.sweep._plan import Plan, check_options
 from nnfoundations.cli.sweep._sampler import SAMPLERS
 from nnfoundations.cli.sweep._space import read_space
@@ -31,12 +34,6 @@ __all__ = ["sweep_command"]
 TRIALS = 20
 LEAST_SEEDS = 5
 """With fewer, Wilcoxon's test cannot tell two trials apart before the last seed."""
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"takes a whole number of at least 1; got {text}")
-    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -61,10 +58,10 @@ def _parser() -> CommandParser:
         epilog="Exit code: 0 if a trial finished, 1 if none did, 2 if the command is wrong.",
     )
     parser.add_argument("--space", type=Path, metavar="FILE.yaml", help="which options vary, and how")
-    parser.add_argument("--trials", type=_count, metavar="N", help=f"trials in all; default {TRIALS}")
+    parser.add_argument("--trials", type=count, metavar="N", help=f"trials in all; default {TRIALS}")
     parser.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which no trial begins")
-    parser.add_argument("--seeds", type=_count, metavar="N", default=1, help="runs per trial; default 1")
-    parser.add_argument("--jobs", type=_count, metavar="N", default=1, help="trials at a time; default 1")
+    parser.add_argument("--seeds", type=count, metavar="N", default=1, help="runs per trial; default 1")
+    parser.add_argument("--jobs", type=count, metavar="N", default=1, help="trials at a time; default 1")
     parser.add_argument(
         "--monitor", metavar="METRIC", help="what is compared; default: the metric of the best checkpoint"
     )
@@ -115,7 +112,13 @@ def sweep_command(command: str, args: Sequence[str]) -> int:
             f"--pruner wilcoxon compares seeds; got --seeds {given.seeds}.\n"
             f"Give --seeds {LEAST_SEEDS} or more."
         )
-    plan = _plan(given, rest, verbosity)
+    try:
+        plan = _plan(given, rest, verbosity)
+    except (CommandError, TorchvisionMismatchError):
+        raise
+    except Exception as error:  # anything that the user's model or data raises in the first batch
+        report_error(error, verbosity)
+        return FAILED
     study = _open(plan)
     try:
         return _run(plan, study, given.jobs, verbosity)
@@ -166,6 +169,7 @@ def _plan(given: argparse.Namespace, rest: list[str], verbosity: Verbosity) -> P
         storage=given.storage or str(out / "study.journal"),
         out=out,
         loggers=loggers,
+        quiet=verbosity is Verbosity.QUIET,
     )
 
 
@@ -190,8 +194,9 @@ def _open(plan: Plan) -> "Study":
         plan.out.mkdir(parents=True, exist_ok=True)
         return open_study(plan)
     except (OSError, CommandError) as error:
-        if is_new_file:
-            Path(plan.storage).unlink(missing_ok=True)
+        with suppress(OSError):
+            if is_new_file:
+                Path(plan.storage).unlink()
         for folder in made:
             if folder.is_dir():
                 folder.rmdir()
@@ -205,13 +210,16 @@ def _open(plan: Plan) -> "Study":
 def _run(plan: Plan, study: "Study", jobs: int, verbosity: Verbosity) -> int:
     from nnfoundations.cli.sweep._workers import ended_by_the_system, run_workers, taken, work
 
+    fail_stale_trials(study)
     if verbosity is not Verbosity.QUIET and (done := taken(study)):
-        print(f"Continues {plan.name}: {done} trials are done.", file=sys.stderr)
+        of = f" of {plan.trials}" if plan.trials is not None else ""
+        print(f"Continues {plan.name}: {done}{of} trials are done.", file=sys.stderr)
     if jobs == 1:
         work(plan, study)
         codes = []
     else:
-        codes = run_workers(plan, jobs)
+        missing = math.inf if plan.trials is None else max(1, plan.trials - taken(study))
+        codes = run_workers(plan, int(min(jobs, missing)))
     best = _report(plan, study, verbosity)
     if ended_by_the_system(codes):
         print(

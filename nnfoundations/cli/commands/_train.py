@@ -17,7 +17,7 @@ from nnfoundations.errors import DtypeError, LabelError, OptionError, ShapeError
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-__all__ = ["FAILED", "train"]
+__all__ = ["FAILED", "report_error", "train"]
 
 FAILED = 1
 _EXPLAINED = (OptionError, ShapeError, DtypeError, LabelError)
@@ -54,13 +54,18 @@ def train(command: str, args: list[str], further: Sequence["Callback"] = ()) -> 
     except (CommandError, BrokenPipeError):
         raise
     except Exception as error:  # anything that the user's model or data raises
-        _report(error, verbosity)
+        report_error(error, verbosity)
         return FAILED
     return 0
 
 
-def _report(error: Exception, verbosity: Verbosity) -> None:
-    """Print an error that explains itself in two lines, another one with its traceback."""
+def report_error(error: Exception, verbosity: Verbosity) -> None:
+    """Print an error that explains itself in two lines, another one with its traceback.
+
+    Args:
+        error: of a run.
+        verbosity: verbose prints every traceback.
+    """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from nnfoundations.datamodules import DataFilesError

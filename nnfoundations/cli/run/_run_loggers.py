@@ -13,6 +13,7 @@ from nnfoundations.cli.config._settings import CommandError
 
 __all__ = ["end_loggers", "run_loggers"]
 
+
 class RunWandbLogger(WandbLogger):
     """Weights & Biases, with its files in the folder of the run."""
 
@@ -56,7 +57,7 @@ def _wandb(folder: Path, name: str) -> Logger:
         group=name,
         project=os.environ.get("WANDB_PROJECT", WANDB_PROJECT),
         save_dir=str(folder),
-        settings=wandb.Settings(show_info=False, show_warnings=False),,  # the summary says where to look
+        settings=wandb.Settings(show_info=False, show_warnings=False),  # the summary says where to look
     )
     try:
         logger.experiment  # noqa: B018  # starts the run: without an account it must fail here

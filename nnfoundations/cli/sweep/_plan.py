@@ -39,6 +39,7 @@ class Plan:
         storage: a file or an URL.
         out: the folder of the results.
         loggers: of the runs.
+        quiet: whether no line is printed after a trial.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Plan:
     storage: str
     out: Path
     loggers: tuple[str, ...]
+    quiet: bool
 
     @property
     def better(self) -> Any:

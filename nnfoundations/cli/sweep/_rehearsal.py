@@ -75,7 +75,8 @@ def rehearse(arguments: list[str], space: Space) -> Logged:
 
 def _at_its_line(error: CommandError, space: Space) -> CommandError:
     """Say where the option stands: to the parser it is an option of the command line."""
-    keys = [key for key in space if re.search(rf"`(--)?{re.escape(key)}`", str(error))]
+    named = {key: (f"`{key}`", f"`--{key}`", f"`{key.rpartition('.')[2]}`") for key in space}
+    keys = [key for key, forms in named.items() if any(form in str(error) for form in forms)]
     return CommandError(f"{space[keys[0]].place}: {error}") if keys else error
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["closing_lines", "state_of", "trial_line", "write_best", "write_results"]
+__all__ = ["closing_lines", "is_best", "state_of", "trial_line", "write_best", "write_results"]
 
 TRIALS, RUNS, BEST = "trials.csv", "runs.csv", "best.yaml"
 SHOWN = 5
@@ -101,6 +101,12 @@ def write_best(plan: Plan, study: "Study") -> Path | None:
     )
     write_whole(plan.out / BEST, head + text)
     return plan.out / BEST
+
+
+def is_best(study: "Study", number: int) -> bool:
+    """Whether this trial is the best until now."""
+    best = _best(study)
+    return best is not None and best.number == number
 
 
 def _best(study: "Study") -> "FrozenTrial | None":

@@ -1,6 +1,7 @@
 """The study of a sweep: opened or created in a file or a database, and refused if it is another one."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ def open_storage(storage: str) -> "BaseStorage":
     try:
         if "://" in storage:
             return RDBStorage(storage)
+        _check_journal(Path(storage))
         return JournalStorage(JournalFileBackend(storage))
     except OSError as error:
         raise CommandError(
@@ -69,6 +71,24 @@ def open_storage(storage: str) -> "BaseStorage":
             f"--storage: `{storage}` {what}: {why[0].rstrip('.')[:200]}.\n"
             "Give a new file, or an URL such as sqlite:///study.db."
         ) from None
+
+
+def _check_journal(path: Path) -> None:
+    """Refuse another file, to which Optuna would append, and cut a line that a killed process left torn."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not path.exists() or not (content := path.read_bytes()):
+        return
+    first, end, _ = content.partition(b"\n")
+    if end and "op_code" not in json.loads(first):
+        raise ValueError("its first line is not an operation")
+    if not content.endswith(b"\n"):
+        lock = JournalFileSymlinkLock(str(path))
+        lock.acquire()
+        try:
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+        finally:
+            lock.release()
 
 
 def open_study(plan: Plan) -> "Study":

@@ -101,13 +101,13 @@ def carry_out(plan: Plan, study: "Study", trial: "Trial") -> None:
                 value, pruned = _run(plan, trial, seed)
                 values.append(value)
                 if pruned or _prunes_by_seed(plan, trial, value, seed):
-                    study.tell(trial, state=TrialState.PRUNED)
+                    study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
                     return
-        study.tell(trial, sum(values) / len(values))
+        study.tell(trial, sum(values) / len(values), skip_if_finished=True)
     except TrialFailed as failure:
         trial.set_user_attr(CAUSE, failure.cause)
         trial.set_user_attr(ERROR, failure.error)
-        study.tell(trial, state=TrialState.FAIL)
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
     except Interrupted as stop:
         stop_trial(study, trial.number, trial.params, f"interrupted by {stop}")
         raise

@@ -34,13 +34,22 @@ def work(plan: Plan, study: "Study") -> None:
     Raises:
         Interrupted: a signal ended a trial.
     """
-    from nnfoundations.cli.sweep._results import trial_line, write_results
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    from nnfoundations.cli.sweep._results import is_best, trial_line, write_best, write_results
     from nnfoundations.cli.sweep._trial import carry_out
 
     while (trial := _next(plan, study)) is not None:
-        carry_out(plan, study, trial)
+        try:
+            carry_out(plan, study, trial)
+        except UpdateFinishedTrialError:  # this process was asleep, and another one has given it up
+            print(f"trial {trial.number}: given up by another worker", file=sys.stderr, flush=True)
+            continue
         write_results(plan, study)
-        print(trial_line(study, trial.number), file=sys.stderr, flush=True)
+        if is_best(study, trial.number):
+            write_best(plan, study)
+        if not plan.quiet:
+            print(trial_line(study, trial.number), file=sys.stderr, flush=True)
 
 
 def _next(plan: Plan, study: "Study") -> "Trial | None":
