@@ -58,7 +58,9 @@ class SignalOnce(Callback):
         self.file, self.signum, self.epoch = Path(file), getattr(signal, name), epoch
 
     def on_validation_end(self, trainer, pl_module):
-        if self.file.exists() and not trainer.sanity_checking and trainer.current_epoch == self.epoch:
+        if trainer.sanity_checking or trainer.fast_dev_run:
+            return
+        if self.file.exists() and trainer.current_epoch == self.epoch:
             self.file.unlink()
             os.kill(os.getpid(), self.signum)
 

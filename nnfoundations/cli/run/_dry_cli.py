@@ -68,7 +68,9 @@ def whole_config(args: list[str], settings: Setting) -> str:
     class Dumper(FoundationsCLI):
         def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
             super().parse_arguments(parser, args)
-            texts.append(self._subcommand_parsers[self.command].dump(self.config[self.command]))
+            # With its nulls, as in the config.yaml of a run: without them, groups of options would be empty.
+            command_parser = self._subcommand_parsers[self.command]
+            texts.append(command_parser.dump(self.config[self.command], skip_none=False))
             raise _Listed
 
     with suppress(_Listed):

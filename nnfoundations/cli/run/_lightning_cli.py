@@ -29,7 +29,7 @@ from nnfoundations.callbacks import (
 from nnfoundations.cli.config._arguments import options
 from nnfoundations.cli.config._class_names import ambiguous_names_mean_torch
 from nnfoundations.cli.config._explain_mistakes import check_keys, check_nulls, explain
-from nnfoundations.cli.config._logger_names import LoggerName
+from nnfoundations.cli.config._logger_names import LoggerName, check_loggers
 from nnfoundations.cli.config._parser import FoundationsParser, ParsingFailed, help_texts
 from nnfoundations.cli.config._schedule_length import SCHEDULE, schedule_lengths
 from nnfoundations.cli.config._settings import CommandError, Setting
@@ -239,7 +239,9 @@ class FoundationsCLI(LightningCLI):
         named = self._get(self.config_init, "logger")
         if named and own not in (None, True):
             raise CommandError("`logger` and `trainer.logger` are both given.\nLeave one of them out.")
-        return [named] if isinstance(named, str) else named or []
+        names: list[str] = [named] if isinstance(named, str) else named or []
+        check_loggers(names)
+        return names
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         (checkpoint,) = (callback for callback in callbacks if isinstance(callback, ModelCheckpoint))

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from nnfoundations.cli.config._logger_names import WANDB_PROJECT, check_loggers, mlflow_address
+from nnfoundations.cli.config._logger_names import WANDB_PROJECT, mlflow_address
 from nnfoundations.cli.config._settings import CommandError
 
 __all__ = ["end_loggers", "run_loggers"]
@@ -17,9 +17,14 @@ __all__ = ["end_loggers", "run_loggers"]
 class RunWandbLogger(WandbLogger):
     """Weights & Biases, with its files in the folder of the run."""
 
+    def __init__(self, folder: Path, **options: Any) -> None:
+        # Absolute: W&B's service keeps the working folder in which it was started.
+        super().__init__(save_dir=str(folder.resolve()), **options)
+        self._folder = folder
+
     @property
     def log_dir(self) -> str | None:
-        return self.save_dir
+        return str(self._folder)
 
 
 class RunMLFlowLogger(MLFlowLogger):
@@ -43,9 +48,8 @@ def run_loggers(names: Sequence[str], folder: Path, name: str) -> list[Logger]:
         name: of the run.
 
     Raises:
-        CommandError: a package is missing, or a service refuses; the text says what to do.
+        CommandError: a service refuses; the text says what to do.
     """
-    check_loggers(names)
     return [_BUILD[one](folder, name) for one in dict.fromkeys(names)]
 
 
@@ -53,11 +57,11 @@ def _wandb(folder: Path, name: str) -> Logger:
     import wandb
 
     logger = RunWandbLogger(
+        folder,
         name=f"{name} {folder.name}",
         group=name,
         project=os.environ.get("WANDB_PROJECT", WANDB_PROJECT),
-        save_dir=str(folder),
-        settings=wandb.Settings(show_info=False, show_warnings=False),  # the summary says where to look
+        settings=wandb.Settings(quiet=True),  # the summary says where to look
     )
     try:
         logger.experiment  # noqa: B018  # starts the run: without an account it must fail here
