@@ -71,7 +71,8 @@ class _WandbPage:
         self.logger = logger
 
     def text(self, tag: str, markdown: str, step: int) -> None:
-        self.logger.log_text(tag, columns=["text"], data=[[markdown]], step=step)
+        # A figure may have the same tag, and W&B shows one kind of thing under a key.
+        self.logger.log_text(f"{tag}/text", columns=["text"], data=[[markdown]], step=step)
 
     def figure(self, tag: str, figure: "Figure", step: int) -> None:
         self.logger.log_image(tag, [figure], step=step)

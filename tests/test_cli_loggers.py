@@ -101,8 +101,9 @@ def test_wandb_offline_has_numbers_findings_and_figures(offline, capsys):
     assert 0 <= values["val/accuracy"] <= 1
     assert "diagnostics/gradient_norm/total" in values
     for name in ("val/confusion", "diagnostics/health", "diagnostics/layers"):
-        assert {values[name]["_type"], values[name].get("format")} & {"images/separated", "png"}, name
-    text = json.dumps([json.loads(path.read_text()) for path in folder.rglob("findings*.table.json")])
+        assert (values[f"{name}/_type"], values[f"{name}/format"]) == ("images/separated", "png")
+    assert values["diagnostics/findings/text/_type"] == "table-file"
+    text = "".join(path.read_text() for path in folder.rglob("media/table/diagnostics/findings/*.json"))
     assert "learning-rate-too-high" in text
     assert (folder / "findings.jsonl").exists()  # its own files stay in the folder of the run
     assert (folder / "history.npz").exists()
