@@ -146,7 +146,7 @@ def _dimension(key: str, setting: Setting) -> Dimension:
     log = given[_SWITCH].value if _SWITCH in given else False
     if not isinstance(log, bool):
         raise _wrong(key, given[_SWITCH], f"`log` is true or false; got `{log}`")
-    dimension = Dimension(setting.place, **numbers, log=log)
+    dimension = Dimension(setting.place, numbers["low"], numbers["high"], numbers.get("step"), log)
     try:
         dimension.distribution()
     except ValueError as error:

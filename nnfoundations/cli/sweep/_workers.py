@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnfoundations.cli.run._captured import end_with_the_parent
 from nnfoundations.cli.run._signals import SIGNALS, Interrupted, handled, interrupt
@@ -116,10 +116,10 @@ def _worker(plan: Plan) -> None:
 
 def _join(workers: "list[SpawnProcess]") -> None:
     """Wait for each as soon as it ends: a dead child that nobody waited for seems to be alive."""
-    running = {worker.sentinel: worker for worker in workers}
+    running: dict[Any, SpawnProcess] = {worker.sentinel: worker for worker in workers}
     while running:
         for sentinel in wait(list(running)):
-            running.pop(sentinel).join()  # type: ignore[call-overload]  # keys are what `wait` returns
+            running.pop(sentinel).join()
 
 
 def _end(workers: "list[SpawnProcess]") -> None:
