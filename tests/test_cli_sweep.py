@@ -211,7 +211,7 @@ def test_jobs_run_trials_in_processes_of_their_own(here, capfd):
 
 @pytest.mark.weekly
 def test_median_prunes_by_epoch(here):
-    rates = space("model.optimizer.lr: {choices: [0.05, 1e-6]}\n")
+    rates = space("model.optimizer.lr: {choices: [0.05, 0.06, 0.07, 1e-6]}\n")
     args = ["sweep", "--config", "digits", "--trainer.max_epochs", "3", *RANDOM, *rates]
     assert main([*args, "--trials", "14", "--pruner", "median"]) == 0
     rows, runs = table("trials.csv"), table("runs.csv")

@@ -35,8 +35,9 @@ def quiet_optuna() -> None:
     except ModuleNotFoundError as error:
         raise CommandError(f"`sweep` needs {error.name}, which is not installed.\n{_INSTALL}") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    for category in (optuna.exceptions.ExperimentalWarning, FutureWarning):
-        warnings.filterwarnings("ignore", category=category, module="optuna")
+    # Wilcoxon's pruner and the Gaussian process are called experimental, wherever they are made.
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="optuna")
 
 
 def open_storage(storage: str) -> "BaseStorage":
