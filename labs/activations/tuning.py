@@ -86,7 +86,7 @@ def main(folder: Path, only: list[str]) -> None:
         folder: of the trials.
         only: names of arms; empty means all.
     """
-    from nnfoundations.labs._runner.run import write_whole
+    from nnfoundations.cli import write_whole
     from nnfoundations.labs.activations.lab import LAB
 
     lines = [",".join(COLUMNS)]
