@@ -45,17 +45,24 @@ def measure_masking(call: Call, named: Callable[[nn.Module], str]) -> Masking:
             if padded is not None:
                 other = part.replaced(partial(_instead, x, _changed(x, padded)))
                 return Masking(float(padded.double().mean()), _moved(part, other, padded), 1.0)
-    layer = _embedding(call.module)
+    return _by_embedding(part, named)
+
+
+def _by_embedding(part: Call, named: Callable[[nn.Module], str]) -> Masking:
+    layer = _embedding(part.module)
     ids = next((x for x in part.inputs if x.ndim == 2 and x.dtype in (torch.int64, torch.int32)), None)
-    if layer is None or ids is None or not bool((padded := ids == layer.padding_idx).any()) or _full(padded):
+    if layer is None or layer.padding_idx is None or ids is None:
+        raise NotEvaluatedError("no padding with a known mask was seen")
+    at = ids == layer.padding_idx
+    if not bool(at.any()) or _full(at):
         raise NotEvaluatedError("no padding with a known mask was seen")
 
     def change(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        return _changed(output, padded) if args and args[0].shape == padded.shape else None
+        return _changed(output, at) if args and args[0].shape == at.shape else None
 
     with ExitStack() as stack:
-        moved = _moved(part, part, padded, lambda: stack.enter_context(layer.register_forward_hook(change)))
-    return Masking(float(padded.double().mean()), moved, 0.0, named(layer))
+        moved = _moved(part, part, at, lambda: stack.enter_context(layer.register_forward_hook(change)))
+    return Masking(float(at.double().mean()), moved, 0.0, named(layer))
 
 
 def _padding_of(x: Tensor, mask: Tensor) -> Tensor | None:
