@@ -1,4 +1,4 @@
-"""Laws for every lab: its claims are valid, its smoke preset is short, its notebook is the same each time."""
+"""Laws for every lab: its claims are valid, its smoke preset leaves results, its notebook is the same each time."""
 
 import csv
 import json
@@ -43,17 +43,13 @@ def tags(cell):
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """The folder of each lab's smoke preset, run once, with the CPU time that it took."""
+    """The folder of each lab's smoke preset, run once, and the exit code."""
     done = {}
 
     def run(lab):
         if lab.name not in done:
-            import nnfoundations.cli.run._lightning_cli  # noqa: F401  # imports are not counted
-
             out = tmp_path_factory.mktemp(lab.name)
-            start = time.process_time()
-            code = main(["lab", lab.name, "--preset", "smoke", "--out", str(out)])
-            done[lab.name] = out, time.process_time() - start, code
+            done[lab.name] = out, main(["lab", lab.name, "--preset", "smoke", "--out", str(out)])
         return done[lab.name]
 
     return run
@@ -146,10 +142,9 @@ def test_a_mistake_is_two_lines_and_runs_nothing(args, message, tmp_path, monkey
 
 @pytest.mark.slow
 @each_lab_with_its_data
-def test_smoke_takes_seconds_and_leaves_results(lab, smoke):
-    out, seconds, code = smoke(lab)
+def test_smoke_leaves_results(lab, smoke):
+    out, code = smoke(lab)
     assert code == 0
-    assert seconds < 10
     results = Results(out)
     assert results.arms == [arm.name for arm in lab.arms_of("smoke")]
     assert (out / "figures" / f"{lab.main_figure}.png").exists()
@@ -163,7 +158,7 @@ def test_smoke_takes_seconds_and_leaves_results(lab, smoke):
 @pytest.mark.slow
 @each_lab_with_its_data
 def test_the_command_of_each_row_runs_alone(lab, smoke, tmp_path, monkeypatch):
-    out, _, _ = smoke(lab)
+    out, _ = smoke(lab)
     monkeypatch.chdir(tmp_path)
     for row in Results(out).rows:
         program, *args = row["command"].split()
