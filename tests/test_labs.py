@@ -1,4 +1,4 @@
-"""Laws for every lab: its claims are valid, its smoke preset leaves results, its notebook is the same each time."""
+"""Laws for every lab: its claims are valid, its smoke preset leaves results, its notebook repeats."""
 
 import csv
 import json
