@@ -283,7 +283,7 @@ def test_it_goes_on_after_kill_9(smoke, tmp_path):
     code, _, _ = cli_process.run(args, tmp_path)
     assert code == 0
     assert first.stat().st_mtime_ns == before, "a finished run is not run again"
-    whole, _, _ = smoke(LABS["perceptron"])
+    whole, _ = smoke(LABS["perceptron"])
     assert (tmp_path / "out/results.csv").read_bytes() == (whole / "results.csv").read_bytes()
 
 
@@ -323,7 +323,7 @@ def test_two_jobs_equal_one_also_after_kill_9(smoke, tmp_path):
 
     assert 0 < len(rows(tmp_path)) < 6
     assert main(args) == 0
-    whole, _, _ = smoke(LABS["perceptron"])
+    whole, _ = smoke(LABS["perceptron"])
     for name in ("results.csv", "curves.csv", "claims.json"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
 
