@@ -116,9 +116,9 @@ def main() -> None:
         if not row["gain"] >= GOOD:
             print("{fault} {net} seed {seed}: {named}, broken {broken}, fixed {fixed}, twin {twin}, "
                   "gain {gain}, left: {left}".format(**row), flush=True)  # fmt: skip
+        if given.output:  # after each row, because the whole table takes an hour
+            write_rows(given.output, table)
     print(summary(table))
-    if given.output:
-        write_rows(given.output, table)
 
 
 if __name__ == "__main__":

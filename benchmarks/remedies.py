@@ -149,10 +149,11 @@ def orthogonal_recurrence(case: Case, finding: Finding) -> None:
 
 
 def relu_for_bounded(case: Case, finding: Finding) -> None:
-    """ReLU with He's initial values; in a recurrent layer orthogonal recurrent weights."""
+    """ReLU with He's initial values inside the network; in a recurrent layer orthogonal recurrent weights."""
     if isinstance(_named(case, finding.where[0]), nn.RNNBase):
         return orthogonal_recurrence(case, finding)
-    for name, layer in list(case.net.named_modules()):
+    layers = [(name, layer) for name, layer in case.net.named_modules() if not list(layer.children())]
+    for name, layer in layers[:-1]:
         if isinstance(layer, BOUNDED):
             _replace(case, f"net.{name}", nn.ReLU())
     return draw_again(case, finding)
