@@ -6,6 +6,7 @@ python docs/generate_diagnostics.py --page   the pages alone, from the committed
 The file is longer than usual because a third of it is the texts for faults.
 """
 
+import argparse
 import csv
 import sys
 from pathlib import Path
@@ -482,7 +483,9 @@ def summary(rows: list[dict[str, str]]) -> str:
 
 
 if __name__ == "__main__":
-    if "--page" not in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--page", action="store_true", help="train nothing; write the pages from the rows")
+    if not parser.parse_args().page:
         table = rows_and_figures()
         with ROWS.open("w", newline="", encoding="utf-8") as out:
             writer = csv.DictWriter(out, list(table[0]), lineterminator="\n")
