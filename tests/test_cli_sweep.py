@@ -180,6 +180,7 @@ def test_ctrl_c_ends_a_sweep_with_130_and_it_continues_in_a_database(here):
     assert not list(here.rglob("*.journal"))
 
 
+@pytest.mark.weekly
 def test_two_sweeps_share_a_journal(here):
     """Two processes at the same time: no trial twice, no value twice, not one trial too many."""
     args = ["sweep", *DIGITS, *RANDOM, *space(RATES), "--trials", "4"]

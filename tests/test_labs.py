@@ -32,6 +32,15 @@ each_lab = pytest.mark.parametrize("lab", LABS.values(), ids=LABS)
 each_lab_with_its_data = pytest.mark.parametrize(
     "lab", [pytest.param(lab, marks=pytest.mark.data(*lab.data)) for lab in LABS.values()], ids=LABS
 )
+# The runner does the same for all labs, so one of them shows it at each change.
+each_lab_weekly = pytest.mark.parametrize(
+    "lab",
+    [
+        pytest.param(lab, marks=[pytest.mark.data(*lab.data), *[pytest.mark.weekly] * (name != "perceptron")])
+        for name, lab in LABS.items()
+    ],
+    ids=LABS,
+)
 READ_TWICE = {"numpy_mlp"}
 HEADINGS = ["Question", "Prediction", "Set-up", "Main figure", "Results", "Verdict", "What failed", "Cost",
             "Command", "Tasks"]  # fmt: skip
@@ -156,7 +165,7 @@ def test_smoke_leaves_results(lab, smoke):
 
 
 @pytest.mark.slow
-@each_lab_with_its_data
+@each_lab_weekly
 def test_the_command_of_each_row_runs_alone(lab, smoke, tmp_path, monkeypatch):
     out, _ = smoke(lab)
     monkeypatch.chdir(tmp_path)
@@ -167,7 +176,7 @@ def test_the_command_of_each_row_runs_alone(lab, smoke, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@each_lab_with_its_data
+@each_lab_weekly
 def test_notebook_and_figures_are_the_same_each_time(lab, smoke, tmp_path):
     made = []
     for name in ("one", "two"):
@@ -305,7 +314,7 @@ def is_running(pid):
         return False
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
 def test_two_jobs_equal_one_also_after_kill_9(smoke, tmp_path):
     args = [*SMOKE, "--out", str(tmp_path), "--jobs", "2"]
