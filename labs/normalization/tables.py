@@ -13,7 +13,16 @@ from nnfoundations.labs.normalization.lab import BATCHES, DEPTHS, NORMS, RATES, 
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-__all__ = ["LOST", "MARGIN", "advice", "gradient_table", "recommendations", "smallest_batch", "usable_rates"]
+__all__ = [
+    "LOST",
+    "MARGIN",
+    "advice",
+    "gradient_table",
+    "recommendations",
+    "smallest_batch",
+    "smallest_batch_text",
+    "usable_rates",
+]
 
 MARGIN = 0.5
 """Points of accuracy that would matter with batches of 64."""
@@ -73,6 +82,27 @@ def smallest_batch(results: Results) -> float:
             break
         found = size
     return found
+
+
+def smallest_batch_text(results: Results) -> "Markdown":
+    """The smallest batch with which BatchNorm works, as a sentence.
+
+    Args:
+        results: of the lab.
+
+    Returns:
+        The sentence.
+    """
+    needed = {batch_arm(norm, size) for norm in ("batch", "layer") for size in BATCHES}
+    if not needed <= set(results.arms) or len(results.seeds("net_batch")) < LEAST_SEEDS:
+        return markdown(f"*The smallest batch needs all batch sizes with {LEAST_SEEDS} seeds.*")
+    size = smallest_batch(results)
+    rule = (
+        f"the interval of its accuracy minus that of LayerNorm lies above -{LOST:g} points there and beyond"
+    )
+    if math.isinf(size):
+        return markdown(f"BatchNorm works with no batch size that was tried: at none {rule}.")
+    return markdown(f"BatchNorm works **from batches of {size:.0f}** on: {rule}.")
 
 
 def gradient_table(results: Results) -> "Markdown":
