@@ -142,9 +142,9 @@ def test_the_smallest_batch_is_that_from_which_on_it_works(behind, smallest, tmp
     noise = np.array([0.1, -0.1, 0.2, -0.2, 0.0])
     accuracies = {}
     for size, points in zip(BATCHES, behind, strict=True):
-        accuracies[batch_arm("layer", size)] = 90 + 0 * noise
+        accuracies[batch_arm("none", size)] = 90 + 0 * noise
         accuracies[batch_arm("batch", size)] = 90 - points + noise
-    assert smallest_batch(written(tmp_path, accuracies)) == smallest
+    assert smallest_batch(written(tmp_path, accuracies), "batch") == smallest
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,8 @@ def test_advice_follows_from_the_numbers(gain, words):
     text = advice(gain, 1.0, small, 1.0)
     assert "tune" not in text
     assert "whether 2 points is open" in text
-    assert "any batch size" in text
+    assert "batches from 1 on" in text
+    assert "were not tried" in advice(gain, 1.0, small, math.nan)
     text = advice(gain, 1.0, none, math.inf)
     assert "No gain in deep networks" in text
     assert "no batch size" in text

@@ -39,22 +39,27 @@ def _means(axis: "Axes", results: Results, norm: str, arms: dict[float, str], co
 
 def window(results: Results) -> "Figure":
     """Accuracy against the learning rate: common rates, and each norm at its own rate."""
-    figure, axes = new_figure(height=3.2)
-    axis, own = axes[0, 0], TUNING.rates()
-    for norm in NORMS:
-        ran = {rate: name for rate in RATES if (name := f"rate_{rate}_{norm}") in results.arms}
-        if ran:
-            _means(axis, results, norm, ran, "accuracy")
-        if f"net_{norm}" in results.arms:
-            accuracy = results.values(f"net_{norm}", "accuracy").mean()
-            rate = own.get(f"net_{norm}", RATES[1])
-            axis.plot(rate, accuracy, MARKER[norm], color=COLOUR[norm], markersize=9, fillstyle="none",
-                      label="" if ran else f"{NORMS[norm]}, own rate")  # fmt: skip
-    _guessing(axis, RATES[0])
-    axis.set(xscale="log", xlabel="learning rate", ylabel="validation accuracy, %", ylim=(0, 102),
-             xlim=(RATES[0] / 1.5, RATES[-1] * 1.5))  # fmt: skip
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 0.15))
+    figure, (panels,) = new_figure(1, 2, height=3.2)
+    for axis in panels:
+        for norm in NORMS:
+            _by_rate(axis, results, norm)
+        axis.set(xscale="log", xlabel="learning rate", xlim=(RATES[0] / 1.5, RATES[-1] * 1.5))
+    _guessing(panels[0], RATES[0])
+    panels[0].set(ylabel="validation accuracy, %", ylim=(0, 102))
+    panels[1].set(title="the same from 85 % on", ylim=(85, 96))
+    panels[0].legend(loc="lower left", bbox_to_anchor=(0, 0.15))
     return figure
+
+
+def _by_rate(axis: "Axes", results: Results, norm: str) -> None:
+    ran = {rate: name for rate in RATES if (name := f"rate_{rate}_{norm}") in results.arms}
+    if ran:
+        _means(axis, results, norm, ran, "accuracy")
+    if f"net_{norm}" in results.arms:
+        own = TUNING.rates().get(f"net_{norm}", RATES[1])
+        accuracy, label = results.values(f"net_{norm}", "accuracy").mean(), f"{NORMS[norm]}, own rate"
+        axis.plot(own, accuracy, MARKER[norm], color=COLOUR[norm], markersize=9, fillstyle="none",
+                  label="" if ran else label)  # fmt: skip
 
 
 def loss(results: Results) -> "Figure":
@@ -85,7 +90,7 @@ def histograms(results: Results) -> "Figure":
                 values = np.concatenate([
                     results.curve(arm, seed, f"{what}_{when}")[column] for seed in results.finished(arm)
                 ])  # fmt: skip
-                bins = np.linspace(-4, 4, 41) if column == 0 else np.linspace(0, 6, 41)
+                bins = np.linspace(-4, 4, 42) if column == 0 else np.linspace(0, 6, 41)
                 axis.hist(np.clip(values, bins[0], bins[-1]), bins, color=colour, alpha=0.7, label=when)
             axis.set_yticks([])
             if norm == norms[0]:

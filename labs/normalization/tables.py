@@ -61,23 +61,24 @@ def usable_rates(results: Results, norm: str) -> tuple[float, float]:
     return RATES[low], RATES[high]
 
 
-def smallest_batch(results: Results) -> float:
-    """Find the smallest batch size from which on BatchNorm works.
+def smallest_batch(results: Results, norm: str) -> float:
+    """Find the smallest batch size from which on a norm works.
 
-    It works if the interval of its accuracy minus that of LayerNorm lies above -LOST points.
+    It works if the interval of its accuracy minus that without a norm lies above -LOST points.
 
     Args:
         results: of the lab.
+        norm: a key of `NORMS`.
 
     Returns:
-        The size; infinite if BatchNorm does not work with the largest batches.
-
-    Raises:
-        ArmNotRun: a batch size was not run.
+        The size; infinite if it does not work with the largest batches, NaN if a size was not run.
     """
     found = math.inf
     for size in reversed(BATCHES):
-        first, second = results.pairs(batch_arm("batch", size), batch_arm("layer", size), "accuracy")
+        mine, plain = batch_arm(norm, size), batch_arm("none", size)
+        if not {mine, plain} <= set(results.arms):
+            return math.nan
+        first, second = results.pairs(mine, plain, "accuracy")
         if not mean_interval(first - second).low > -LOST:
             break
         found = size
@@ -93,16 +94,21 @@ def smallest_batch_text(results: Results) -> "Markdown":
     Returns:
         The sentence.
     """
-    needed = {batch_arm(norm, size) for norm in ("batch", "layer") for size in BATCHES}
-    if not needed <= set(results.arms) or len(results.seeds("net_batch")) < LEAST_SEEDS:
+    size = smallest_batch(results, "batch")
+    if math.isnan(size) or len(results.seeds("net_batch")) < LEAST_SEEDS:
         return markdown(f"*The smallest batch needs all batch sizes with {LEAST_SEEDS} seeds.*")
-    size = smallest_batch(results)
-    rule = (
-        f"the interval of its accuracy minus that of LayerNorm lies above -{LOST:g} points there and beyond"
-    )
+    rule = f"at most {LOST:g} points behind no norm by the whole 95 % interval"
     if math.isinf(size):
-        return markdown(f"BatchNorm works with no batch size that was tried: at none {rule}.")
-    return markdown(f"BatchNorm works **from batches of {size:.0f}** on: {rule}.")
+        return markdown(f"BatchNorm works with no batch size that was tried: nowhere is it {rule}.")
+    return markdown(f"BatchNorm works **with batches from {size:.0f}** on: there it is {rule}.")
+
+
+def _batches(smallest: float) -> str:
+    if math.isnan(smallest):
+        return "Batch sizes were not tried."
+    if math.isinf(smallest):
+        return "Use with no batch size that was tried."
+    return f"Use with batches from {smallest:.0f} on."
 
 
 def gradient_table(results: Results) -> "Markdown":
@@ -148,12 +154,7 @@ def advice(gain: Interval, wider: float, deep: Interval, smallest: float) -> str
         words.append("In deep networks it gains; whether 2 points is open.")
     else:
         words.append("No gain in deep networks is shown.")
-    if math.isinf(smallest):
-        words.append("With no batch size that was tried.")
-    else:
-        words.append(
-            "With any batch size." if smallest <= min(BATCHES) else f"With batches from {smallest:.0f} on."
-        )
+    words.append(_batches(smallest))
     return " ".join(words)
 
 
@@ -182,7 +183,6 @@ def recommendations(results: Results) -> "Markdown":
     """
     needed = {f"{kind}_{norm}" for norm in NORMS for kind in ("net", f"deep_{DEPTHS[-1]}",
               *(f"rate_{rate}" for rate in RATES))}  # fmt: skip
-    needed |= {batch_arm(norm, size) for norm in ("batch", "layer") for size in BATCHES}
     if not needed <= set(results.arms) or len(results.seeds("net_none")) < LEAST_SEEDS:
         return markdown(
             f"*Recommendations need all arms with {LEAST_SEEDS} seeds. The preset `full` runs them.*"
@@ -191,14 +191,23 @@ def recommendations(results: Results) -> "Markdown":
     rows = [(NORMS["none"], "-", _span(results, "none"), "-", "-", "The reference.")]
     for norm in list(NORMS)[1:]:
         gain, deep = _gain(results, norm, "net"), _gain(results, norm, f"deep_{DEPTHS[-1]}")
-        smallest = smallest_batch(results) if norm == "batch" else 1.0  # the others see one sample at a time
+        smallest = smallest_batch(results, norm)
         gains = [f"{number(one.estimate)} {interval_text(one)}" for one in (gain, deep)]
         text = advice(gain, _factor(results, norm) / plain, deep, smallest)
-        rows.append((NORMS[norm], gains[0], _span(results, norm), gains[1], number(smallest), text))
+        rows.append(
+            (
+                NORMS[norm],
+                gains[0],
+                _span(results, norm),
+                gains[1],
+                "-" if math.isnan(smallest) else number(smallest),
+                text,
+            )
+        )
     heads = ("norm", "gain, points", "usable rates", f"gain in {DEPTHS[-1]} layers", "smallest batch",
              "recommendation")  # fmt: skip
     below = "*Gain: accuracy minus that without a norm, each at its own rate. A rate at an end of those that "
-    below += "were tried has ≤ or ≥: the window may be wider. All norms but BatchNorm work on one sample.*"
+    below += "were tried has ≤ or ≥: the window may be wider.*"
     return markdown_table(heads, rows, right=(1, 2, 3, 4), below=below)
 
 
