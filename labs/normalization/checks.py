@@ -48,8 +48,9 @@ def check_batch_norm(batch_norm: Answer) -> None:
     y, kept_mean, kept_variance = _three(
         batch_norm(x.copy(), weight, bias, mean.copy(), variance.copy(), False)
     )
-    assert np.array_equal(kept_mean, mean), "evaluation does not change the running mean"
-    assert np.array_equal(kept_variance, variance), "evaluation does not change the running variance"
+    for kept, before, name in ((kept_mean, mean, "mean"), (kept_variance, variance, "variance")):
+        unchanged = np.array_equal(as_array(kept, f"the running {name}", (4,)), before)
+        assert unchanged, f"evaluation does not change the running {name}"
     expected = (x - mean) / np.sqrt(variance + EPS) * weight + bias
     assert np.allclose(as_array(y, "y", x.shape), expected), "evaluation normalizes by the running statistics"
     print("batch_norm is right.")
@@ -103,11 +104,10 @@ def check_rms_norm(rms_norm: Answer, rms_norm_backward: Answer) -> None:
     assert not np.allclose(y, x / np.sqrt((x**2).mean(0) + EPS) * weight), _wrong_axis(1)
     assert np.allclose(y, layer(x)), f"the first row is {layer(x)[0]}; got {y[0]}"
     got = _tuple(rms_norm_backward(grad.copy(), x.copy(), weight), 2)
-    right, n = layer.backward(grad), x / np.sqrt((x**2).mean(1, keepdims=True) + EPS)
+    right, n = _input_gradient(layer, grad), x / np.sqrt((x**2).mean(1, keepdims=True) + EPS)
     given = as_array(got[0], "the gradient of x", x.shape)
     scaled = grad * weight / np.sqrt((x**2).mean(1, keepdims=True) + EPS)
     assert not np.allclose(given, scaled), "the mean square depends on x too: its term is missing"
-    assert right is not None
     assert np.allclose(given, right), f"the gradient of the first row is {right[0]}; got {given[0]}"
     _compare_sum(got[1], (grad * n).sum(0), "weight")
     print("Both passes of RMSNorm are right.")
@@ -131,10 +131,9 @@ def check_block(block_backward: Answer) -> None:
         (_normalized(x, 0) > 0, "the mask is that of the normalized x; weight and bias come before ReLU"),
         (np.ones_like(x), "ReLU's mask is missing"),
     ):
-        assert not np.allclose(given, layer.backward(grad * mask)), why
-    right = layer.backward(grad * (y > 0))
-    assert right is not None
-    assert not np.allclose(given, layer.backward(grad) * (y > 0)), "ReLU comes last, so its mask comes first"
+        assert not np.allclose(given, _input_gradient(layer, grad * mask)), why
+    right, late = _input_gradient(layer, grad * (y > 0)), _input_gradient(layer, grad) * (y > 0)
+    assert not np.allclose(given, late), "ReLU comes last, so its mask comes first"
     assert np.allclose(given, right), f"the gradient of the first row is {right[0]}; got {given[0]}"
     print("block_backward is right.")
 
@@ -151,6 +150,12 @@ def _layer(weight: Array, bias: Array, axis: int) -> layers.BatchNorm | layers.L
     layer = kind(len(weight), eps=EPS, dtype="float64")
     layer.parameters |= {"weight": weight, "bias": bias}
     return layer
+
+
+def _input_gradient(layer: layers.Layer, grad: Array) -> Array:
+    found = layer.backward(grad)
+    assert found is not None
+    return found
 
 
 def _normalized(x: Array, axis: int, ddof: int = 0) -> Array:
@@ -176,8 +181,7 @@ def _compare_outputs(answer: object, x: Array, weight: Array, bias: Array, axis:
 def _compare_gradients(answer: object, grad: Array, x: Array, weight: Array, bias: Array, axis: int) -> None:
     got, layer = _tuple(answer, 3), _layer(weight, bias, axis)
     layer(x)
-    right = layer.backward(grad)
-    assert right is not None
+    right = _input_gradient(layer, grad)
     given = as_array(got[0], "the gradient of x", x.shape)
     n, scale = _normalized(x, axis), np.sqrt(x.var(axis, keepdims=True) + EPS)
     g = grad * weight
@@ -189,7 +193,7 @@ def _compare_gradients(answer: object, grad: Array, x: Array, weight: Array, bia
         ((g - variance_term) / scale, "the mean depends on x too: its term is missing"),
         ((g - mean_term) / scale, "the variance depends on x too: its term is missing"),
         (right / weight if axis == 0 else None, "the gradient of n is that of y times weight"),
-        (other.backward(grad), _wrong_axis(axis)),
+        (_input_gradient(other, grad), _wrong_axis(axis)),
     ):
         assert wrong is None or not np.allclose(given, wrong), why
     assert np.allclose(given, right), f"the gradient of the first row of x is {right[0]}; got {given[0]}"

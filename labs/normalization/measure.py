@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnfoundations import nn
 from nnfoundations.labs._runner.lab import Measured
 from nnfoundations.labs._runner.scalars import logged_by_step
 from nnfoundations.labs.normalization.data import FewDigitsDataModule
@@ -113,9 +112,8 @@ def statistics(net: NormalizedMLP, x: Tensor) -> dict[str, Curve]:
         and bias of the norm.
     """
     flatten, linear, norm, *_ = deepcopy(net).train().layers
-    nn.init.ones_(norm.weight)
-    if getattr(norm, "bias", None) is not None:
-        nn.init.zeros_(norm.bias)
+    for name, parameter in norm.named_parameters():
+        parameter.fill_(float(name == "weight"))
     before = linear(flatten(x))
     found = {}
     for when, values in (("before", before), ("after", norm(before))):
