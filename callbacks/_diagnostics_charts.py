@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nnfoundations.callbacks._diagnostics_figures import health_figure, layers_figure
+from nnfoundations.callbacks._pages import pages
 from nnfoundations.diagnostics import Engine, Finding, History, page_command, weight_matrices
 
 __all__ = [
@@ -32,7 +33,7 @@ class Charts:
 
     - Numbers go to every logger, as often as the Trainer logs: the norm of the whole gradient, and the
       smallest, median and largest gradient norm and update ratio of all weight matrices.
-    - Text and figures go to loggers whose experiment accepts them, such as TensorBoard: ``findings``;
+    - Text and figures go to the loggers that show them (TensorBoard, W&B, MLflow): ``findings``;
       ``layers``, the names of those matrices and a heat map of all layers; and ``health``, the loss above a
       timeline of the findings.
 
@@ -48,8 +49,8 @@ class Charts:
         self._drawn = monotonic()
 
     def found(self, finding: Finding) -> None:
-        for writer in self._writers("add_text"):
-            writer.add_text("diagnostics/findings", markdown(finding), finding.first_step)
+        for page in pages(self._trainer):
+            page.text("diagnostics/findings", markdown(finding), finding.first_step)
 
     def measured(self, engine: Engine, step: int) -> None:
         steps = engine.history["gradient_norm"].steps
@@ -67,8 +68,8 @@ class Charts:
             self._log(engine.history)
         self._draw(engine, engine.step)
         text = "\n\n---\n\n".join(map(markdown, engine.findings)) or "Nothing found."
-        for writer in self._writers("add_text"):
-            writer.add_text("diagnostics/findings", text, engine.step)
+        for page in pages(self._trainer):
+            page.text("diagnostics/findings", text, engine.step)
 
     def _log(self, history: History) -> None:
         self._logged = int(history["gradient_norm"].steps[-1])
@@ -77,18 +78,17 @@ class Charts:
 
     def _draw(self, engine: Engine, step: int) -> None:
         self._drawn = monotonic()
-        for writer in self._writers("add_text"):
-            writer.add_text("diagnostics/layers", layers_table(engine.history), step)
-        if writers := self._writers("add_figure"):
-            figures = {"health": health_figure(engine.history, engine.findings)}
-            if len(engine.history["gradient_norm"]):
-                figures["layers"] = layers_figure(engine.history, why_it_ended(engine))
-            for writer in writers:
-                for name, figure in figures.items():
-                    writer.add_figure(f"diagnostics/{name}", figure, step)
-
-    def _writers(self, method: str) -> list[Any]:
-        return [logger.experiment for logger in self._trainer.loggers if hasattr(logger.experiment, method)]
+        shown = list(pages(self._trainer))
+        for page in shown:
+            page.text("diagnostics/layers", layers_table(engine.history), step)
+        if not shown:
+            return
+        figures = {"health": health_figure(engine.history, engine.findings)}
+        if len(engine.history["gradient_norm"]):
+            figures["layers"] = layers_figure(engine.history, why_it_ended(engine))
+        for page in shown:
+            for name, figure in figures.items():
+                page.figure(f"diagnostics/{name}", figure, step)
 
 
 def why_it_ended(engine: Engine) -> str:

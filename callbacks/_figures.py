@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from nnfoundations.callbacks._tensorboard import tensorboard_writers
+from nnfoundations.callbacks._pages import pages
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,9 @@ DPI = 200
 
 
 class ClassificationFigures(Callback):
-    """Draw ``SPLIT/confusion`` and ``SPLIT/mistakes`` in TensorBoard, for SPLIT ``val`` and ``test``.
+    """Draw ``SPLIT/confusion`` and ``SPLIT/mistakes``, for SPLIT ``val`` and ``test``.
+
+    They are shown in TensorBoard, W&B and MLflow, whichever the Trainer logs to.
 
     The confusion matrix is drawn if the module has one: a torchmetrics metric named ``val_confusion`` or
     ``test_confusion``. Mistakes are drawn if ``validation_step`` and ``test_step`` return
@@ -103,9 +105,9 @@ class ClassificationFigures(Callback):
             figures["confusion"] = confusion_figure(counts, named)
         if self._worst is not None and self._worst.found():
             figures["mistakes"] = mistakes_figure(self._worst, named)
-        for writer in tensorboard_writers(trainer):
+        for page in pages(trainer) if figures else ():
             for name, figure in figures.items():
-                writer.add_figure(f"{split}/{name}", figure, trainer.global_step)
+                page.figure(f"{split}/{name}", figure, trainer.global_step)
 
 
 class Worst:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from nnfoundations.callbacks._pages import kind_of
+
 __all__ = ["log_folder", "logger_place"]
 
 
@@ -42,13 +44,15 @@ def logger_place(logger: Any) -> tuple[str, str]:
     Returns:
         The name of the logger, such as ``TensorBoard``, and a command, an address or a path.
     """
-    name = type(logger).__name__.removesuffix("Logger")
+    name = kind_of(logger).removesuffix("Logger")
     if name == "TensorBoard":
         return name, f"tensorboard --logdir {logger.root_dir}"
     if name == "CSV":
         return name, str(Path(logger.log_dir) / "metrics.csv")
     if name == "MLFlow":
         return name, _mlflow_page(logger)
+    if name == "Wandb" and "offline-run" in str(getattr(logger.experiment, "dir", "")):
+        return name, f"wandb sync {Path(logger.experiment.dir).parent}"
     for holder in (logger, logger.experiment):
         address = getattr(holder, "url", None)
         if isinstance(address, str) and address:

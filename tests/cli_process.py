@@ -51,6 +51,20 @@ class SignalAt(Callback):
             os.kill(os.getpid(), self.signum)
 
 
+class SignalOnce(Callback):
+    """Send this process a signal at the end of an epoch, if a file exists; the file is removed before."""
+
+    def __init__(self, file: str, name: str, epoch: int = 0):
+        self.file, self.signum, self.epoch = Path(file), getattr(signal, name), epoch
+
+    def on_validation_end(self, trainer, pl_module):
+        if trainer.sanity_checking or trainer.fast_dev_run:
+            return
+        if self.file.exists() and trainer.current_epoch == self.epoch:
+            self.file.unlink()
+            os.kill(os.getpid(), self.signum)
+
+
 class Dropped(torch.nn.Sequential):
     """A net with dropout, which draws random numbers in every step."""
 

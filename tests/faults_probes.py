@@ -10,14 +10,14 @@ from functools import cache
 from typing import Any
 
 import torch
-from cases import Case, Fault
+from cases import Case, Fault, usual
 from faults_tables import layers
 from sklearn import datasets
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Adam
+from torch.optim import SGD, Adam
 from torch.utils.data import DataLoader, TensorDataset
-from zoo import digits
+from zoo import Module, digits
 
 __all__ = ["PROBE_FAULTS", "Classifier", "TextNet", "rows", "rows_of_digits", "text", "windows"]
 
@@ -200,7 +200,82 @@ def padded_rows(name: str) -> Case:
     return rows(name, net=LastRow(layers(name)))
 
 
+@cache
+def lines() -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """The lines of four descriptions of data sets, padded to one length, and which of them each is from."""
+    sources = (datasets.load_digits, datasets.load_iris, datasets.load_wine, datasets.load_breast_cancer)
+    texts = [[line for line in load().DESCR.splitlines() if len(line) > 7] for load in sources]
+    alphabet = {c: i + 1 for i, c in enumerate(sorted({c for text in texts for line in text for c in line}))}
+    pairs = [(line, label) for label, text in enumerate(texts) for line in text]
+    x = torch.zeros(len(pairs), 48, dtype=torch.long)
+    for row, (line, _) in zip(x, pairs, strict=True):
+        ids = [alphabet[c] for c in line[:48]]
+        row[: len(ids)] = torch.tensor(ids)
+    y = torch.tensor([label for _, label in pairs])
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    train, validation = order[: len(order) * 4 // 5], order[len(order) * 4 // 5 :]
+    return (
+        DataLoader(TensorDataset(x[train], y[train]), 32, shuffle=True, drop_last=True),
+        DataLoader(TensorDataset(x[validation], y[validation]), 250),
+    )
+
+
+class Lines(nn.Module):
+    """Reads characters with attention, and takes the mean over those that are not padding."""
+
+    def __init__(self, kind: Any, width: int = 32) -> None:
+        super().__init__()
+        self.words = kind.Embedding(128, width)
+        self.attention, self.norm = Attention(kind, width), kind.LayerNorm(width)
+        self.head, self.masks = kind.Linear(width, 4), True
+
+    def forward(self, tokens: Tensor, padded: Tensor) -> Tensor:
+        hidden = padded[:, None, None] * -1e9 if self.masks else padded.new_zeros((), dtype=torch.float)
+        x = self.words(tokens)
+        x = self.norm(x + self.attention(x, hidden))
+        real = (~padded)[..., None]
+        return self.head((x * real).sum(1) / real.sum(1))
+
+
+class LinesByTorch(nn.Module):
+    """The same with an encoder of torch, and an embedding that knows the padding."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.words = nn.Embedding(128, width, padding_idx=0)
+        self.encoder = nn.TransformerEncoderLayer(width, 2, 64, 0.1, batch_first=True)
+        self.head, self.masks = nn.Linear(width, 4), True
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        padded = tokens == 0
+        x = self.encoder(self.words(tokens), src_key_padding_mask=padded if self.masks else None)
+        real = (~padded)[..., None]
+        return self.head((x * real).sum(1) / real.sum(1))
+
+
+class WithMask(Module):
+    """Gives its network the mask of the padding beside the tokens."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return self.loss(self.net(x, x == 0), y)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x, x == 0)
+
+
+def of_lines(name: str) -> Case:
+    known = name == "lines-torch"
+    net = LinesByTorch() if known else Lines(layers(name))
+    return Case(name, net, module=Module if known else WithMask, optimizer=lambda p: Adam(p, 3e-3),
+                data=lines())  # fmt: skip
+
+
 # -- faults ------------------------------------------------------------------------------------------------
+
+
+def without_mask(case: Case) -> None:
+    case.net.masks = False
 
 
 def steps_first(case: Case) -> None:
@@ -280,6 +355,15 @@ def rounded(case: Case) -> None:
     case.net = Rounded(layers(case.name))
 
 
+def half(name: str) -> Case:
+    """All weights and gradients in float16, without a scaler of the loss."""
+    return usual(name, optimizer=lambda p: SGD(p, 0.05), options={"precision": "16-true"})
+
+
+def small_loss(case: Case) -> None:
+    case.loss = lambda out, y: 1e-6 * F.cross_entropy(out, y)
+
+
 ROWS = ("rows-mlp", "rows-mlp-ours")
 
 PROBE_FAULTS = (
@@ -292,6 +376,8 @@ PROBE_FAULTS = (
     Fault("targets-equal-inputs/not-shifted", ("text", "text-lstm", "text-ours"), 20, not_shifted, twin=text),
     Fault("padding-in-loss/not-ignored", ("text", "text-ours", "text-lstm"), 20, padding_counted,
           twin=padded),
+    Fault("padding-attended/mask-ignored", ("lines", "lines-ours"), 20, without_mask, twin=of_lines),
+    Fault("padding-attended/no-mask", ("lines-torch",), 20, without_mask, twin=of_lines),
     Fault("sequence-padding-read/last-state", ("rows-lstm", "rows-lstm-ours"), 90, after_padding,
           where=lambda case: "rnn", twin=padded_rows),
     Fault("dropout-in-evaluation/function", ROWS, 20, dropout_function, twin=rows),
@@ -299,6 +385,7 @@ PROBE_FAULTS = (
           twin=lambda name: rows(name, steps=400)),
     Fault("attention-saturation/large-weights", TEXT, 20, large_scores, where=lambda case: "attention",
           twin=text),
+    Fault("gradient-underflow/small-loss", ("mlp", "cnn", "transformer"), 40, small_loss, twin=half),
     Fault("layers-without-gradient/gain-of-zero", TEXT, 120, cut_branch, where=lambda case: "blocks.1",
           twin=text),
     Fault("layers-without-gradient/round", ROWS, 120, rounded, where=lambda case: "hidden", twin=rows),

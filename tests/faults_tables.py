@@ -95,6 +95,10 @@ def larger_targets(case: Case) -> None:
     case.loss = lambda out, y: F.mse_loss(out, 50 * (y + 4))
 
 
+def in_hundreds(case: Case) -> None:
+    case.loss = lambda out, y: F.mse_loss(out, 200 * y)
+
+
 def penalized(case: Case) -> None:
     """A penalty on the weights, written into the loss, that is much too strong."""
 
@@ -145,6 +149,8 @@ TABLE_FAULTS = (
           also=("output-activation-mismatch", "unscaled-targets"),
           twin=lambda name: regression(name, 32, last="Tanh", optimizer=lambda p: Adam(p, 1e-2),
                                        loss=lambda out, y: F.mse_loss(out, 0.2 * y))),
+    Fault("unscaled-targets/no-mean", REGRESSION, 160, in_hundreds,
+          twin=lambda name: regression(name, 32, steps=160)),
     Fault("learning-rate-too-high/warm-up", REGRESSION, 200, behind_warm_up(80, 1.0),
           twin=lambda name: regression(name, 64, 64, steps=200)),
     Fault("learning-rate-too-low/warm-up", CANCER, 120, behind_warm_up(20, 1e-8),

@@ -14,7 +14,7 @@ from checking import check, counted
 from families import PROGRAMS
 from judging import judge
 from lightning.pytorch import LightningModule
-from page import verdict
+from page import OURS, Results, verdict
 from program import KINDS, Fault, Program, Setup
 from sets import loaders
 from torch import Tensor, nn
@@ -111,3 +111,12 @@ def test_a_healthy_run_counts_if_it_trains() -> None:
 def test_the_first_alarm_decides(findings: str, right: tuple[bool, bool]) -> None:
     said = verdict({**row("raw", 0, 0.4), "findings": findings}, ours=True)
     assert (said.alarm, said.first) == right
+
+
+def test_all_tools_are_compared_on_the_same_runs() -> None:
+    tools = dict(Results(Path(__file__).parent.parent / "docs" / "results").tools)
+    whole = {verdict.key for verdict in tools.pop("Diagnostics")}
+    same = [{verdict.key for verdict in verdicts} for verdicts in tools.values()]
+    assert OURS[1] in tools
+    assert all(keys == same[0] < whole for keys in same)
+    assert {key[:2] for key in same[0]} <= {key[:2] for key in whole}

@@ -76,6 +76,8 @@ FAST = (
     "causal-leak/off-by-one",
     "targets-equal-inputs/not-shifted",
     "padding-in-loss/not-ignored",
+    "padding-attended/mask-ignored",
+    "gradient-underflow/small-loss",
     "sequence-padding-read/last-state",
     "dropout-in-evaluation/function",
     "evaluation-differs/flipped",

@@ -32,13 +32,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--short", action="store_true", help="two steps per run, to try the benchmark")
     parser.add_argument("--only", nargs="*", default=[], metavar="PROGRAM")
+    parser.add_argument("--seeds", type=int, default=4, help="runs of each program, at most")
     parser.add_argument("--tool", choices=sorted(TOOLS), nargs="*", default=sorted(TOOLS))
     return parser.parse_args()
 
 
 def main() -> None:
     options, facts = arguments(), revision()
-    runs = keys(options.only)
+    runs = [key for key in keys(options.only) if key[2] < options.seeds]
     if options.command == "table":
         options.page.write_text(write(options.results), encoding="utf-8")
     elif options.command == "check":

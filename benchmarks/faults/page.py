@@ -18,6 +18,8 @@ __all__ = ["write"]
 _ENTRY = re.compile(r" (?=[^ :]+:[a-z]+:)")
 """Between two findings; the names of places may contain spaces."""
 
+OURS = ("Diagnostics", "Diagnostics, on the runs of the other tools")
+
 ALARMS = {"warning", "warn", "error", "critical", "fatal"}
 
 
@@ -31,8 +33,12 @@ class Verdict(NamedTuple):
     said: str
 
 
+def key_of(row: dict[str, str]) -> Key:
+    return row["program"], row["fault"], int(row["seed"])
+
+
 def verdict(row: dict[str, str], ours: bool, without: Sequence[str] = ()) -> Verdict:
-    key = (row["program"], row["fault"], int(row["seed"]))
+    key = key_of(row)
     entries = [entry.split(":", 3) for entry in _ENTRY.split(row["findings"]) if entry]
     alarms = [entry for entry in entries if entry[1] in ALARMS and entry[0] not in without]
     if not alarms or not row["fault"]:
@@ -76,18 +82,31 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.checked = counted(read(folder / "faults_check.csv"))
-        self.rows = read(folder / "faults_check.csv")
         self.judged = read(folder / "faults_judge.csv")
-        self.tools = {"Diagnostics": [verdict(row, True) for row in self.judged]}
+        rows = {"Diagnostics": self.judged} | self._others(folder)
+        self.tools = {
+            name: [verdict(row, name in OURS) for row in mine] for name, mine in rows.items() if mine
+        }
+        if "torchmortem" in rows:
+            short = [verdict(row, False, ("activation-saturation",)) for row in rows["torchmortem"]]
+            self.tools["torchmortem without its saturation rule"] = short
+        self.tools = {name: self._counting(verdicts) for name, verdicts in self.tools.items()}
+
+    def _others(self, folder: Path) -> dict[str, list[dict[str, str]]]:
+        """The other tools that have seen each program at least once: their rows, all of the same runs.
+
+        If these are not all runs, the rows of Diagnostics for the same runs come first.
+        """
+        first = {key for key in self.checked if key[2] == 0}
+        found = {}
         for name in ("torch-audit", "gradsnitch", "torchmortem"):
-            rows = read(folder / f"faults_{name.replace('-', '_')}.csv")
-            if len(rows) < len(self.rows):
-                continue  # it has not seen all runs yet
-            self.tools[name] = [verdict(row, False) for row in rows]
-            if name == "torchmortem" and rows:
-                short = [verdict(row, False, ("activation-saturation",)) for row in rows]
-                self.tools["torchmortem without its saturation rule"] = short
-        self.tools = {name: self._counting(verdicts) for name, verdicts in self.tools.items() if verdicts}
+            rows = {key_of(row): row for row in read(folder / f"faults_{name.replace('-', '_')}.csv")}
+            if first <= set(rows):
+                found[name] = rows
+        same = set(self.checked).intersection(*found.values())
+        if found and len(same) < len(self.checked):
+            found = {OURS[1]: {key_of(row): row for row in self.judged}} | found
+        return {name: [row for key, row in rows.items() if key in same] for name, rows in found.items()}
 
     def _counting(self, verdicts: list[Verdict]) -> list[Verdict]:
         return [v for v in verdicts if self.checked.get(v.key, (False, 0.0))[0]]

@@ -5,11 +5,12 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from nnfoundations.cli import write_whole
 from nnfoundations.labs._runner.experiment import CHOICE, TESTS, Experiment, write_rows
 from nnfoundations.labs._runner.lab import Choice, Lab
 from nnfoundations.labs._runner.progress import Progress
 from nnfoundations.labs._runner.results import LEAST_SEEDS, Results
-from nnfoundations.labs._runner.run import Row, carry_out_test, write_whole
+from nnfoundations.labs._runner.run import Row, carry_out_test
 
 __all__ = ["choose", "chosen_arms", "run_tests"]
 

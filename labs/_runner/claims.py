@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from nnfoundations.cli import write_whole
 from nnfoundations.errors import OptionError
 from nnfoundations.labs._runner.results import LEAST_SEEDS, Results
-from nnfoundations.labs._runner.run import write_whole
 from nnfoundations.labs._runner.statistics import Interval, holm, mean_interval, p_value, wilson
 
 __all__ = ["Claim", "Claims", "Judged", "judge", "write_claims"]

@@ -3,20 +3,19 @@
 import csv
 import io
 import json
-import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
+from nnfoundations.cli import end_with_the_parent, write_whole
 from nnfoundations.errors import OptionError
 from nnfoundations.labs._runner.lab import Arm, Lab
 from nnfoundations.labs._runner.progress import Progress
-from nnfoundations.labs._runner.run import Row, Run, carry_out, write_whole
+from nnfoundations.labs._runner.run import Row, Run, carry_out
 from nnfoundations.labs._runner.threads import environment_of_one_thread
 
 __all__ = [
@@ -44,13 +43,21 @@ class Experiment:
         out: the folder of the results; runs lie in `runs/ARM/seed_N` below it.
         seeds: runs of each arm; None takes the preset's number.
         mine: configs of the user, as further arms named by their files.
+        logger: a second logger of each run, beside TensorBoard.
 
     Raises:
         OptionError: an arm of the user has the name of an arm of the lab.
     """
 
     def __init__(
-        self, lab: Lab, preset: str, out: Path, *, seeds: int | None = None, mine: Sequence[Path] = ()
+        self,
+        lab: Lab,
+        preset: str,
+        out: Path,
+        *,
+        seeds: int | None = None,
+        mine: Sequence[Path] = (),
+        logger: str | None = None,
     ) -> None:
         self.lab, self.preset, self.out = lab, preset, out
         arms = [_complete(arm, lab) for arm in lab.arms_of(preset)]
@@ -63,7 +70,7 @@ class Experiment:
         chosen = lab.presets[preset]
         count = chosen.seeds if seeds is None else seeds
         self.runs = [
-            Run(arm, seed, out / "runs", chosen.options, lab.measure)
+            Run(arm, seed, out / "runs", chosen.options, lab.measure, logger)
             for seed in range(count)  # seed by seed, so that all arms can be compared at any time
             for arm in arms
         ]
@@ -174,7 +181,7 @@ def _carry_out_all(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Row]]:
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Start processes that import torch themselves and end with this one, even if it is killed."""
     others = set(active_children())
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_the_parent)
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), end_with_the_parent)
     try:
         with environment_of_one_thread():
             yield pool
@@ -184,15 +191,3 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _end_with_the_parent() -> None:
-    """A killed parent cannot stop its workers, and they would wait for work forever."""
-    parent = parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

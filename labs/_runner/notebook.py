@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nnfoundations.labs._runner.lab import Lab, lab_folder
-from nnfoundations.labs._runner.run import write_whole
+from nnfoundations.cli import write_whole
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

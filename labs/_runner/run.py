@@ -13,11 +13,12 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from nnfoundations.cli import first_cause, write_whole
 from nnfoundations.labs._runner.lab import Arm, Measured
 from nnfoundations.labs._runner.scalars import logged_by_epoch
 from nnfoundations.labs._runner.threads import one_thread
 
-__all__ = ["Row", "Run", "Stopped", "carry_out", "carry_out_test", "write_whole"]
+__all__ = ["Row", "Run", "Stopped", "carry_out", "carry_out_test"]
 
 FINISHED, FAILED = "finished", "failed"
 NO_TEST = ("--test", "false")  # test data are read when arms are chosen
@@ -78,6 +79,7 @@ class Run:
         root: the folder of all runs of the lab.
         options: options of `fit` that the preset adds.
         measure: reads the numbers from the folder that `fit` has written.
+        logger: a second logger; TensorBoard's files are what is measured.
     """
 
     arm: Arm
@@ -85,6 +87,7 @@ class Run:
     root: Path
     options: tuple[str, ...]
     measure: Callable[[Path], Measured]
+    logger: str | None = None
 
     @property
     def name(self) -> str:
@@ -212,18 +215,12 @@ def _command(run: Run, command: str, arguments: Sequence[str]) -> tuple[str, str
         code = main([
             *(command, "--quiet", *arguments),
             *("--trainer.default_root_dir", str(run.root), "--name", run.name),
+            *(("--logger", f"[tensorboard,{run.logger}]") if run.logger else ()),
         ])  # fmt: skip
     if code in _SIGNALS:
         raise Stopped(code)
-    cause = "" if code == 0 else _first_cause(problems.getvalue())
+    cause = "" if code == 0 else first_cause(problems.getvalue())
     return cause, printed.getvalue() + problems.getvalue()
-
-
-def _first_cause(problems: str) -> str:
-    """The error that explains itself, else the last line of a traceback."""
-    lines = [line.strip() for line in problems.splitlines() if line.strip()]
-    ours = [line.removeprefix("nnfoundations: ") for line in lines if line.startswith("nnfoundations: ")]
-    return next(iter(ours), lines[-1] if lines else "no message")
 
 
 def _record(attempt: Path | None) -> dict[str, Any]:
@@ -231,15 +228,3 @@ def _record(attempt: Path | None) -> dict[str, Any]:
         return {}
     record: dict[str, Any] = json.loads((attempt / "run.json").read_text(encoding="utf-8"))
     return {name: record[name] for name in ("device", "revision", "versions")} | {"cores": os.cpu_count()}
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is never seen half written.
-
-    Args:
-        path: the file.
-        text: its content.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8", newline="")
-    part.replace(path)

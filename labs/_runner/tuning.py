@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nnfoundations.cli import write_whole
 from nnfoundations.labs._runner.lab import Arm, Measured
-from nnfoundations.labs._runner.run import Row, Run, carry_out, write_whole
+from nnfoundations.labs._runner.run import Row, Run, carry_out
 
 __all__ = ["RATE", "TRIAL_SEED", "Tuning", "carry_out_trial"]
 

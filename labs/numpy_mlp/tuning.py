@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from nnfoundations.labs._runner.run import write_whole
+from nnfoundations.cli import write_whole
 from nnfoundations.labs._runner.tuning import TRIAL_SEED, carry_out_trial
 from nnfoundations.labs.numpy_mlp.lab import LAB
 

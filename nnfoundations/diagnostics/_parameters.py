@@ -137,6 +137,10 @@ class ParameterProbe:
         readings.add("gradient_norm", names, gradient_norms if scale is None else gradient_norms / scale)
         weight_norms = norms(weights)
         readings.add("weight_norm", names, weight_norms)
+        half = [(name, g) for name, g in zip(names, grads, strict=True) if g.dtype is torch.float16]
+        if half:
+            zeros = torch.stack([(_sample(g) == 0).float().mean() for _, g in half])
+            readings.add("zero_gradient", tuple(name for name, _ in half), zeros)
         if self._from_zero is None:
             self._from_zero = torch.zeros(len(self.parameters), dtype=torch.bool, device=weight_norms.device)
         if not self._measured:

@@ -73,6 +73,7 @@ QUANTITIES: dict[str, Quantity] = {
     "recurrent_gradient": Quantity("activations", "layer", "recurrent layer"),
     "gradient_norm": Quantity("gradients", "parameter", "gradient"),
     "weight_norm": Quantity("gradients", "parameter", "gradient"),
+    "zero_gradient": Quantity("gradients", "parameter", "gradient in float16"),
     "update_ratio": Quantity("gradients", "parameter", "optimizer step"),
     "stale_gradient": Quantity("gradients", ("norm",), "backward pass"),
     "evaluation": Quantity(
@@ -83,6 +84,7 @@ QUANTITIES: dict[str, Quantity] = {
         "evaluation", ("shifted", "equal", "ahead", "own", "padding", "value"), "sequence of tokens"
     ),
     "reading": Quantity("evaluation", ("padding", "last"), "recurrent layer"),
+    "masking": Quantity("evaluation", ("padding", "moved", "given"), "padding with a known mask"),
     "attention_entropy": Quantity("evaluation", "layer", "attention"),
     "validation_loss": Quantity("validation", ("loss", "error"), "finite validation loss"),
     "validation_accuracy": Quantity("validation", ("accuracy",), "validation accuracy"),

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from nnfoundations.cli.config._settings import CommandError
 
-__all__ = ["CommandParser"]
+__all__ = ["CommandParser", "count"]
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -27,3 +27,17 @@ class CommandParser(argparse.ArgumentParser):
         fix = f"Did you mean `{near[0]}`?" if near else f"`{self.prog} --help` lists the options."
         said = f"unknown option `{rest}`" if unrecognized else message
         raise CommandError(f"{self.prog.split()[-1]}: {said}.\n{fix}")
+
+
+def count(text: str) -> int:
+    """The type of an option that counts something.
+
+    Args:
+        text: as given.
+
+    Raises:
+        ArgumentTypeError: it is not a whole number of at least 1.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number of at least 1; got {text}")
+    return int(text)

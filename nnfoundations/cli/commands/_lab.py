@@ -7,7 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnfoundations.cli.commands._command_parser import CommandParser
+from nnfoundations.cli.commands._command_parser import CommandParser, count
+from nnfoundations.cli.config._logger_names import LOGGERS, check_loggers, where_to_look
 from nnfoundations.cli.config._settings import CommandError
 from nnfoundations.cli.run._signals import Interrupted
 from nnfoundations.errors import OptionError
@@ -20,12 +21,6 @@ __all__ = ["lab_command"]
 INSTALL = 'pip install "nnfoundations[labs]"'
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"takes a whole number of at least 1; got {text}")
-    return int(text)
-
-
 def _parser() -> CommandParser:
     parser = CommandParser(
         "nnfoundations lab",
@@ -35,8 +30,8 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("name", nargs="?", help="a lab, such as perceptron")
     parser.add_argument("--preset", choices=("smoke", "quick", "full"), default="quick")
-    parser.add_argument("--seeds", type=_count, metavar="N", help="runs of each arm; default: the preset's")
-    parser.add_argument("--jobs", type=_count, metavar="N", default=1, help="runs at a time; default 1")
+    parser.add_argument("--seeds", type=count, metavar="N", help="runs of each arm; default: the preset's")
+    parser.add_argument("--jobs", type=count, metavar="N", default=1, help="runs at a time; default 1")
     parser.add_argument("--only", action="append", default=[], metavar="ARM", help="run this arm only")
     parser.add_argument(
         "--arm",
@@ -46,6 +41,7 @@ def _parser() -> CommandParser:
         metavar="FILE.yaml",
         help="a config of your own, compared with the arms of the lab",
     )
+    parser.add_argument("--logger", choices=LOGGERS, help="log the runs here too, beside TensorBoard")
     parser.add_argument("--report-only", action="store_true", help="run nothing; write the report again")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder of the results; default runs/labs/NAME/PRESET"
@@ -111,10 +107,12 @@ def _run(lab: "Lab", given: argparse.Namespace) -> int:
             raise CommandError(
                 f"--arm: `{path}` does not exist.\nGive the path of a config that `fit` can run."
             )
+    logger = None if given.logger == "tensorboard" else given.logger
+    check_loggers([logger] if logger else [])
     out = given.out or _default_out(lab.name, given.preset)
     try:
         if not given.report_only:
-            experiment = Experiment(lab, given.preset, out, seeds=given.seeds, mine=given.arm)
+            experiment = Experiment(lab, given.preset, out, seeds=given.seeds, mine=given.arm, logger=logger)
             _check_arms(experiment, given.only)
             experiment.run(given.only, given.jobs)
             run_tests(experiment)
@@ -163,7 +161,9 @@ def _report(lab: "Lab", out: Path, given: argparse.Namespace) -> int:
         print(f"failed: {row['arm']} seed {row['seed']}: {row['cause']}", file=sys.stderr)
     _draw(lab, out, given)
     print(f"Results      {out}")
-    print(f"TensorBoard  tensorboard --logdir {out / 'runs'}")
+    for logger in dict.fromkeys(("tensorboard", given.logger or "tensorboard")):
+        label, place = where_to_look(logger, out / "runs")
+        print(f"{label:<12} {place}")
     return int(bool(failed))
 
 

@@ -47,6 +47,9 @@ COMMANDS = {
     "diagnose": Command(
         "judge a finished run again, or a log of losses", "runs/digits/RUN", "_diagnose:diagnose_command"
     ),
+    "sweep": Command(
+        "try a config at other settings", "--config digits --space space.yaml", "_sweep:sweep_command"
+    ),
     "lab": Command("run an experiment and write its report", "perceptron", "_lab:lab_command"),
     "data": Command("download, verify and describe a data set", "mnist", "_data:data_command"),
     "configs": Command("list the packaged configs with their goals", "", "_configs:configs_command"),

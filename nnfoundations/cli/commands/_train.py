@@ -3,28 +3,34 @@
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nnfoundations.cli.config._arguments import read_settings
 from nnfoundations.cli.config._packaged import resolve_configs, run_name
-from nnfoundations.cli.config._settings import CommandError, Setting
+from nnfoundations.cli.config._settings import CommandError, model_class
 from nnfoundations.cli.run._environment import import_lightning
 from nnfoundations.cli.run._verbosity import Verbosity
 from nnfoundations.cli.run._working_folder import working_folder_importable
 from nnfoundations.errors import DtypeError, LabelError, OptionError, ShapeError
 
-__all__ = ["FAILED", "train"]
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
+__all__ = ["FAILED", "report_error", "train"]
 
 FAILED = 1
 _EXPLAINED = (OptionError, ShapeError, DtypeError, LabelError)
 """Our errors, whose text says what to do; a traceback would hide it."""
 
 
-def train(command: str, args: list[str]) -> int:
+def train(command: str, args: list[str], further: Sequence["Callback"] = ()) -> int:
     """Run one of Lightning's commands.
 
     Args:
         command: `fit`, `validate`, `test` or `predict`.
         args: its arguments.
+        further: callbacks of the program that runs it; the config of the run does not name them.
 
     Returns:
         The exit code: 0 success, 1 the run failed.
@@ -42,23 +48,24 @@ def train(command: str, args: list[str]) -> int:
 
     try:
         with warnings.catch_warnings(), working_folder_importable():
-            FoundationsCLI(command, args, settings, run_name(configs, _model(settings)), verbosity)
+            FoundationsCLI(
+                command, args, settings, run_name(configs, model_class(settings)), verbosity, further
+            )
     except (CommandError, BrokenPipeError):
         raise
     except Exception as error:  # anything that the user's model or data raises
-        _report(error, verbosity)
+        report_error(error, verbosity)
         return FAILED
     return 0
 
 
-def _model(settings: Setting) -> str:
-    """The class that `--model` names."""
-    model = settings.find("model")
-    return (model and model.class_path) or ""
+def report_error(error: Exception, verbosity: Verbosity) -> None:
+    """Print an error that explains itself in two lines, another one with its traceback.
 
-
-def _report(error: Exception, verbosity: Verbosity) -> None:
-    """Print an error that explains itself in two lines, another one with its traceback."""
+    Args:
+        error: of a run.
+        verbosity: verbose prints every traceback.
+    """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from nnfoundations.datamodules import DataFilesError

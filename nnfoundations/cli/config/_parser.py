@@ -21,6 +21,7 @@ _TRAINING = {
     "--seed_everything N": "random seed",
     "--ckpt_path last": "continue from a checkpoint: last, best, a path",
     "--early_stopping.patience N": "stop after N validations without improvement",
+    "--logger wandb": "tensorboard (default), csv, wandb or mlflow",
     "--test false": "do not test at the end, and read no test data",
     "--trainer.fast_dev_run true": "run one batch of each stage; write nothing",
 }

@@ -6,7 +6,7 @@ It is read before anything is parsed, so that an error can name the place of a m
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["WRAPPERS", "CommandError", "Setting", "setting_of", "unwrapped"]
+__all__ = ["WRAPPERS", "CommandError", "Setting", "model_class", "setting_of", "unwrapped"]
 
 WRAPPERS = ("init_args", "dict_kwargs")
 """Levels that jsonargparse puts between a class and its options; an option may leave them out."""
@@ -88,6 +88,12 @@ def setting_of(value: Any, place: str) -> Setting:
     children = {str(key): setting_of(item, place) for key, item in items}
     children |= unwrapped(children)
     return Setting(place, None if children else value, children, isinstance(value, list))
+
+
+def model_class(settings: Setting) -> str:
+    """The class that `--model` or a config names; empty if there is none."""
+    model = settings.find("model")
+    return (model and model.class_path) or ""
 
 
 def unwrapped(children: dict[str, Setting]) -> dict[str, Setting]:

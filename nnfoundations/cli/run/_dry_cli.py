@@ -1,4 +1,4 @@
-"""The command line without a run: builds what is configured, or lists the options of a command."""
+"""The command line without a run: builds what is configured, lists the options, or writes the config."""
 
 from contextlib import suppress
 from typing import Any
@@ -10,7 +10,7 @@ from nnfoundations.cli.config._settings import Setting
 from nnfoundations.cli.run._lightning_cli import FoundationsCLI
 from nnfoundations.cli.run._verbosity import Verbosity
 
-__all__ = ["Configured", "option_names"]
+__all__ = ["Configured", "option_names", "whole_config"]
 
 
 class Configured(FoundationsCLI):
@@ -51,3 +51,28 @@ def option_names(command: str) -> list[str]:
 
 class _Listed(Exception):  # noqa: N818  # leaves Lightning's constructor, which would go on to run
     pass
+
+
+def whole_config(args: list[str], settings: Setting) -> str:
+    """The config with which `fit` would run, as YAML that `fit --config` takes.
+
+    Args:
+        args: the arguments of `fit`, configs as paths.
+        settings: the same as a tree, for messages.
+
+    Raises:
+        CommandError: `fit` would refuse the arguments.
+    """
+    texts: list[str] = []
+
+    class Dumper(FoundationsCLI):
+        def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+            super().parse_arguments(parser, args)
+            # With its nulls, as in the config.yaml of a run: without them, groups of options would be empty.
+            command_parser = self._subcommand_parsers[self.command]
+            texts.append(command_parser.dump(self.config[self.command], skip_none=False))
+            raise _Listed
+
+    with suppress(_Listed):
+        Dumper("fit", args, settings, "", Verbosity.QUIET)
+    return texts[0]

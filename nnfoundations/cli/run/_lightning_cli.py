@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
@@ -12,7 +13,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 # A short class name on the command line finds only classes that are imported.
@@ -29,6 +29,7 @@ from nnfoundations.callbacks import (
 from nnfoundations.cli.config._arguments import options
 from nnfoundations.cli.config._class_names import ambiguous_names_mean_torch
 from nnfoundations.cli.config._explain_mistakes import check_keys, check_nulls, explain
+from nnfoundations.cli.config._logger_names import LoggerName, check_loggers
 from nnfoundations.cli.config._parser import FoundationsParser, ParsingFailed, help_texts
 from nnfoundations.cli.config._schedule_length import SCHEDULE, schedule_lengths
 from nnfoundations.cli.config._settings import CommandError, Setting
@@ -51,6 +52,7 @@ from nnfoundations.cli.run._monitored_metrics import MonitorCheck, missing_metri
 from nnfoundations.cli.run._progress_bar import progress_bar
 from nnfoundations.cli.run._resume import RandomState, RunCheckpoint, beyond_the_end, nothing_trained
 from nnfoundations.cli.run._run_folder import check_name, new_run_folder, no_name
+from nnfoundations.cli.run._run_loggers import end_loggers, run_loggers
 from nnfoundations.cli.run._run_record import RunRecord
 from nnfoundations.cli.run._schedule_check import ScheduleCheck
 from nnfoundations.cli.run._signals import Interrupted, handled
@@ -60,6 +62,7 @@ from nnfoundations.cli.run._verbosity import Verbosity
 __all__ = ["FoundationsCLI"]
 
 _TEST = "Whether `fit` tests its best checkpoint at the end. false reads no test data; `test` tests later."
+_LOGGER = "Where metrics, findings and figures go; a list names several. Default: tensorboard."
 _NAME = "The run's name, a folder under the root. Default: the config's name, else the model's class."
 
 
@@ -76,15 +79,22 @@ class FoundationsCLI(LightningCLI):
         settings: the same as a tree, for messages.
         name: of the run, without `--name`.
         verbosity: how much to print.
+        further: callbacks of the program that runs the command.
     """
 
     folder: Path | None = None
 
     def __init__(
-        self, command: str, args: list[str], settings: Setting, name: str, verbosity: Verbosity
+        self,
+        command: str,
+        args: list[str],
+        settings: Setting,
+        name: str,
+        verbosity: Verbosity,
+        further: Sequence[Callback] = (),
     ) -> None:
         self.command, self.args, self.settings = command, args, settings
-        self.name, self.verbosity = name, verbosity
+        self.name, self.verbosity, self.further = name, verbosity, further
         verbosity.filter_messages(trains=command == "fit")
         super().__init__(
             LightningModule,
@@ -108,6 +118,7 @@ class FoundationsCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", type=str | None, default=None, help=_NAME)
         parser.add_argument("--test", type=bool, default=True, help=_TEST)
+        parser.add_argument("--logger", type=LoggerName | list[LoggerName] | None, default=None, help=_LOGGER)
         add_early_stopping(parser)
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.save_last": True})
@@ -211,14 +222,26 @@ class FoundationsCLI(LightningCLI):
             )
             check_place(checkpoint)
             check_early_stopping(stopping, checkpoint, given)
+        named = self._loggers_by_name(given.logger)
         self.folder = folder = new_run_folder(self.root / self.name)
         if given.logger in (None, True) and self.subcommand == "predict":  # it logs nothing
             kwargs["logger"] = False
         elif given.logger in (None, True):
-            kwargs["logger"] = TensorBoardLogger(
-                folder.parent, name="", version=folder.name, default_hp_metric=False
-            )
+            try:
+                kwargs["logger"] = run_loggers(named or ["tensorboard"], folder, self.name)
+            except CommandError:
+                rmtree(folder, ignore_errors=True)  # nothing was trained: it holds the logger's start at most
+                raise
         return super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+
+    def _loggers_by_name(self, own: Any) -> list[str]:
+        """The values of `--logger`; a logger of the user beside them is a mistake."""
+        named = self._get(self.config_init, "logger")
+        if named and own not in (None, True):
+            raise CommandError("`logger` and `trainer.logger` are both given.\nLeave one of them out.")
+        names: list[str] = [named] if isinstance(named, str) else named or []
+        check_loggers(names)
+        return names
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         (checkpoint,) = (callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
@@ -240,6 +263,7 @@ class FoundationsCLI(LightningCLI):
         # The curves come last, after Diagnostics, whose last findings they mark.
         curves = TrainingCurves(str(Path(config["default_root_dir"] or ".") / "curves.png"))
         callbacks += [MonitorCheck(), RandomState(), FiniteWeights(), ScheduleCheck(), self.interrupt, curves]
+        callbacks += self.further
         trainer = super()._instantiate_trainer(config, callbacks)
         if self.verbosity is not Verbosity.QUIET:
             announce(trainer, self.model)
@@ -249,7 +273,9 @@ class FoundationsCLI(LightningCLI):
         try:
             with handled(self.interrupt.receive):
                 super()._run_subcommand(subcommand)
+            end_loggers(self.trainer, failed=False)
         except BaseException as error:
+            self._end_loggers()
             if self.interrupt.started or isinstance(error, Interrupted):
                 self._report_end(error)
             refused = subcommand == "fit" and not self.interrupt.started and raised_by_lightning(error)
@@ -262,6 +288,11 @@ class FoundationsCLI(LightningCLI):
             if mistake is not None and self.verbosity is not Verbosity.VERBOSE:
                 raise mistake from error
             raise
+
+    def _end_loggers(self) -> None:
+        """After an error, which must not be hidden by another one of a logger."""
+        with suppress(Exception):
+            end_loggers(self.trainer, failed=True)
 
     def _report_end(self, error: BaseException) -> None:
         """Name the files of a run that an error or a signal ended; last, the command that continues it."""

@@ -13,20 +13,14 @@ from nnfoundations.cli.config._settings import CommandError
 from nnfoundations.cli.run._early_stopping import RunEarlyStopping
 from nnfoundations.cli.run._resume import RunCheckpoint
 
-__all__ = ["MonitorCheck", "missing_metric"]
+__all__ = ["MonitorCheck", "known_modes", "missing_metric"]
 
 
 class MonitorCheck(Callback):
     """Find a misspelt validation metric and a wrong `mode` (min for accuracy) before training."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        better = {
-            str(name): "max" if metric.higher_is_better else "min"
-            for metrics in pl_module.modules()
-            if isinstance(metrics, MetricCollection)
-            for name, metric in metrics.items()
-            if metric.higher_is_better is not None
-        }
+        better = known_modes(pl_module)
         for name, callback in _monitoring(trainer):
             mode = getattr(callback, "mode", None)
             if mode != (right := better.get(callback.monitor, mode)):
@@ -49,6 +43,17 @@ class MonitorCheck(Callback):
                     near,
                     "If training logs it later, give --trainer.num_sanity_val_steps 0.",
                 )
+
+
+def known_modes(module: LightningModule) -> dict[str, str]:
+    """The metrics that say themselves whether higher is better, each with `min` or `max`."""
+    return {
+        str(name): "max" if metric.higher_is_better else "min"
+        for metrics in module.modules()
+        if isinstance(metrics, MetricCollection)
+        for name, metric in metrics.items()
+        if metric.higher_is_better is not None
+    }
 
 
 def missing_metric(trainer: Trainer, error: BaseException) -> CommandError | None:

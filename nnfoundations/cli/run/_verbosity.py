@@ -56,6 +56,8 @@ class Verbosity(Enum):
         # Every run has its own folder, so a checkpoint always comes from another one.
         warnings.filterwarnings("ignore", message="The dirpath has changed")
         warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback, but loading")
+        # The folder of the run holds the files of another logger, and none of an earlier run.
+        warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
         if not trains:
             warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks")
         warnings.filterwarnings("ignore", message=".*does not have many workers")

@@ -15,6 +15,7 @@ from nnfoundations.diagnostics._loss_terms import Term
 from nnfoundations.diagnostics._quantities import measured_by
 from nnfoundations.diagnostics._transfer import record_named
 from nnfoundations.diagnostics.evaluation._call import Call, NotEvaluatedError, first_output
+from nnfoundations.diagnostics.evaluation._masking import measure_masking
 from nnfoundations.diagnostics.evaluation._mixing import measure_mixing, rows_are_samples
 from nnfoundations.diagnostics.evaluation._modes import measure_modes
 from nnfoundations.diagnostics.evaluation._padding import measure_reading
@@ -52,6 +53,7 @@ class EvaluationProbe:
     - `mixing`: whether samples of a batch depend on each other: see `Mixing`.
     - `sequence`: what a language model predicts, and from which tokens: see `Sequence`.
     - `reading`: whether the state behind the padding of a sequence is used: see `Reading`.
+    - `masking`: whether outputs depend on padding: see `Masking`.
     - `attention_entropy`: by layer.
 
     To use it for another rule, add a column to one of them in `_evaluate`, and name the quantity in the
@@ -152,6 +154,7 @@ class EvaluationProbe:
             "sequence": self._sequence,
             "mixing": self._mixing,
             "reading": self._reading,
+            "masking": self._masking,
         }
         for quantity, measure in measurements.items():
             try:
@@ -192,6 +195,14 @@ class EvaluationProbe:
         history.record("reading", step, ("padding", "last"), [found.padding, found.last])
         if found.last:
             history.note(Event("padding-read", step, (found.where,)))
+
+    def _masking(self, call: Call, term: Term | None, step: int, history: History) -> None:
+        found = measure_masking(call, self._named)
+        history.record(
+            "masking", step, ("padding", "moved", "given"), [found.padding, found.moved, found.given]
+        )
+        if found.where:
+            history.note(Event("padded-embedding", step, (found.where,)))
 
     def _named(self, module: nn.Module) -> str:
         return self._names.get(id(module), type(module).__name__)

@@ -21,6 +21,7 @@ from nnfoundations.diagnostics.rules._loss_scale import LossNotAveraged, LossSig
 from nnfoundations.diagnostics.rules._low_learning_rate import LearningRateTooLow
 from nnfoundations.diagnostics.rules._nonfinite import NonFinite, NonFiniteInput, UnstableLoss
 from nnfoundations.diagnostics.rules._outputs import OutputActivationMismatch
+from nnfoundations.diagnostics.rules._precision import GradientUnderflow
 from nnfoundations.diagnostics.rules._regularization import OverRegularized
 from nnfoundations.diagnostics.rules._rule import SHORT, TENDENCY, Rule, weight_matrices
 from nnfoundations.diagnostics.rules._samples import SamplesMixed
@@ -31,6 +32,7 @@ from nnfoundations.diagnostics.rules._schedules import (
 )
 from nnfoundations.diagnostics.rules._sequences import (
     CausalLeak,
+    PaddingAttended,
     PaddingInLoss,
     SequencePaddingRead,
     TargetsEqualInputs,
@@ -82,6 +84,7 @@ RULES: tuple[Rule, ...] = (
     TrainModeOff(),
     SamplesMixed(),
     CausalLeak(),
+    PaddingAttended(),
     DropoutInEvaluation(),
     EvaluationDiffers(),
     SoftmaxOverOneUnit(),
@@ -108,6 +111,7 @@ RULES: tuple[Rule, ...] = (
     ClippingTooTight(),
     LearningRateTooLow(),
     StoppedTooEarly(),
+    GradientUnderflow(),
     NoGradient(),
     LayersWithoutGradient(),
     ExplodingGradients(),

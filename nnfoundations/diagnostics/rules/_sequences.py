@@ -7,7 +7,7 @@ from nnfoundations.diagnostics._finding import Severity, Suspicion
 from nnfoundations.diagnostics._history import History
 from nnfoundations.diagnostics.rules._rule import Rule, constant_loss, smooth
 
-__all__ = ["CausalLeak", "PaddingInLoss", "SequencePaddingRead", "TargetsEqualInputs"]
+__all__ = ["CausalLeak", "PaddingAttended", "PaddingInLoss", "SequencePaddingRead", "TargetsEqualInputs"]
 
 
 def _last(history: History, *columns: str) -> list[float]:
@@ -95,6 +95,39 @@ class PaddingInLoss(Rule):
             f"Leave padding out of the loss: CrossEntropyLoss(ignore_index={value:.0f}), or set padded "
             "targets to -100.",
             padding=padding,
+        )
+
+
+@dataclass(frozen=True)
+class PaddingAttended(Rule):
+    """Outputs depend on tokens that are padding, although a mask or an embedding says that they are."""
+
+    fault, family, needs = "padding-attended", Family.WIRING, ("masking",)
+    exact = True
+    moved: float = 0.01  # move of the outputs over their spread; exactly 0 where padding is masked
+
+    def judge(self, history: History) -> Suspicion | None:
+        padding, moved, given = (
+            float(history["masking"].column(n)[-1]) for n in ("padding", "moved", "given")
+        )
+        if not moved > self.moved:
+            return None
+        seen = history.events_of("padded-embedding")
+        where = () if given or not seen else seen[-1].where
+        known = "by the mask that the network gets" if given else f"by the padding_idx of {where[0]}"
+        return self.suspect(
+            int(history["masking"].steps[-1]),
+            where,
+            f"{100 * padding:.0f} % of the positions are padding {known}. When only these change, the "
+            f"outputs move by {moved:.2g} of their spread over the samples (healthy: 0).",
+            "The network reads padding as if it were data"
+            + (": the mask is not used, or true and false are exchanged in it." if given else "."),
+            "Give attention a mask of the padding (key_padding_mask or src_key_padding_mask, True where "
+            "padding is), or set its scores to -inf there before the softmax. Leave padding out of means "
+            "and maxima.",
+            Severity.WARNING if given else Severity.INFO,
+            padding=padding,
+            moved=moved,
         )
 
 

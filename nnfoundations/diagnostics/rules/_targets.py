@@ -223,6 +223,12 @@ class UnscaledTargets(LossRule):
     run_share: float = 0.5  # share of the run needed, if its length is known; a judgement
     wait: int = 300  # losses needed otherwise; a judgement
 
+    small: float = (
+        0.2  # spread of the outputs over that of the targets; healthy: the root of what is explained
+    )
+    above: float = 0.7  # loss over that of the best constant, of outputs that small; a judgement
+    growth: float = 1.2  # of such outputs since half of the run; a judgement
+
     def judge(self, history: History) -> Suspicion | None:
         losses = history["loss"]
         steps = losses.steps[-1] - losses.steps[0] + 1
@@ -233,7 +239,7 @@ class UnscaledTargets(LossRule):
         term = next((t for t in terms if t.kind in REGRESSION and t.target is not None), None)
         if term is None or term.target is None or len(terms) > 1 or term.broadcast:
             return None
-        if term.activation not in _UNBOUNDED:
+        if term.activation not in _UNBOUNDED or not term.target.rms > self.rms:
             return None
         target, first, now = term.target, float(losses.rows[0, 0]), smooth(losses.rows[:, 0], 20)
         size, constant = target.rms**2, target.spread**2
@@ -241,7 +247,8 @@ class UnscaledTargets(LossRule):
             size, constant = target.rms, 0.8 * target.spread  # the mean distance of normal numbers
         fall = (smooth(losses.rows[:-20, 0], 20) - now) / 20  # of a step
         at_the_end = now - max(fall, 0.0) * max(total - steps, 0.0)
-        if not target.rms > self.rms or not at_the_end > self.learned * constant > 0:
+        level = self.above if self._still_grows(history, target.spread) else self.learned
+        if not at_the_end > level * constant > 0:
             return None
         highest = float(np.convolve(losses.rows[:, 0], np.full(10, 0.1), mode="valid").max())
         if not 0.1 * constant < first < 10 * size or highest > 2 * size:
@@ -264,3 +271,13 @@ class UnscaledTargets(LossRule):
             constant=constant,
             loss=now,
         )
+
+    def _still_grows(self, history: History, spread: float) -> bool:
+        """Return whether the outputs are far smaller than the targets, and still grow."""
+        outputs = history["activation_std"]
+        last = [name for name in history.layers if name in outputs.columns][-1:]
+        if not last or len(outputs) < 4:
+            return False
+        sizes = outputs.column(last[0])
+        then = sizes[int(np.searchsorted(outputs.steps, outputs.steps[-1] / 2))]
+        return bool(sizes[-1] < self.small * spread and sizes[-1] > self.growth * then)

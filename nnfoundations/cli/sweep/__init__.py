@@ -1,0 +1,1 @@
+"""The command `sweep`: trials of a config at other settings, on Optuna."""
