@@ -127,7 +127,6 @@ INJECTED = {
     "stopped-too-early/hardly-begun": "60 steps of Adam with lr 2e-5",
     "learning-rate-too-low/full-batch": "Adam with lr 1e-8, all samples in one batch",
     "learning-rate-too-low/quadratic": "SGD with lr 0.001 on a curve without noise",
-    "learning-rate-too-low/straight-line": "SGD with lr 1e-4 and a margin loss",
     "learning-rate-too-low/absolute": "SGD with lr 1e-4 on a curve without noise, L1Loss",
     "loss-not-averaged/sum": 'SGD and a loss with `reduction="sum"`',
     "loss-not-averaged/added-up": "SGD and the sum of the losses of all samples",

@@ -122,11 +122,6 @@ def curve(name: str, loss: Callable[..., Tensor] = F.mse_loss) -> Case:
                 optimizer=lambda p: Adam(p, 1e-2), options={"limit_val_batches": 0})  # fmt: skip
 
 
-def with_margin(name: str) -> Case:
-    """A loss for which the best constant prediction is not known."""
-    return of_net(name, loss=F.multi_margin_loss, optimizer=lambda p: SGD(p, 0.05), steps=400)
-
-
 DECAY, INTERVAL, EARLY = "weight-decay-too-strong", "schedule-interval", "schedule-ends-early"
 
 SCHEDULE_FAULTS = (
@@ -169,8 +164,6 @@ SCHEDULE_FAULTS = (
           of_optimizer(lambda p: SGD(p, 1e-3)), twin=curve),
     Fault("learning-rate-too-low/absolute", ("curve",), 400,
           of_optimizer(lambda p: SGD(p, 1e-4)), twin=lambda name: curve(name, F.l1_loss)),
-    Fault("learning-rate-too-low/straight-line", ("mlp", "cnn"), 400,
-          of_optimizer(lambda p: SGD(p, 1e-4)), twin=with_margin),
     Fault("learning-rate-too-high/diverges", ("mlp",), STEPS, too_high_behind_warm_up, also=("dead-units",),
           twin=slow),
 )  # fmt: skip

@@ -143,7 +143,8 @@ def test_a_negative_zero_keeps_its_sign() -> None:
         "tanh",
         "softsign",
     ]:
-        ours, theirs = (getattr(source, name)(x) for source in (F, torch.nn.functional))
+        # In float64, because torch's float32 GELU loses the sign on some CPUs, for more than one element.
+        ours, theirs = getattr(F, name)(x), getattr(torch.nn.functional, name)(x.double())
         assert torch.equal(ours.signbit(), theirs.signbit()), name
 
 

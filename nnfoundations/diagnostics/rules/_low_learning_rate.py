@@ -54,11 +54,6 @@ class LearningRateTooLow(Rule):
     level: float = 0.9  # loss over that of the best constant prediction, which such a run must not beat
     share: float = 0.4  # share of the run after which it is judged; a plateau at the start may end
     wait: int = 300  # losses needed; the same if the length of the run is unknown
-    begun: int = 100  # losses needed to see that a run has only begun; a judgement
-    path: float = 0.05  # movement of such a run; a judgement
-    straight: float = 0.6  # fall of the last third of the losses over that of the one before; converged: 0.48
-    half: float = 0.5  # loss over that of the best constant, if known; converged digits: 3e-5
-    fall: float = 5.0  # smallest |t| of that fall; a judgement
     suggested_update: float = 0.01  # of the matrix that moves most; trains 10 nets with 4 optimizers
     suggested_rate: float = 10.0  # largest rate that is suggested; a judgement
 
@@ -67,18 +62,16 @@ class LearningRateTooLow(Rule):
         if not len(updates) or not (updates.rows[-1] < self.small_update).any():
             return None  # decides almost every case at little cost
         still = bool((updates.rows[-1] < self.largest_update).any()) and self._still(losses)
-        slow, begins = self._slow(history), self._begins(history)
-        if not (still or slow or begins) or self._changing(history):
+        slow = self._slow(history)
+        if not (still or slow) or self._changing(history):
             return None
         ratios, _ = update_ratios(history, updates.rows)
         each = np.array([median(row) for row in ratios])
         if still and np.nanmax(each) < self.largest_update:
             harm = f"the loss has not changed for {self.window} steps"
-        elif np.nanmax(each) < self.small_update and (moved := self._movement(history, each)) < self.movement:
-            harm = slow or (begins if moved < self.path else "")
+        elif slow and np.nanmax(each) < self.small_update and self._moves_little(history, each):
+            harm = slow
         else:
-            harm = ""
-        if not harm:
             return None
         ratio = median(each[-10:])
         if not ratio > 0:
@@ -108,28 +101,11 @@ class LearningRateTooLow(Rule):
         step = int(losses.steps[-1])
         return f"after {step} steps the loss of {now:.3g} is near that of a constant prediction ({level:.3g})"
 
-    def _begins(self, history: History) -> str:
-        """Say that after a good part of the run the loss still falls in a straight line; empty if not so."""
-        losses = history["loss"]
-        total = history.settings.get("total_steps", 0.0)
-        if len(losses) < self.begun or losses.steps[-1] < self.share * total:
-            return ""
-        first, middle, last = (part.mean() for part in np.array_split(losses.rows[:, 0], 3))
-        straight = middle - last > self.straight * (first - middle)
-        if (
-            last < self.half * _constant(history)
-            or not straight
-            or not t_of_slope(losses.rows[:, 0]) < -self.fall
-        ):
-            return ""
-        step = int(losses.steps[-1])
-        return f"in {step} steps the loss fell from {first:.3g} to {last:.3g} in a straight line"
-
-    def _movement(self, history: History, each: Array) -> float:
-        """Return all updates of the whole run together, over the weights, as far as they can be foreseen."""
+    def _moves_little(self, history: History, each: Array) -> bool:
+        """Return whether all updates of the whole run together cannot change the weights much."""
         last = float(history["update_ratio"].steps[-1])
         left = max(history.settings.get("total_steps", 0.0) - last, 0.0)
-        return movement(history) + left * median(each[-10:])
+        return movement(history) + left * median(each[-10:]) < self.movement
 
     def _changing(self, history: History) -> bool:
         """Return whether the rate was annealed, or is still warming up."""

@@ -223,9 +223,7 @@ class UnscaledTargets(LossRule):
     run_share: float = 0.5  # share of the run needed, if its length is known; a judgement
     wait: int = 300  # losses needed otherwise; a judgement
 
-    small: float = (
-        0.2  # spread of the outputs over that of the targets; healthy: the root of what is explained
-    )
+    small: float = 0.2  # spread of the outputs over that of the targets; a judgement
     above: float = 0.7  # loss over that of the best constant, of outputs that small; a judgement
     growth: float = 1.2  # of such outputs since half of the run; a judgement
 
