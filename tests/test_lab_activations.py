@@ -11,12 +11,13 @@ from nnfoundations import nn
 from nnfoundations.errors import OptionError
 from nnfoundations.labs import Results
 from nnfoundations.labs._runner.statistics import Interval
+from nnfoundations.labs._runner.tuning import RATE
 from nnfoundations.labs.activations import checks
 from nnfoundations.labs.activations.lab import ACTIVATIONS, LAB
 from nnfoundations.labs.activations.measure import signal
 from nnfoundations.labs.activations.network import INITS, EqualLayers, gain
 from nnfoundations.labs.activations.recommendations import advice
-from nnfoundations.labs.activations.tuning import GRID, RATE, rates, trials
+from nnfoundations.labs.activations.tuning import GRID, TUNING
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS.values())
@@ -52,11 +53,11 @@ def test_signal_has_a_number_for_each_layer_and_repeats(init):
 
 
 def test_every_arm_runs_at_its_own_tuned_rate():
-    chosen = rates()
+    chosen = TUNING.rates()
     assert set(chosen) == {arm.name for arm in LAB.arms}
     for arm in LAB.arms:
         assert arm.options[-2:] == (RATE, str(chosen[arm.name]))
-        tried = trials()[arm.name]
+        tried = TUNING.trials()[arm.name]
         assert set(GRID) <= set(tried), "the same grid for all"
         assert min(tried) < chosen[arm.name] < max(tried), "not at an end of what was tried"
 

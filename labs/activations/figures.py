@@ -9,7 +9,7 @@ from nnfoundations.labs._runner.figures import COLOURS, Draw, new_figure, points
 from nnfoundations.labs._runner.results import Results
 from nnfoundations.labs.activations.lab import ACTIVATIONS, DEPTHS, LAB, NETS
 from nnfoundations.labs.activations.recommendations import milliseconds
-from nnfoundations.labs.activations.tuning import rates, trials
+from nnfoundations.labs.activations.tuning import TUNING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,7 +148,7 @@ def learning_rates(results: Results) -> "Figure":
     """The trials that chose the learning rate of each arm: one seed, which no run uses."""
     figure, (panels,) = new_figure(1, 2, height=3.2)
     deep = dict(zip((str(number) for number in DEPTHS), COLOURS, strict=False))
-    for arm, accuracies in trials().items():
+    for arm, accuracies in TUNING.trials().items():
         task, _, name = arm.rpartition("_")
         if task == "net":
             axis, colour, line = panels[0], COLOUR[name], "-"
@@ -159,7 +159,7 @@ def learning_rates(results: Results) -> "Figure":
         marker = MARKER.get(name, "x")
         axis.plot(*zip(*points, strict=True), line + marker, color=colour, markersize=3, linewidth=1,
                   label=LAB.label(arm))  # fmt: skip
-        best = rates()[arm]
+        best = TUNING.rates()[arm]
         axis.plot(best, accuracies[best], marker, color=colour, markersize=8, fillstyle="none")
     for axis, title in zip(panels, ("clothes, 2 layers", "digits, by depth"), strict=True):
         axis.set(xscale="log", xlabel="learning rate at the start", title=title)

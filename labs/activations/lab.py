@@ -8,7 +8,8 @@ weights; and 30 layers of ReLU from He's and from Xavier's initial weights.
 from pathlib import Path
 
 from nnfoundations.labs._runner.lab import Arm, Choice, Lab, Measured, Preset
-from nnfoundations.labs.activations.tuning import GRID, RATE, rates
+from nnfoundations.labs._runner.tuning import RATE
+from nnfoundations.labs.activations.tuning import GRID, TUNING
 
 __all__ = ["ACTIVATIONS", "DEPTHS", "LAB", "NETS", "measure"]
 
@@ -19,7 +20,7 @@ NETS = tuple(f"net_{name}" for name in ACTIVATIONS)
 SMOKE = ("deep_10_relu", "deep_10_silu")
 QUICK = ("net_sigmoid", "net_relu", "net_gelu", *SMOKE)
 NET = "--model.init_args.net.init_args"
-TUNED = rates()
+TUNED = TUNING.rates()
 
 
 def measure(folder: Path) -> Measured:
