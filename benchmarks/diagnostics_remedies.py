@@ -40,7 +40,7 @@ def trained(case: Case, seed: int) -> tuple[float, tuple[Finding, ...]]:
     module = case.build()
     diagnostics = Diagnostics(verbose=False)
     run(module, max(case.steps, STEPS), case.data, diagnostics=diagnostics, **case.options)
-    torch.nn.Module.train(module, False)
+    torch.nn.Module.train(module.float(), False)
     assert case.data is not None
     with torch.no_grad():
         pairs = [(module(x), module.target(x, y)) for x, y in case.data[1]]
