@@ -11,7 +11,7 @@ from nnfoundations.labs._runner.lab import Arm, Lab, Measured, Preset
 __all__ = ["BATCHES", "LAB", "RATE", "TARGET", "TRAINED", "measure", "scaled_rate"]
 
 BATCHES = (256, 1024, 4096)
-RATE = 0.08
+RATE = 0.04
 """The largest rate of the schedule with batches of 64."""
 TARGET = 98.0
 """Validation accuracy in % whose time is measured."""

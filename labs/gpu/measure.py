@@ -8,7 +8,7 @@ import numpy as np
 
 from nnfoundations.labs._runner.lab import Measured
 from nnfoundations.labs._runner.scalars import logged_by_epoch, logged_by_step
-from nnfoundations.labs.gpu.kinds import BASE, KINDS
+from nnfoundations.labs.gpu.kinds import KINDS
 from nnfoundations.labs.gpu.lab import TARGET
 
 __all__ = ["NEAR", "faster_from", "read", "smallest_good_batch"]

@@ -294,10 +294,10 @@ def memory_advice(results: Results) -> "Markdown":
         value = peak(name, 1024)
         rows.append((f"{remedy.label}, 1,024 images", number(value), f"{100 * (1 - value / plain):.0f} %"))
     below = (
-        f"A step needs {number(fixed)} MiB whatever the batch, and {1024 * per_image:.3g} KiB per image. So in "
-        f"1 GiB of free memory, of which {SHARE:.0%} should be used, batches of "
-        f"{largest_batch(1024, fixed, per_image):,} fit.\n\nWhen memory runs out: **first** a smaller batch whose "
-        "gradients are accumulated, which computes the same gradient; **then** bfloat16, if the accuracy stays; "
-        "**then** activation checkpoints, which compute the forward pass twice."
+        f"A step needs {number(fixed)} MiB whatever the batch, and {1024 * per_image:.3g} KiB per image. So "
+        f"in 1 GiB of free memory, of which {SHARE:.0%} should be used, batches of "
+        f"{largest_batch(1024, fixed, per_image):,} fit.\n\nWhen memory runs out: **first** a smaller batch "
+        "whose gradients are accumulated, which computes the same gradient; **then** bfloat16, if the "
+        "accuracy stays; **then** activation checkpoints, which compute the forward pass twice."
     )
     return markdown_table(("remedy", "peak, MiB", "saved"), rows, right=(1, 2), below=below)
