@@ -46,8 +46,8 @@ def throughput(results: Results) -> "Figure":
     for i, kind in enumerate(measured_kinds(results, "batches")):
         sizes, quartiles = _quartiles(results, "batches", kind)
         low, middle, high = sizes * 1e6 / quartiles[::-1]
-        axis.fill_between(sizes, low, high, color=COLOURS[i], alpha=0.25, linewidth=0)
-        axis.plot(sizes, middle, "o-", color=COLOURS[i], markersize=3, label=KINDS[kind].label)
+        axis.fill_between(sizes, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.25, linewidth=0)
+        axis.plot(sizes, middle, "o-", color=COLOURS[i % len(COLOURS)], markersize=3, label=KINDS[kind].label)
     axis.set_xscale("log", base=2)
     axis.set(xlabel="images per batch", ylabel="images per second", yscale="log")
     axis.legend()
@@ -62,8 +62,8 @@ def speedup(results: Results) -> "Figure":
     for i, kind in enumerate(measured_kinds(results, "widths")):
         sizes, quartiles = _quartiles(results, "widths", kind)
         low, middle, high = reference / quartiles[::-1]
-        axis.fill_between(sizes, low, high, color=COLOURS[i], alpha=0.25, linewidth=0)
-        axis.plot(sizes, middle, "o-", color=COLOURS[i], markersize=3, label=KINDS[kind].label)
+        axis.fill_between(sizes, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.25, linewidth=0)
+        axis.plot(sizes, middle, "o-", color=COLOURS[i % len(COLOURS)], markersize=3, label=KINDS[kind].label)
     axis.axhline(1, color="black", linewidth=0.8, linestyle=":")
     axis.set_xscale("log", base=2)
     axis.set(xlabel="units of the first hidden layer, batches of 64", ylabel="speed, NumPy = 1", yscale="log")

@@ -32,6 +32,8 @@ __all__ = [
 SHARE = 0.7
 """Of the free memory that a run should take: unified memory also holds the system and its page cache."""
 IMAGES = 55_000
+TARGET_KINDS = ("numpy", "torch", "torch_all", "cuda", "cuda_graph")
+"""Their arithmetic is that of the arms that train, so these need as many steps."""
 
 
 def rounds_by_size(results: Results, arm: str, kind: str) -> dict[float, np.ndarray]:
@@ -107,7 +109,7 @@ def machine_text(results: Results) -> "Markdown":
         shared = ", shared with the CPU" if _value(results, "machine_unified") else ""
         lines.append(
             f"CUDA capability {_value(results, 'machine_capability'):.1f}, driver "
-            f"{number(_value(results, 'machine_driver'))}, TF32 {tf32}, "
+            f"{_value(results, 'machine_driver'):g}, TF32 {tf32}, "
             f"{number(_value(results, 'machine_total_gib'))} GiB of memory{shared}."
         )
     return markdown(" ".join(lines))
@@ -192,7 +194,7 @@ def target_table(results: Results) -> "Markdown":
     arms = {arm: size for arm, size in arms.items() if arm in results.arms}
     if "batches" not in results.arms or len(arms) < 2:
         return markdown("*The time to 98 % needs all batch sizes. The preset `full` runs them.*")
-    kinds = [kind for kind in measured_kinds(results, "batches") if kind in ("torch", "torch_all", "cuda")]
+    kinds = [kind for kind in measured_kinds(results, "batches") if kind in TARGET_KINDS]
     rows = []
     for arm, size in arms.items():
         steps = results.values(arm, "steps_98")
