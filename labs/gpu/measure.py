@@ -99,9 +99,10 @@ def _of_sizes(
     """Times against the batch size (place 1) or the width (place 2)."""
     medians: dict[str, dict[int, float]] = {}
     curves: dict[str, Curve] = {}
-    for key, rounds in times.items():
-        medians.setdefault(key[0], {})[key[place]] = float(np.median(rounds))
-        curves.setdefault(f"us_{key[0]}", []).extend((float(key[place]), value) for value in rounds)
+    for (kind, batch, width), rounds in times.items():
+        size = batch if place == 1 else width
+        medians.setdefault(kind, {})[size] = float(np.median(rounds))
+        curves.setdefault(f"us_{kind}", []).extend((float(size), value) for value in rounds)
     values = dict(others)
     if place == 1:
         values |= {f"best_batch_{kind}": smallest_good_batch(by_size) for kind, by_size in medians.items()}
