@@ -164,10 +164,8 @@ class _TorchStep:
         before = [parameter.detach().clone() for parameter in self.net.parameters()]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(
-            stream
-        ):  # libraries set themselves up in the first steps, which no graph may hold
-            for _ in range(3):
+        with torch.cuda.stream(stream):
+            for _ in range(3):  # libraries set themselves up in the first steps, which no graph may hold
                 self._update(x, y)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()

@@ -150,9 +150,9 @@ def speed_table(results: Results) -> "Markdown":
     heads = ("kind", "µs per step", "images per second", "seconds per epoch", "speed, NumPy = 1",
              "accuracy, %")  # fmt: skip
     below = (
-        "*Batches of 64. Medians with quartiles: of all rounds, and for the factor of all seeds. Accuracy: "
+        "*Batches of 64. Medians with quartiles: of all rounds, for the factor of all seeds. Accuracy: on \
+validation data, after the steps of the set-up.*"
     )
-    below += "on validation data, after the steps of the set-up.*"
     return markdown_table(heads, rows, right=range(1, 6), below=below)
 
 
@@ -211,9 +211,9 @@ def target_table(results: Results) -> "Markdown":
     heads = ("batch and rate", "accuracy, %", "runs that reach 98 %",
              *(f"seconds to 98 %, {KINDS[kind].label}" for kind in kinds))  # fmt: skip
     below = (
-        "*Seconds: steps to the end of the first epoch with 98 %, times the median of the step; `-` if not "
+        "*Seconds: steps to the end of the first epoch with 98 %, times the median of the step; `-` if not \
+all runs reach it.*"
     )
-    below += "all runs reach it.*"
     return markdown_table(heads, rows, right=range(1, len(heads)), below=below)
 
 
