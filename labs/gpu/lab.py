@@ -4,6 +4,7 @@ Four arms measure: `steps` every kind of step at one size, `batches` and `widths
 of memory. All others train. Without a GPU the kinds on CUDA are left out, and the report names them.
 """
 
+import math
 from pathlib import Path
 
 from nnfoundations.labs._runner.lab import Arm, Lab, Measured, Preset
@@ -45,7 +46,7 @@ def scaled_rate(batch: int) -> float:
     Args:
         batch: images per step.
     """
-    return RATE * (batch / 64) ** 0.5
+    return RATE * math.sqrt(batch / 64)
 
 
 def _batch(size: int, label: str, rate: float, *options: str) -> tuple[str, tuple[str, ...]]:
