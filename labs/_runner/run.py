@@ -45,6 +45,7 @@ class Row:
         command: runs it alone.
         values: the numbers that the lab has measured.
         curves: the curves that the lab has measured.
+        texts: the texts that the lab has read.
         seconds: wall-clock time.
         cpu_seconds: CPU time of the process.
         record: versions, revision and device, as `fit` has recorded them.
@@ -57,6 +58,7 @@ class Row:
     command: str
     values: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     seconds: float = math.nan
     cpu_seconds: float = math.nan
     record: dict[str, Any] = field(default_factory=dict)
@@ -161,6 +163,7 @@ def carry_out(run: Run) -> Row:
         command=run.command,
         values=measured.values,
         curves=measured.curves,
+        texts=measured.texts,
         seconds=round(time.perf_counter() - wall, 3),
         cpu_seconds=round(time.process_time() - cpu, 3),
         record=_record(attempt),
