@@ -50,7 +50,9 @@ def read(folder: Path) -> Measured:
     if arm in FAULTS or arm in SOUND:
         values |= _check(folder)
     curves = {"loss": _thin(history["loss"].steps, losses), "val_loss": validated["val/loss"]}
-    return Measured(values, {name: _short(curve) for name, curve in (curves | _curves(history)).items()}, texts)
+    return Measured(
+        values, {name: _short(curve) for name, curve in (curves | _curves(history)).items()}, texts
+    )
 
 
 def explosion(losses: np.ndarray) -> float:
@@ -175,7 +177,9 @@ def _by_layer(history: History) -> Curve:
     """The gradient norm of each weight matrix at the first measurement."""
     norms = history["gradient_norm"]
     known = [name for name in _matrices(history) if name in norms.columns]
-    return [(float(i + 1), float(norms.column(name)[0])) for i, name in enumerate(known)] if len(norms) else []
+    return (
+        [(float(i + 1), float(norms.column(name)[0])) for i, name in enumerate(known)] if len(norms) else []
+    )
 
 
 def _worst(series: Series) -> Curve:
