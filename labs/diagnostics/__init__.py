@@ -1,1 +1,1 @@
-"""Faults on purpose: their curves, what Diagnostics says, the fix, and which check catches what. See lab.py."""
+"""Faults made on purpose: symptoms, findings, fixes, and which check catches what. See lab.py."""

@@ -1,4 +1,4 @@
-"""Networks, losses and training modules with a fault each, and the recurrent network that one of them needs."""
+"""Networks, losses and training modules with a fault each, and a recurrent network."""
 
 import torch
 from torch import Tensor

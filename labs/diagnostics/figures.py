@@ -86,10 +86,10 @@ def curves(results: Results) -> "Figure":
 
 
 def health(results: Results) -> "Figure":
-    """Update over weight, and dead units, of each broken arm beside its sound one: every seed, median of a run."""
+    """Update over weight (median of a run) and dead units, of each broken arm beside its sound one."""
     figure, (panels,) = new_figure(1, 2, height=4.2, sharey=True)
-    for axis, column, title in zip(panels, ("update_ratio", "dead_share"),
-                                   ("update / weight, median", "dead units, worst layer, at the end"), strict=True):  # fmt: skip
+    titles = {"update_ratio": "update / weight, median", "dead_share": "dead units, worst layer, at the end"}
+    for axis, (column, title) in zip(panels, titles.items(), strict=True):
         for i, (arm, fault) in enumerate(FAULTS.items()):
             for name, colour, shift in ((arm, COLOURS[1], -0.15), (fault.sound, COLOURS[6], 0.15)):
                 values = results.values(name, column)
@@ -107,12 +107,13 @@ def health(results: Results) -> "Figure":
 def layers(results: Results) -> "Figure":
     """Gradient norm by layer at the first step, where depth or initial weights are the fault."""
     figure, axes = new_figure(1, 3, height=2.6)
+    places = ("broken", "sound", "fixed")
     shown = (("vanishing", "deep", "vanishing_fixed"), ("large_init", "deep"), ("xavier_30", "deep_30"))
     for axis, arms in zip(axes[0], shown, strict=True):
         for colour, arm in zip((COLOURS[1], COLOURS[6], COLOURS[0]), arms, strict=False):
             for i, seed in enumerate(results.finished(arm)):
                 axis.plot(*results.curve(arm, seed, "gradient_by_layer"), color=colour, linewidth=0.8,
-                          label="" if i else {1: "sound", 2: "fixed"}.get(arms.index(arm), "broken"))  # fmt: skip
+                          label="" if i else places[arms.index(arm)])  # fmt: skip
         axis.set(yscale="log", xlabel="weight matrix", title=FAULTS[arms[0]].label)
     axes[0, 0].set_ylabel("gradient norm")
     axes[0, 0].legend()
@@ -124,8 +125,9 @@ def fixes(results: Results) -> "Figure":
     figure, axes = new_figure(height=4.4)
     axis = axes[0, 0]
     for i, (arm, fault) in enumerate(FAULTS.items()):
-        for j, (name, colour, label) in enumerate(((arm, COLOURS[1], "broken"), (fault.fixed_arm, COLOURS[0], "fixed"),
-                                                   (fault.sound, COLOURS[6], "sound"))):  # fmt: skip
+        arms = {"broken": arm, "fixed": fault.fixed_arm, "sound": fault.sound}
+        for j, (label, name) in enumerate(arms.items()):
+            colour = (COLOURS[1], COLOURS[0], COLOURS[6])[j]
             values = results.values(name, "accuracy")
             axis.plot(values, np.full(len(values), i + 0.22 * (j - 1)), "xo^"[j], color=colour, markersize=4,
                       alpha=0.7, label="" if i else label)  # fmt: skip
@@ -138,5 +140,6 @@ def fixes(results: Results) -> "Figure":
 
 
 FIGURES: dict[str, Draw] = {
-    "catch": catch, "symptoms": symptoms, "curves": curves, "health": health, "layers": layers, "fixes": fixes,
+    "catch": catch, "symptoms": symptoms, "curves": curves, "health": health, "layers": layers,
+    "fixes": fixes,
 }  # fmt: skip

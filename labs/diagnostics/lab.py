@@ -45,11 +45,11 @@ LAB = Lab(
         "training": "400 steps with batches of 64: 5 epochs (200 for overfitting). Most networks are "
         "784-64-64-10 with ReLU, He's initial weights, and SGD with rate 0.03 and momentum 0.9",
         "broken": "one thing is wrong, from the first step on",
-        "fixed": "only what the remedy of the finding names is changed. Its numbers come from a run with seed "
-        "100, which is not among these. If the remedy makes the sound network, that one is the fixed run",
+        "fixed": "only what the remedy of the finding names is changed. Its numbers come from a run with "
+        "seed 100, which is not among these. If the remedy makes the sound network, that one is the fixed run",
         "sound": "the same network without the fault, and three further ones",
-        "first finding": "the step in whose measurement Diagnostics first reported an accepted name; findings "
-        "of severity info do not count",
+        "first finding": "the step in whose measurement Diagnostics first reported an accepted name; "
+        "findings of severity info do not count",
         "recovered": "(fixed - broken) / (sound - broken) in accuracy, by seed; only if the fault costs at "
         "least 2 points",
         "checks": "loss explodes: a loss is not finite, or above twice the first one. Validation loss rises: "

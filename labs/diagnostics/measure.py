@@ -114,7 +114,7 @@ def _read_layers(history: History) -> dict[str, float]:
 
 
 def _read_findings(folder: Path, arm: str) -> tuple[dict[str, float], dict[str, str]]:
-    """The root cause with its texts, and when an accepted name first appeared. Severity info does not count."""
+    """The root cause with its texts, and when it was named. Severity info does not count."""
     lines = [line for line in _lines(folder / "findings.jsonl") if line["severity"] != "info"]
     ended = [line for line in lines if line["change"] == "end"]
     accepted = FAULTS[arm].named if arm in FAULTS else ()

@@ -112,8 +112,8 @@ page.figure("fixes", "Validation accuracy of each fault: broken, fixed and sound
 remedies(page.results)
 
 # %% [markdown]
-# **Updates and units.** A usual advice is an update of about 1e-3 of the weights (dashed). A unit is dead if it
-# is 0 on each sample.
+# **Updates and units.** A usual advice is an update of about 1e-3 of the weights (dashed). A unit is dead if
+# it is 0 on each sample.
 
 # %% tags=["page"]
 page.figure("health", "Update over weight and share of dead units, broken and sound")
@@ -176,9 +176,9 @@ page.command()
 #
 # ### 1. Read a loss curve
 #
-# Losses of a network for ten classes, by step. Return "nan" if one is not finite; "explodes" if the last five
-# are on average above the first one; "flat" if they are above 0.9 times the loss of guessing, ln 10; else
-# "falls".
+# Losses of a network for ten classes, by step. Return "nan" if one is not finite; "explodes" if the last
+# five are on average above the first one; "flat" if they are above 0.9 times the loss of guessing, ln 10;
+# else "falls".
 
 
 # %% tags=["task"]
@@ -240,8 +240,8 @@ checks.check_dead_share(dead_share)
 # %% [markdown]
 # ### 4. The game, from the curves
 #
-# Up to ten of the broken runs, drawn at random, without their names. Do not look at the figures above. Orange:
-# validation, or the last layer.
+# Up to ten of the broken runs, drawn at random, without their names. Do not look at the figures above.
+# Orange: validation, or the last layer.
 
 # %%
 game.show_curves(page.results)
@@ -307,6 +307,6 @@ game.show_findings(page.results, game.solution(page.results))
 #
 # 1. It learns the 64 wrong labels by heart. The test asks whether the network can fit, not whether there is
 #    anything to learn. On real batches, whose images are new, the loss does not fall.
-# 2. The first updates are so large that the ReLU units end below 0 for each image. Then only the output biases
-#    learn, and the best that they can do is to predict the shares of the classes: a loss of ln 10.
-# 3. Overfitting, where it looks best, and those that learn, only worse: see the row "none in the curves" above.
+# 2. The first updates are so large that the ReLU units end below 0 for each image. Then only the output
+#    biases learn, and the best that they can do is to predict the shares of the classes: a loss of ln 10.
+# 3. Overfitting, where it looks best, and those that learn, only worse: see "none in the curves" above.

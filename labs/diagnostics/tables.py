@@ -13,8 +13,17 @@ from nnfoundations.labs.diagnostics.catalogue import CHECKS, COURSE, FAULTS, SOU
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-__all__ = ["catches", "checklist", "checklist_order", "fault_table", "false_alarms", "recovered", "remedies",
-           "shares_of_symptoms", "symptom_table"]  # fmt: skip
+__all__ = [
+    "catches",
+    "checklist",
+    "checklist_order",
+    "false_alarms",
+    "fault_table",
+    "recovered",
+    "remedies",
+    "shares_of_symptoms",
+    "symptom_table",
+]  # fmt: skip
 
 LEAST_HARM = 2.0
 """Points of accuracy that a fault must cost for the share of them that a fix recovers."""
