@@ -18,11 +18,11 @@ from nnfoundations.labs._runner.lab import Arm, Measured
 from nnfoundations.labs._runner.scalars import logged_by_epoch
 from nnfoundations.labs._runner.threads import one_thread
 
-__all__ = ["Row", "Run", "Stopped", "carry_out", "carry_out_test"]
+__all__ = ["SIGNALS", "Row", "Run", "Stopped", "carry_out", "carry_out_test"]
 
 FINISHED, FAILED = "finished", "failed"
 NO_TEST = ("--test", "false")  # test data are read when arms are chosen
-_SIGNALS = (130, 143)  # the exit codes of `fit` after Ctrl-C and SIGTERM
+SIGNALS = (130, 143)  # the exit codes of `fit` after Ctrl-C and SIGTERM
 
 
 class Stopped(Exception):  # noqa: N818  # a signal, not an error
@@ -220,7 +220,7 @@ def _command(run: Run, command: str, arguments: Sequence[str]) -> tuple[str, str
             *("--trainer.default_root_dir", str(run.root), "--name", run.name),
             *(("--logger", f"[tensorboard,{run.logger}]") if run.logger else ()),
         ])  # fmt: skip
-    if code in _SIGNALS:
+    if code in SIGNALS:
         raise Stopped(code)
     cause = "" if code == 0 else first_cause(problems.getvalue())
     return cause, printed.getvalue() + problems.getvalue()

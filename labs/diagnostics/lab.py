@@ -46,7 +46,7 @@ LAB = Lab(
         "784-64-64-10 with ReLU, He's initial weights, and SGD with rate 0.03 and momentum 0.9",
         "broken": "one thing is wrong, from the first step on",
         "fixed": "only what the remedy of the finding names is changed. Its numbers come from a run with "
-        "seed 100, which is not among these. If the remedy makes the sound network, that one is the fixed run",
+        "seed 100, which is not among these. If the remedy makes the sound network, that is the fixed run",
         "sound": "the same network without the fault, and three further ones",
         "first finding": "the step in whose measurement Diagnostics first reported an accepted name; "
         "findings of severity info do not count",

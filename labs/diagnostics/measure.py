@@ -14,6 +14,7 @@ import numpy as np
 from nnfoundations.cli import main
 from nnfoundations.diagnostics import History, Series
 from nnfoundations.labs._runner.lab import Measured
+from nnfoundations.labs._runner.run import SIGNALS, Stopped
 from nnfoundations.labs._runner.scalars import logged_by_step
 from nnfoundations.labs.diagnostics.catalogue import FAULTS, SOUND, SYMPTOMS
 
@@ -150,7 +151,9 @@ def _check(folder: Path) -> dict[str, float]:
     """Run `nnfoundations check` on the config of the run: 1 for each check that fails."""
     text = StringIO()
     with redirect_stdout(text), redirect_stderr(StringIO()):
-        main(["check", "--config", str(folder / "config.yaml"), "--json"])
+        code = main(["check", "--config", str(folder / "config.yaml"), "--json"])
+    if code in SIGNALS:
+        raise Stopped(code)
     failed = {one["check"] for one in json.loads(text.getvalue())["checks"] if one["state"] == "FAIL"}
     return {column: float(name in failed) for column, name in PREFLIGHT.items()}
 
