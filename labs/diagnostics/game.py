@@ -98,9 +98,15 @@ def _scale(axis: "Axes", name: str) -> None:
     if name == "dead_share":
         axis.set_ylim(-0.05, 1.05)
         return
-    drawn = [line.get_ydata() for line in axis.lines]
-    values = np.concatenate([np.asarray(one, float) for one in drawn]) if drawn else np.zeros(0)
-    axis.set_yscale("log" if len(values) and values.min() > 0 else "symlog")
+    drawn = [np.asarray(line.get_ydata(), float) for line in axis.lines]
+    values = np.concatenate(drawn)
+    if not len(values):
+        axis.annotate("not finite", (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=8)
+        axis.set_yticks([])
+    elif values.max() > 30 * max(values.min(), 0) and values.any():
+        axis.set_yscale(
+            "log" if values.min() > 0 else "symlog", **({} if values.min() > 0 else {"linthresh": 1e-3})
+        )
 
 
 def show_names(results: Results, names: dict[int, str]) -> "Markdown":
