@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnfoundations.labs._runner.figures import COLOURS, Draw, new_figure
-from nnfoundations.labs._runner.results import ArmNotRun, Results
+from nnfoundations.labs._runner.results import Results
 from nnfoundations.labs.diagnostics.catalogue import CHECKS, COURSE, FAULTS, SOUND, SYMPTOMS
 from nnfoundations.labs.diagnostics.tables import catches, false_alarms, faults_in, shares_of_symptoms
 
@@ -59,30 +59,31 @@ def symptoms(results: Results) -> "Figure":
 
 
 def curves(results: Results) -> "Figure":
-    """Training loss of each fault, broken, fixed and sound, seed by seed."""
-    figure, axes = new_figure(4, 4, height=8, sharex=False)
+    """Training loss of each fault, broken, fixed and sound, by seed; losses beyond the panel at its edge."""
+    figure, axes = new_figure(4, 4, height=7.5, sharex=True, sharey=True)
     for axis, (arm, fault) in zip(axes.flat, FAULTS.items(), strict=True):
-        for colour, name, label in ((COLOURS[1], arm, "broken"), (COLOURS[0], fault.fixed_arm, "fixed"),
-                                    (COLOURS[6], fault.sound, "sound")):  # fmt: skip
-            for i, seed in enumerate(results.finished(name)):
-                axis.plot(*results.curve(name, seed, "loss"), color=colour, linewidth=0.7, alpha=0.7,
-                          linestyle=":" if label == "sound" else "-", label="" if i else label)  # fmt: skip
+        _losses(axis, results, arm, COLOURS[1], "broken")
+        _losses(axis, results, fault.fixed_arm, COLOURS[0], "fixed")
+        _losses(axis, results, fault.sound, COLOURS[6], "sound")
         steps = results.values(arm, "named_step")
         if not np.isnan(steps).all():
-            axis.axvline(
-                float(np.nanmedian(steps)), color=COLOURS[3], linewidth=1, linestyle="--", label="named"
-            )
+            place = float(np.nanmedian(steps))
+            axis.axvline(place, color=COLOURS[3], linewidth=1, linestyle="--", label="named")
         axis.axhline(GUESSING, color="#888888", linewidth=0.6)
-        axis.set_yscale("symlog", linthresh=3)
-        axis.set_title(fault.label, fontsize=8)
-        if not axis.lines:
-            raise ArmNotRun(arm)
+        axis.set_title(fault.label, fontsize=6.5)
     axes[0, 0].legend(fontsize=7)
     for axis in axes[-1]:
         axis.set_xlabel("step")
     for axis in axes[:, 0]:
         axis.set_ylabel("training loss")
     return figure
+
+
+def _losses(axis: "Axes", results: Results, arm: str, colour: str, label: str) -> None:
+    for i, seed in enumerate(results.finished(arm)):
+        steps, losses = results.curve(arm, seed, "loss")
+        axis.plot(steps, np.clip(losses, -0.5, 4), color=colour, linewidth=0.7, alpha=0.7,
+                  linestyle=":" if label == "sound" else "-", label="" if i else label)  # fmt: skip
 
 
 def health(results: Results) -> "Figure":
@@ -114,7 +115,11 @@ def layers(results: Results) -> "Figure":
             for i, seed in enumerate(results.finished(arm)):
                 axis.plot(*results.curve(arm, seed, "gradient_by_layer"), color=colour, linewidth=0.8,
                           label="" if i else places[arms.index(arm)])  # fmt: skip
-        axis.set(yscale="log", xlabel="weight matrix", title=FAULTS[arms[0]].label)
+        axis.set(
+            yscale="log",
+            xlabel="weight matrix",
+            title=FAULTS[arms[0]].label.replace("Xavier's weights in ", "Xavier, "),
+        )
     axes[0, 0].set_ylabel("gradient norm")
     axes[0, 0].legend()
     return figure

@@ -95,6 +95,7 @@ fault_table(page.results)
 
 # %% [markdown]
 # The training losses. Dashed: the step at which Diagnostics named the cause. Grey: the loss of guessing.
+# Losses above 4 or below -0.5 are drawn there; those that are not finite are left out.
 
 # %% tags=["page"]
 page.figure("curves", "Training loss of each fault: broken, fixed and sound")
