@@ -73,7 +73,7 @@ class RowRNN(nn.Module):
     def __init__(self, gain: float = 1.0) -> None:
         super().__init__()
         self.rnn = torch.nn.RNN(28, 64, nonlinearity="relu", batch_first=True)
-        torch.nn.init.orthogonal_(self.rnn.weight_hh_l0, gain)
+        torch.nn.init.orthogonal_(self.rnn.get_parameter("weight_hh_l0"), gain)
         self.last = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class _Allocations(TorchDispatchMode):
     """Counts the bytes of all tensors that are alive, as the allocator of a GPU does by itself."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # of torch
         self.live = self.peak = 0
         self._alive: set[int] = set()
         for tensor in tensors:
@@ -86,7 +86,8 @@ def peak_bytes(net: torch.nn.Sequential, x: Tensor, y: Tensor, remedy: Remedy) -
         others = torch.cuda.memory_allocated() - _bytes(_held(net, optimizer, x, y))
         _step(net, optimizer, x, y, remedy)
         torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - others
+        peak: int = torch.cuda.max_memory_allocated()
+        return peak - others
     with _Allocations(_held(net, optimizer, x, y)) as allocations:
         _step(net, optimizer, x, y, remedy)
     return allocations.peak

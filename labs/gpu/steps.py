@@ -187,7 +187,8 @@ class _TorchStep:
     def predict(self, x: Tensor) -> Tensor:
         dtype = getattr(torch, self.kind.autocast or "bfloat16")
         with torch.autocast(self.kind.device, dtype=dtype, enabled=bool(self.kind.autocast)):
-            return self.net(x.to(self.kind.device)).argmax(1).cpu()
+            logits: Tensor = self.net(x.to(self.kind.device))
+        return logits.argmax(1).cpu()
 
     def dtypes(self) -> set[str]:
         return {str(parameter.dtype).removeprefix("torch.") for parameter in self.net.parameters()}
