@@ -20,6 +20,8 @@ __all__ = ["FIGURES", "accuracy", "speedup", "steps", "throughput"]
 
 def steps(results: Results) -> "Figure":
     """Milliseconds per step of every kind that ran: all rounds, median and quartiles; and the accuracy."""
+    from matplotlib.ticker import LogFormatter
+
     kinds = measured_kinds(results)[::-1]
     figure, (panels,) = new_figure(1, 2, height=0.9 + 0.27 * len(kinds), sharey=True, width_ratios=(3, 1))
     for place, kind in enumerate(kinds):
@@ -34,6 +36,8 @@ def steps(results: Results) -> "Figure":
         values = results.values("steps", f"accuracy_{kind}")
         panels[1].plot(values, np.full(len(values), place), ".", color=colour)
     panels[0].set(xscale="log", xlabel="ms per step, batches of 64", ylim=(-0.6, len(kinds) - 0.4))
+    panels[0].xaxis.set_major_formatter(LogFormatter())
+    panels[0].xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     panels[0].set_yticks(range(len(kinds)), [KINDS[kind].label for kind in kinds])
     panels[1].set(xlabel="accuracy, %")
     return figure

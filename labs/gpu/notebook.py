@@ -163,7 +163,7 @@ page.cost()
 # The first line repeats the lab, the second one run alone. Times need an idle machine: give `--jobs 1`.
 
 # %% tags=["page"]
-page.command()
+page.command(jobs=1)
 
 # %% [markdown]
 # ## Tasks
@@ -273,8 +273,8 @@ print((weights * math.sqrt(2 / 784)).dtype, (weights * np.sqrt(2 / 784)).dtype)
 # %% [markdown]
 # ### 5. Questions
 #
-# 1. A step launches some 40 kernels, and each launch takes longer than its arithmetic. Which of these make
-#    it faster: half the width, bfloat16, a CUDA graph, twice the batch?
+# 1. Suppose that a step launches 40 kernels, and that each launch takes longer than its arithmetic. Which
+#    of these make it faster: half the width, bfloat16, a CUDA graph, twice the batch?
 # 2. Why are kinds timed in turn, and not one after the other?
 # 3. Why does float16 need loss scaling, and bfloat16 not?
 # 4. A batch of 4,096 has 10 times the images per second. Is training faster?

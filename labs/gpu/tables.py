@@ -176,7 +176,7 @@ def best_batches(results: Results) -> "Markdown":
         best = smallest_good_batch(medians)
         edge = " (the largest tried)" if best == max(medians) else ""
         rows.append((KINDS[kind].label, f"{number(best)}{edge}", number(best / medians[int(best)] * 1e6)))
-    heads = ("kind", f"smallest batch with {NEAR:.0%} of the best throughput", "images per second")
+    heads = ("kind", f"smallest batch with {100 * NEAR:.0f} % of the best throughput", "images per second")
     below = "*Throughput is not accuracy: see the next table for the time to 98 %.*"
     return markdown_table(heads, rows, right=(1, 2), below=below)
 
@@ -297,7 +297,7 @@ def memory_advice(results: Results) -> "Markdown":
         rows.append((f"{remedy.label}, 1,024 images", number(value), f"{100 * (1 - value / plain):.0f} %"))
     below = (
         f"A step needs {number(fixed)} MiB whatever the batch, and {1024 * per_image:.3g} KiB per image. So "
-        f"in 1 GiB of free memory, of which {SHARE:.0%} should be used, batches of "
+        f"in 1 GiB of free memory, of which {100 * SHARE:.0f} % should be used, batches of "
         f"{largest_batch(1024, fixed, per_image):,} fit.\n\nWhen memory runs out: **first** a smaller batch "
         "whose gradients are accumulated, which computes the same gradient; **then** bfloat16, if the "
         "accuracy stays; **then** activation checkpoints, which compute the forward pass twice."
