@@ -108,7 +108,7 @@ LAB = Lab(
             1,
             60,
             ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2",
-             "--trainer.limit_val_batches", "1"),
+             "--trainer.log_every_n_steps", "1"),
             ("steps", "net_64"),
             notebook=False,
         ),

@@ -172,8 +172,12 @@ class PeakMemory(LightningModule):
         super().__init__()
         self.automatic_optimization = False
 
-    def configure_optimizers(self) -> None:
-        """Nothing: each measurement has an optimizer of its own."""
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """None: each measurement has an optimizer of its own."""
+        return []
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Nothing: without this method the Trainer warns that the data module has validation data."""
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure everything."""

@@ -77,8 +77,9 @@ class StepTimes(LightningModule):
         self._cases: list[_Case] = []
         self._accuracies: dict[str, float] = {}
 
-    def configure_optimizers(self) -> None:
-        """Nothing: each step has an optimizer of its own."""
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """None: each step has an optimizer of its own."""
+        return []
 
     def on_train_start(self) -> None:
         """Build every case, train it if that is asked for, and warm it up."""
@@ -113,6 +114,9 @@ class StepTimes(LightningModule):
             step(i)
         right = step.predict(self._validation.x) == self._validation.y
         return 100 * right.double().mean().item()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Nothing: without this method the Trainer warns that the data module has validation data."""
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Time every case once."""
