@@ -56,7 +56,7 @@ LAB = Lab(
         "at the end at least 10 % above its lowest. The others: `nnfoundations check` before the training, "
         "up to 1,500 steps on copies; notes do not count",
         "caught": "a check finds a fault if it fails in more than half of the runs",
-        "preset `quick`": "4 arms",
+        "preset `quick`": "2 arms",
         "test data": "are not read: nothing is chosen",
     },
     arms=(
@@ -65,9 +65,9 @@ LAB = Lab(
         *(Arm(name, label) for name, label in SOUND.items()),
     ),
     presets={
-        "smoke": Preset(1, 14, arms=("softmax", "plain"), notebook=False),
-        "quick": Preset(5, 110, arms=("rate_high", "softmax", "rate_high_fixed", "plain")),
-        "full": Preset(5, 1000),
+        "smoke": Preset(1, 26, arms=("softmax", "plain"), notebook=False),
+        "quick": Preset(5, 130, arms=("softmax", "plain")),
+        "full": Preset(5, 2440),
     },
     measure=measure,
     table={

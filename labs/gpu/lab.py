@@ -118,7 +118,7 @@ LAB = Lab(
             ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "30"),
             ("steps", "net_64", "fixed_4096"),
         ),
-        "full": Preset(5, 1200),
+        "full": Preset(5, 1400),
     },
     measure=measure,
     table={"accuracy": "validation accuracy, %", "epochs_98": "first epoch with 98 %"},

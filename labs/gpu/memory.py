@@ -86,8 +86,7 @@ def peak_bytes(net: torch.nn.Sequential, x: Tensor, y: Tensor, remedy: Remedy) -
         others = torch.cuda.memory_allocated() - _bytes(_held(net, optimizer, x, y))
         _step(net, optimizer, x, y, remedy)
         torch.cuda.synchronize()
-        peak: int = torch.cuda.max_memory_allocated()
-        return peak - others
+        return int(torch.cuda.max_memory_allocated() - others)
     with _Allocations(_held(net, optimizer, x, y)) as allocations:
         _step(net, optimizer, x, y, remedy)
     return allocations.peak
