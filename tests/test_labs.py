@@ -22,10 +22,11 @@ from nnfoundations.labs._runner.lab import lab_folder
 from nnfoundations.labs._runner.notebook import build
 
 LABS = find_labs()
-# What a run says to its user: an arm may have no validation part, or not converge.
+# What a run says to its user: an arm may have no validation part, not converge, or lack a GPU.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step`"),
     pytest.mark.filterwarnings("ignore:Perceptron. still"),
+    pytest.mark.filterwarnings("ignore:not measured"),
 ]
 ROOT = Path(__file__).parent.parent
 each_lab = pytest.mark.parametrize("lab", LABS.values(), ids=LABS)

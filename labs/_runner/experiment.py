@@ -24,6 +24,7 @@ __all__ = [
     "MACHINE",
     "RESULTS",
     "TESTS",
+    "TEXTS",
     "TIMINGS",
     "Experiment",
     "ended_runs",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 RESULTS, TIMINGS, CURVES, MACHINE = "results.csv", "timings.csv", "curves.csv", "machine.json"
-TESTS, CHOICE = "test.csv", "choice.json"
+TESTS, CHOICE, TEXTS = "test.csv", "choice.json", "texts.csv"
 
 
 class Experiment:
@@ -107,7 +108,7 @@ class Experiment:
         progress.close()
 
     def write(self) -> None:
-        """Write the tables: results, curves, timings, and the machine of each run."""
+        """Write the tables: results, curves, timings, perhaps texts, and the machine of each run."""
         rows = self.rows
         write_rows(self.out / RESULTS, rows)
         points = (
@@ -117,6 +118,9 @@ class Experiment:
             for x, y in curve
         )
         write_whole(self.out / CURVES, _table(("arm", "seed", "curve", "x", "y"), points))
+        texts = [(row.arm, row.seed, name, text) for row in rows for name, text in row.texts.items()]
+        if texts:
+            write_whole(self.out / TEXTS, _table(("arm", "seed", "text", "content"), texts))
         times = ((row.arm, row.seed, row.seconds, row.cpu_seconds) for row in rows)
         write_whole(self.out / TIMINGS, _table(("arm", "seed", "seconds", "cpu_seconds"), times))
         machines = {json.dumps(row.record, sort_keys=True) for row in rows if row.record}

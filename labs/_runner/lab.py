@@ -54,10 +54,12 @@ class Measured:
     Args:
         values: one number for each column of `results.csv`. NaN stays NaN.
         curves: points (x, y) for each name in `curves.csv`.
+        texts: one text for each name in `texts.csv`.
     """
 
     values: dict[str, float]
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

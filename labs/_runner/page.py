@@ -312,11 +312,14 @@ class Page:
             lines.append(f"{machine['device']}, {machine['cores']} cores; {versions}; revision {revision}.")
         return markdown("\n\n".join(lines))
 
-    def command(self) -> "Markdown":
+    def command(self, jobs: int = 2) -> "Markdown":
         """The commands that repeat all of it, and one run alone.
+
+        Args:
+            jobs: runs at a time.
 
         Returns:
             The text.
         """
-        lab = f"nnfoundations lab {self.lab.name} --preset {self.results.machine['preset']} --jobs 2"
-        return markdown(f"```sh\n{lab}\n{self.results.rows[0]['command']}\n```")
+        lab = f"nnfoundations lab {self.lab.name} --preset {self.results.machine['preset']}"
+        return markdown(f"```sh\n{lab} --jobs {jobs}\n{self.results.rows[0]['command']}\n```")

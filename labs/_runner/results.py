@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnfoundations.labs._runner.experiment import CHOICE, CURVES, MACHINE, RESULTS, TESTS, TIMINGS
+from nnfoundations.labs._runner.experiment import CHOICE, CURVES, MACHINE, RESULTS, TESTS, TEXTS, TIMINGS
 
 __all__ = ["LEAST_SEEDS", "TEST", "ArmNotRun", "Results"]
 
@@ -49,6 +49,23 @@ class Results:
         for row in _read(folder / CURVES):
             key = row["arm"], int(row["seed"]), row["curve"]
             self._curves.setdefault(key, []).append((float(row["x"]), float(row["y"])))
+
+        self._texts: dict[tuple[str, int, str], str] = {}
+        for row in _read(folder / TEXTS) if (folder / TEXTS).exists() else ():
+            self._texts[row["arm"], int(row["seed"]), row["text"]] = row["content"]
+
+    def text(self, arm: str, seed: int, name: str) -> str:
+        """Find a text.
+
+        Args:
+            arm: the name of the arm.
+            seed: of the run.
+            name: of the text.
+
+        Returns:
+            The text; empty if the run has none of this name.
+        """
+        return self._texts.get((arm, seed, name), "")
 
     def by_seed(self, arm: str, column: str) -> dict[int, float]:
         """Find the values of an arm.

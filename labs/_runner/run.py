@@ -18,11 +18,11 @@ from nnfoundations.labs._runner.lab import Arm, Measured
 from nnfoundations.labs._runner.scalars import logged_by_epoch
 from nnfoundations.labs._runner.threads import one_thread
 
-__all__ = ["Row", "Run", "Stopped", "carry_out", "carry_out_test"]
+__all__ = ["SIGNALS", "Row", "Run", "Stopped", "carry_out", "carry_out_test"]
 
 FINISHED, FAILED = "finished", "failed"
 NO_TEST = ("--test", "false")  # test data are read when arms are chosen
-_SIGNALS = (130, 143)  # the exit codes of `fit` after Ctrl-C and SIGTERM
+SIGNALS = (130, 143)  # the exit codes of `fit` after Ctrl-C and SIGTERM
 
 
 class Stopped(Exception):  # noqa: N818  # a signal, not an error
@@ -45,6 +45,7 @@ class Row:
         command: runs it alone.
         values: the numbers that the lab has measured.
         curves: the curves that the lab has measured.
+        texts: the texts that the lab has read.
         seconds: wall-clock time.
         cpu_seconds: CPU time of the process.
         record: versions, revision and device, as `fit` has recorded them.
@@ -57,6 +58,7 @@ class Row:
     command: str
     values: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     seconds: float = math.nan
     cpu_seconds: float = math.nan
     record: dict[str, Any] = field(default_factory=dict)
@@ -161,6 +163,7 @@ def carry_out(run: Run) -> Row:
         command=run.command,
         values=measured.values,
         curves=measured.curves,
+        texts=measured.texts,
         seconds=round(time.perf_counter() - wall, 3),
         cpu_seconds=round(time.process_time() - cpu, 3),
         record=_record(attempt),
@@ -217,7 +220,7 @@ def _command(run: Run, command: str, arguments: Sequence[str]) -> tuple[str, str
             *("--trainer.default_root_dir", str(run.root), "--name", run.name),
             *(("--logger", f"[tensorboard,{run.logger}]") if run.logger else ()),
         ])  # fmt: skip
-    if code in _SIGNALS:
+    if code in SIGNALS:
         raise Stopped(code)
     cause = "" if code == 0 else first_cause(problems.getvalue())
     return cause, printed.getvalue() + problems.getvalue()

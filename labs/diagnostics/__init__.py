@@ -1,0 +1,1 @@
+"""Faults made on purpose: symptoms, findings, fixes, and which check catches what. See lab.py."""

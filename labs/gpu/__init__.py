@@ -1,0 +1,1 @@
+"""How fast a training step is on NumPy, torch and a GPU, and what a batch size costs. See lab.py."""
