@@ -87,7 +87,8 @@ def peak_bytes(net: torch.nn.Sequential, x: Tensor, y: Tensor, remedy: Remedy) -
         _step(net, optimizer, x, y, remedy)
         torch.cuda.synchronize()
         return int(torch.cuda.max_memory_allocated() - others)
-    with _Allocations(_held(net, optimizer, x, y)) as allocations:
+    allocations = _Allocations(_held(net, optimizer, x, y))
+    with allocations:
         _step(net, optimizer, x, y, remedy)
     return allocations.peak
 
