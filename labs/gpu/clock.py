@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from threadpoolctl import ThreadpoolController
 
 from nnfoundations.labs.gpu.kinds import Kind
 from nnfoundations.labs.gpu.steps import Step, synchronize
@@ -30,9 +29,11 @@ def threads(kind: Kind) -> Iterator[None]:
     Args:
         kind: what is timed.
     """
+    from threadpoolctl import threadpool_limits
+
     before, count = torch.get_num_threads(), cores() if kind.threads == "all" else 1
     try:
-        with ThreadpoolController().limit(limits=count):
+        with threadpool_limits(count):
             torch.set_num_threads(count)
             yield
     finally:
