@@ -65,8 +65,8 @@ LAB = Lab(
         *(Arm(name, label) for name, label in SOUND.items()),
     ),
     presets={
-        "smoke": Preset(1, 26, arms=("softmax", "plain"), notebook=False),
-        "quick": Preset(5, 130, arms=("softmax", "plain")),
+        "smoke": Preset(1, 22, arms=("softmax", "plain"), notebook=False),
+        "quick": Preset(5, 110, arms=("softmax", "plain")),
         "full": Preset(5, 2440),
     },
     measure=measure,
