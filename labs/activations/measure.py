@@ -1,10 +1,8 @@
 """Reads what counts from the folder of a run, and measures signal and gradients at initialization."""
 
-import json
 import math
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +10,7 @@ from torch import Tensor
 from nnfoundations import nn
 from nnfoundations.datamodules import DigitsDataModule
 from nnfoundations.labs._runner.lab import Measured
+from nnfoundations.labs._runner.run_folder import read_config, read_findings
 from nnfoundations.labs._runner.scalars import logged_by_epoch
 from nnfoundations.labs.activations.network import INITS, EqualLayers, Init
 
@@ -32,7 +31,7 @@ def read(folder: Path) -> Measured:
     Returns:
         Values and curves, as `lab.measure` describes them.
     """
-    fit, config = read_fit(folder), _config(folder)
+    fit, config = read_fit(folder), read_config(folder)
     net, seed = config["model"]["init_args"]["net"]["init_args"], config["seed_everything"]
     if net["inputs"] == 64:  # digits
         return fit
@@ -65,7 +64,7 @@ def read_fit(folder: Path) -> Measured:
         "loss": logged["val/loss"][-1][1],
         "train_loss": logged["train/loss"][-1][1],
         "steps": _steps(folder),
-        "no_signal": float(bool(set(NO_SIGNAL) & _faults(folder))),
+        "no_signal": float(any(one["fault"] in NO_SIGNAL for one in read_findings(folder))),
     }
     curves = {"train_loss": logged["train/loss"], "accuracy": accuracy}
     short = {name: [(x, _short(y)) for x, y in points] for name, points in curves.items()}
@@ -111,24 +110,10 @@ def _images() -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    import yaml
-
-    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return config
-
-
 def _steps(folder: Path) -> float:
     """The steps of a run; NaN if it diverged, because no checkpoint of such weights is kept."""
     file = folder / "checkpoints" / "best.ckpt"
     return float(torch.load(file, weights_only=True)["global_step"]) if file.exists() else math.nan
-
-
-def _faults(folder: Path) -> set[str]:
-    """The names of all findings, also of those that were resolved later."""
-    file = folder / "findings.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return {json.loads(line)["fault"] for line in lines}
 
 
 def _short(number: float) -> float:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -15,6 +15,7 @@ from nnfoundations.cli import main
 from nnfoundations.diagnostics import History, Series
 from nnfoundations.labs._runner.lab import Measured
 from nnfoundations.labs._runner.run import SIGNALS, Stopped
+from nnfoundations.labs._runner.run_folder import read_findings
 from nnfoundations.labs._runner.scalars import logged_by_step
 from nnfoundations.labs.diagnostics.catalogue import FAULTS, SOUND, SYMPTOMS
 
@@ -116,7 +117,7 @@ def _read_layers(history: History) -> dict[str, float]:
 
 def _read_findings(folder: Path, arm: str) -> tuple[dict[str, float], dict[str, str]]:
     """The root cause with its texts, and when it was named. Severity info does not count."""
-    lines = [line for line in _lines(folder / "findings.jsonl") if line["severity"] != "info"]
+    lines = [line for line in read_findings(folder) if line["severity"] != "info"]
     ended = [line for line in lines if line["change"] == "end"]
     accepted = FAULTS[arm].named if arm in FAULTS else ()
     said = [float(line["step"]) for line in lines if line["change"] == "new" and line["fault"] in accepted]
@@ -140,11 +141,6 @@ def _texts(ended: Sequence[dict[str, Any]]) -> dict[str, str]:
 def _suggested(ended: Sequence[dict[str, Any]]) -> float:
     found = re.search(r"lr=([0-9.e+-]+)", ended[0]["remedy"]) if ended else None
     return float(found[1]) if found else math.nan
-
-
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    if file.exists():
-        yield from map(json.loads, file.read_text(encoding="utf-8").splitlines())
 
 
 def _check(folder: Path) -> dict[str, float]:

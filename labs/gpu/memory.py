@@ -35,7 +35,7 @@ class _Allocations(TorchDispatchMode):
     """Counts the bytes of all tensors that are alive, as the allocator of a GPU does by itself."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # of torch
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.live = self.peak = 0
         self._alive: set[int] = set()
         for tensor in tensors:

@@ -101,7 +101,7 @@ class StepTimes(LightningModule):
                         self._accuracies[f"accuracy/{name}"] = self._train(step)
                     count = warm_up(step, kind.device, self.seconds)
                 self._cases.append(_Case(f"us/{name}/{batch}/{width}", kind, step, count))
-            except Exception as error:
+            except Exception as error:  # a compiler may be missing, and each backend has its own exception
                 if not kind.compiled:
                     raise
                 why = f"torch.compile fails: {str(error).splitlines()[0]}"

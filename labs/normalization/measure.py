@@ -1,6 +1,5 @@
 """Reads the folder of a run: what it has logged, and what its last weights do in both modes."""
 
-import json
 import math
 from copy import deepcopy
 from functools import cache
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nnfoundations.labs._runner.lab import Measured
+from nnfoundations.labs._runner.run_folder import read_config, read_findings
 from nnfoundations.labs._runner.scalars import logged_by_step
 from nnfoundations.labs.normalization.data import FewDigitsDataModule
 from nnfoundations.labs.normalization.gradients import check_gradients
@@ -37,7 +37,7 @@ def read(folder: Path) -> Measured:
     checkpoint = folder / "checkpoints" / "best.ckpt"
     if not checkpoint.exists():  # the weights of a run that diverged are not saved
         return Measured(values, curves)
-    config = _config(folder)
+    config = read_config(folder)
     given = config["model"]["init_args"]["net"]["init_args"]
     net = _load(given, checkpoint)
     x, y = _images()
@@ -69,7 +69,9 @@ def read_fit(folder: Path) -> Measured:
         "train_loss": sum(value for _, value in losses[-10:]) / len(losses[-10:]),
         "steps": logged["val/loss"][-1][0] + 1,
         "diverged": float(not math.isfinite(loss)),
-        "too_noisy": float("batch-statistics-too-noisy" in _findings(folder)),
+        "too_noisy": float(
+            any(one["fault"] == "batch-statistics-too-noisy" for one in read_findings(folder))
+        ),
     }
     return Measured(values, {"loss": _short([point for point in losses if math.isfinite(point[1])])})
 
@@ -140,20 +142,6 @@ def _load(given: dict[str, Any], checkpoint: Path) -> NormalizedMLP:
         {key.removeprefix("net."): value for key, value in state.items() if key[:4] == "net."}
     )
     return net
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    import yaml
-
-    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return config
-
-
-def _findings(folder: Path) -> set[str]:
-    """The names of all findings, also of those that were resolved later."""
-    file = folder / "findings.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return {json.loads(line)["fault"] for line in lines}
 
 
 def _short(curve: Curve) -> Curve:

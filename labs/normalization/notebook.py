@@ -121,9 +121,8 @@ page.figure("depth", "Validation accuracy against the number of hidden layers")
 # %% [markdown]
 # **Gradients.** Mean and variance depend on all values that they are computed from, so the gradient of a
 # norm has three terms. Published code leaves some out, or takes ReLU's mask from before the norm. The table
-# has the cosine between the right gradient of the first weight and such wrong ones, in trained networks. A
-# cosine of 1 is no fault that anyone could see; RMSNorm keeps the signs, so its mask is the same before and
-# after.
+# has the cosine between the right gradient of the first weight and such wrong ones, in trained networks. With
+# a cosine of 1 nobody can see the fault. RMSNorm keeps the signs, so its mask is the same before and after.
 
 # %% tags=["page"]
 gradient_table(page.results)

@@ -31,7 +31,7 @@ LOST = 2.0
 WIDER = 3.0
 """Factor of usable rates, over that without a norm, that is worth a remark."""
 GRADIENTS = {
-    "gradient_error": "error of ours",
+    "gradient_error": "error of this library",
     "cosine_mask": "mask from before",
     "cosine_mean": "without the mean term",
     "cosine_variance": "without the variance term",
@@ -128,7 +128,7 @@ def gradient_table(results: Results) -> "Markdown":
         values = [float(results.values(arm, column).mean()) for column in GRADIENTS]
         cells = [f"{values[0]:.1e}", *("-" if math.isnan(one) else f"{one:.3f}" for one in values[1:])]
         rows.append((label, *cells))
-    below = "*Error of ours: of the gradient of the norm's input, relative, against central differences. The "
+    below = "*Error: of the gradient of the norm's input, relative, against central differences. The "
     below += "others: cosine between the right gradient of the first weight and a wrong one.*"
     return markdown_table(("norm", *GRADIENTS.values()), rows, right=(1, 2, 3, 4), below=below)
 

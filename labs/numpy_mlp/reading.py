@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnfoundations.labs._runner.lab import Measured
+from nnfoundations.labs._runner.run_folder import read_config
 from nnfoundations.labs._runner.scalars import logged_by_epoch
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ def _last(curves: Curves, name: str) -> float:
 
 
 def _seed(folder: Path) -> int:
-    import yaml
-
-    return int(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["seed_everything"])
+    return int(read_config(folder)["seed_everything"])
 
 
 def _validation_part(saved: dict[str, Any]) -> tuple["Tensor", "Tensor"]:

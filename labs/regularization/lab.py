@@ -4,10 +4,10 @@ A network of 235,146 weights learns 1,000 images of MNIST by heart. Each arm add
 or two. All else is the same for all arms, so that a difference is due to the remedy.
 """
 
-import json
 from pathlib import Path
 
 from nnfoundations.labs._runner.lab import Arm, Choice, Lab, Measured, Preset
+from nnfoundations.labs._runner.run_folder import read_config, read_findings
 from nnfoundations.labs._runner.scalars import logged_by_epoch
 
 __all__ = ["DROPOUT", "L1", "L2", "LAB", "MAX_NORM", "grid_arm", "measure"]
@@ -36,8 +36,6 @@ def measure(folder: Path) -> Measured:
         of the smallest validation loss, in points; and whether Diagnostics reported overfitting, `found`.
         Curves: data terms, accuracies and norm by epoch.
     """
-    import yaml
-
     logged = logged_by_epoch(folder)
     curves = {
         "loss": logged["val/loss"],
@@ -48,7 +46,7 @@ def measure(folder: Path) -> Measured:
     }
     losses = [loss for _, loss in curves["loss"]]
     best, last = losses.index(min(losses)), len(losses) - 1
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config = read_config(folder)
     kept = best if config["early_stopping"]["patience"] else last
     epoch = curves["loss"][kept][0]
     at = {name: dict(curve)[epoch] for name, curve in curves.items()}
@@ -78,9 +76,7 @@ def _percent(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _found_overfitting(folder: Path) -> bool:
-    file = folder / "findings.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return any(json.loads(line)["fault"] == "overfitting" for line in lines)
+    return any(finding["fault"] == "overfitting" for finding in read_findings(folder))
 
 
 CONFIG = "regularization/none"
